@@ -1,0 +1,47 @@
+# `make demo` shows a call recorded and replayed; `make test` runs everything. Both set themselves up.
+
+PYTHON ?= python3
+BIN := .venv/bin
+MEMBERS := integrations/litellm integrations/langchain
+SOURCES := $(shell find chatcache integrations -name '*.py' -o -name pyproject.toml | grep -v build/) pyproject.toml
+export LITELLM_LOCAL_MODEL_COST_MAP := True
+
+.PHONY: demo test bench lint types versions clean
+
+demo: .venv/ready
+	@$(BIN)/python examples/demo.py
+
+test: lint types build/venvs/ready
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+	$(BIN)/mypy tests examples
+
+# make bench ROWS="litellm import" runs the rows whose names hold one of the words
+bench: .venv/ready
+	$(BIN)/python tests/bench/run.py $(ROWS)
+
+# the development environment: every member editable, exact versions from the list
+.venv/ready: versions.txt pyproject.toml $(MEMBERS:=/pyproject.toml)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' versions.txt)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r versions.txt --editable . $(MEMBERS:%=--editable %)
+	@touch $@
+
+# what a user has who installed one distribution with plain pip: the tests of packaging run in these
+build/venvs/ready: .venv/ready $(SOURCES) tests/packaging/prepare.py
+	$(BIN)/python tests/packaging/prepare.py $(PYTHON)
+	@touch $@
+
+# resolve the exact versions anew, within the ranges of the pyproject files
+versions:
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		--upgrade --group dev --all-extras pyproject.toml | grep -v 'chatcache$$' | grep -v '^-e' > versions.txt
+
+clean:
+	rm -rf .venv build dist .chatcache-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,55 @@
+"""Records every LLM call once and replays it for ever.
+
+The adapters are distributions of their own: ``litellm_chatcache.DOCache`` and ``langchain_chatcache.DOCache``. This
+package is the engine under them, and imports neither framework.
+"""
+
+from .backing import BackingStore, DurableObjectPersistence
+from .cache import ResponseCache
+from .errors import (
+    ChatcacheError,
+    CorruptRecordError,
+    CorruptStorageError,
+    InvalidInputError,
+    InvalidModeError,
+    InvalidNameError,
+    InvalidTTLError,
+    InvalidValueError,
+    PersistenceError,
+    ReplayMiss,
+    StorageError,
+)
+from .keys import canonical_json, request_key
+from .plan import Mode, Refusal, parse_mode
+from .storage import DurableObject, ObjectNamespace, Storage
+from .ttl import TTL
+
+__all__ = [
+    # what adapters are made of
+    "ResponseCache",
+    "Mode",
+    "Refusal",
+    "TTL",
+    "parse_mode",
+    # keys
+    "canonical_json",
+    "request_key",
+    # objects and stores
+    "ObjectNamespace",
+    "DurableObject",
+    "Storage",
+    "DurableObjectPersistence",
+    "BackingStore",
+    # errors
+    "ChatcacheError",
+    "InvalidInputError",
+    "InvalidNameError",
+    "InvalidModeError",
+    "InvalidTTLError",
+    "InvalidValueError",
+    "PersistenceError",
+    "StorageError",
+    "CorruptStorageError",
+    "CorruptRecordError",
+    "ReplayMiss",
+]

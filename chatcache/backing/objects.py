@@ -1,0 +1,147 @@
+"""Backing persistence in the storage of one object, every store id in a namespace of its own.
+
+After Alchemy's ``DurableObjectChatPersistence``, with its three defects mended: the TTL is kept, the store id is escaped,
+and any number of keys may be passed. An entry is the row ``escape(store_id):key`` with the value ``[value, expires]``,
+where ``expires`` is in milliseconds since the epoch, or null.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from chatcache._bridge import Colour, awaiting, blocking, drive
+from chatcache.clock import Clock, milliseconds
+from chatcache.errors import CorruptRecordError, InvalidNameError, StorageError
+from chatcache.storage import Storage
+from chatcache.storage.ranges import encode_key
+from chatcache.ttl import TTL, expires_at
+
+from .port import BackingStore, Entry
+
+__all__ = ["DurableObjectPersistence", "escape"]
+
+_LONGEST_ID = 512  # bytes of UTF-8
+_ABSENT: Any = object()
+
+
+class DurableObjectPersistence:
+    """Makes backing stores in the storage of one object.
+
+    Args:
+        storage: the object's storage.
+        clock: gives the time in seconds since the epoch.
+
+    """
+
+    def __init__(self, storage: Storage, *, clock: Clock = time.time) -> None:
+        self._storage = storage
+        self._clock = clock
+
+    def make(self, store_id: str) -> BackingStore:
+        """Return the store of an id; two of one id see the same entries.
+
+        Raises:
+            InvalidNameError: the id is no str of 1 to 512 bytes of UTF-8.
+
+        """
+        return _ObjectStore(self._storage, f"{escape(_checked(store_id))}:", self._clock)
+
+
+def escape(store_id: str) -> str:
+    """Return a store id without ``:``, so that the prefix of a row's key ends at its first ``:``. Injective."""
+    return store_id.replace("%", "%25").replace(":", "%3A")
+
+
+class _ObjectStore:
+    """The entries whose keys begin with a prefix."""
+
+    def __init__(self, storage: Storage, prefix: str, clock: Clock) -> None:
+        self._storage = storage
+        self._prefix = prefix
+        self._clock = clock
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return drive(self._get(blocking, key, default))
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        return await self._get(awaiting, key, default)
+
+    def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
+        return drive(self._get_many(blocking, keys, default))
+
+    async def aget_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
+        return await self._get_many(awaiting, keys, default)
+
+    def set(self, key: str, value: Any, ttl: TTL = None) -> None:
+        self._storage.put_many(self._rows([(key, value, ttl)]))
+
+    async def aset(self, key: str, value: Any, ttl: TTL = None) -> None:
+        await self._storage.aput_many(self._rows([(key, value, ttl)]))
+
+    def set_many(self, entries: Iterable[Entry]) -> None:
+        self._storage.put_many(self._rows(entries))
+
+    async def aset_many(self, entries: Iterable[Entry]) -> None:
+        await self._storage.aput_many(self._rows(entries))
+
+    def remove(self, key: str) -> None:
+        self._storage.delete(self._prefix + key)
+
+    async def aremove(self, key: str) -> None:
+        await self._storage.adelete(self._prefix + key)
+
+    def clear(self) -> None:
+        self._storage.delete_prefix(self._prefix)
+
+    async def aclear(self) -> None:
+        await self._storage.adelete_prefix(self._prefix)
+
+    async def _get(self, colour: Colour, key: str, default: Any) -> Any:
+        row = self._row(key)
+        cell = await colour(self._storage.get, self._storage.aget, row, _ABSENT)
+        return await self._live(colour, row, cell, default)
+
+    async def _get_many(self, colour: Colour, keys: Sequence[str], default: Any) -> list[Any]:
+        rows = [self._row(key) for key in keys]
+        try:
+            cells = await colour(self._storage.get_many, self._storage.aget_many, rows)
+        except CorruptRecordError:
+            return [await self._get_readable(colour, key, default) for key in keys]
+        return [await self._live(colour, row, cells.get(row, _ABSENT), default) for row in rows]
+
+    async def _get_readable(self, colour: Colour, key: str, default: Any) -> Any:
+        try:
+            return await self._get(colour, key, default)
+        except CorruptRecordError:
+            return default
+
+    async def _live(self, colour: Colour, row: str, cell: Any, default: Any) -> Any:
+        """Return the value in a cell, or the default where there is none, or it expired; that row is then deleted."""
+        match cell:
+            case [value, None]:
+                return value
+            case [value, int() as expires] if expires > milliseconds(self._clock):
+                return value
+            case [_, int()]:
+                with suppress(StorageError):  # it is hidden already; to free its space can wait
+                    await colour(self._storage.delete_same, self._storage.adelete_same, row, cell)
+        return default
+
+    def _row(self, key: str) -> str:
+        if isinstance(key, str):
+            return self._prefix + key
+        raise InvalidNameError(f"key {key!r:.200} is of type {type(key).__name__}: keys are str")
+
+    def _rows(self, entries: Iterable[Entry]) -> dict[str, Any]:
+        now = milliseconds(self._clock)
+        return {self._row(key): [value, expires_at(ttl, now)] for key, value, ttl in entries}
+
+
+def _checked(store_id: str) -> str:
+    if not isinstance(store_id, str) or not store_id:
+        raise InvalidNameError(f"store id {store_id!r:.200}: use a non-empty str")
+    size = len(encode_key(store_id))
+    if size > _LONGEST_ID:
+        raise InvalidNameError(f"store id {store_id!r:.60} is {size:,} bytes of UTF-8: use at most {_LONGEST_ID}")
+    return store_id

@@ -1,0 +1,67 @@
+"""The contract of a backing store: statements 1-18 of Effect's ``BackingPersistence``, in Python."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from chatcache.ttl import TTL
+
+__all__ = ["BackingStore", "Entry"]
+
+Entry = tuple[str, Any, TTL]
+"""A key, its value, and how long it lives."""
+
+
+class BackingStore(Protocol):
+    """Entries under keys, isolated from those of every other store id.
+
+    Values are JSON values. An entry with a TTL is invisible from its last millisecond on; without one it never expires.
+    Each method raises `chatcache.PersistenceError` where the backend fails.
+    """
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a live entry, or `default`."""
+        ...
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """Awaiting twin of `get`."""
+        ...
+
+    def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
+        """Return one slot for each key, in the order of the keys, `default` where there is no live, readable entry."""
+        ...
+
+    async def aget_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
+        """Awaiting twin of `get_many`."""
+        ...
+
+    def set(self, key: str, value: Any, ttl: TTL = None) -> None:
+        """Store a value and its expiry over whatever was there; a TTL that is not positive makes it expired already."""
+        ...
+
+    async def aset(self, key: str, value: Any, ttl: TTL = None) -> None:
+        """Awaiting twin of `set`."""
+        ...
+
+    def set_many(self, entries: Iterable[Entry]) -> None:
+        """Store entries: all of them, or none."""
+        ...
+
+    async def aset_many(self, entries: Iterable[Entry]) -> None:
+        """Awaiting twin of `set_many`."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Remove an entry; an absent one is none the less removed."""
+        ...
+
+    async def aremove(self, key: str) -> None:
+        """Awaiting twin of `remove`."""
+        ...
+
+    def clear(self) -> None:
+        """Remove every entry of this store, and of no other."""
+        ...
+
+    async def aclear(self) -> None:
+        """Awaiting twin of `clear`."""
+        ...

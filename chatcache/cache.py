@@ -1,0 +1,220 @@
+"""The engine under every adapter: look up a request, keep its answer, by the rules of a mode.
+
+A hook of a framework gives an adapter two moments, before a call and after it, so there are two methods: `lookup` and
+`update`. Neither takes an LLM call down: where the cache cannot be read or written the call goes on without it, which is
+counted, and said once, as a warning of the logger ``chatcache``. In mode ``replay`` it is the other way round: whatever
+is not replayed is raised, since nothing may be called.
+"""
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from os import PathLike
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from ._bridge import Colour, awaiting, blocking, drive
+from .backing import DurableObjectPersistence
+from .clock import Clock
+from .errors import InvalidInputError, PersistenceError, ReplayMiss
+from .plan import Call, Mode, Refusal, Refuse, Serve, decide, parse_mode, parse_refusals
+from .storage import ObjectNamespace
+from .ttl import TTL, parse_ttl
+
+__all__ = ["ResponseCache"]
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("chatcache")
+
+
+class ResponseCache:
+    """Records of one store, each an answer under the key of its request.
+
+    Args:
+        store_id: the namespace of these records within the object: 1 to 512 bytes of UTF-8.
+        path: the folder of the objects; by default ``CHATCACHE_DIR``, or else ``.chatcache``.
+        object: the name of the object, which is one SQLite file.
+        ttl: how long a record lives: seconds, a timedelta, or None for ever.
+        mode: see `Mode`. In mode ``auto``, which is the default, ``CHATCACHE_MODE`` decides where it is set.
+        allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``.
+        clock: gives the time in seconds since the epoch.
+
+    Attributes:
+        store_id: as above.
+        ttl: as above.
+        mode: the mode of calls that name none.
+        location: the file of the records, which exists from the first record on.
+        refused: how many answers were not kept, by `Refusal`.
+        bypassed: how many lookups and updates went on without the cache, because it failed.
+
+    Raises:
+        InvalidInputError: an argument, ``CHATCACHE_MODE`` or ``CHATCACHE_DIR`` cannot be right.
+        StorageError: `path` is a file.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - all by keyword, all with a default
+        self,
+        store_id: str,
+        *,
+        path: str | PathLike[str] | None = None,
+        object: str = "default",  # noqa: A002 - Cloudflare's word for it
+        ttl: TTL = None,
+        mode: str = "auto",
+        allow: Collection[str] = (),
+        clock: Clock = time.time,
+    ) -> None:
+        folder = path if path is not None else os.environ.get("CHATCACHE_DIR") or ".chatcache"
+        self._object = ObjectNamespace(folder).get_by_name(object)
+        self._store = DurableObjectPersistence(self._object.storage, clock=clock).make(store_id)
+        self._allowed = parse_refusals(allow)
+        self.store_id = store_id
+        self.ttl = _checked(ttl)
+        self.mode = _mode_of(mode)
+        self.refused: Counter[Refusal] = Counter()
+        self.bypassed = 0
+
+    @property
+    def location(self) -> Path:
+        return self._object.path
+
+    def lookup(self, key: str, request: Any, read: Callable[[Any], T], *, mode: Mode | None = None) -> T | None:
+        """Return what `read` makes of the record of a request, or None: then the provider is to be called.
+
+        Args:
+            key: the key of the request, from `chatcache.request_key`.
+            request: the request, to be named where there is no record to replay.
+            read: makes the answer of a record; whatever it raises makes that record a miss.
+            mode: instead of the mode of the cache.
+
+        Raises:
+            ReplayMiss: in mode ``replay``, there is no such record.
+            PersistenceError: in mode ``replay``, the records could not be read.
+
+        """
+        return drive(self._lookup(blocking, key, request, read, mode or self.mode))
+
+    async def alookup(self, key: str, request: Any, read: Callable[[Any], T], *, mode: Mode | None = None) -> T | None:
+        """Awaiting twin of `lookup`."""
+        return await self._lookup(awaiting, key, request, read, mode or self.mode)
+
+    def update(
+        self,
+        key: str,
+        record: Any,
+        *,
+        refusal: Refusal | None = None,
+        ttl: TTL = None,
+        mode: Mode | None = None,
+    ) -> bool:
+        """Keep an answer under a key; return whether it was kept. Never raises for what the cache cannot do.
+
+        Args:
+            key: the key of the request.
+            record: the answer, a JSON value.
+            refusal: why the answer is not worth keeping, if it is not.
+            ttl: instead of the TTL of the cache.
+            mode: instead of the mode of the cache.
+
+        """
+        return drive(self._update(blocking, key, record, refusal, ttl, mode or self.mode))
+
+    async def aupdate(
+        self,
+        key: str,
+        record: Any,
+        *,
+        refusal: Refusal | None = None,
+        ttl: TTL = None,
+        mode: Mode | None = None,
+    ) -> bool:
+        """Awaiting twin of `update`."""
+        return await self._update(awaiting, key, record, refusal, ttl, mode or self.mode)
+
+    def clear(self) -> None:
+        """Remove every record of this store.
+
+        Raises:
+            StorageError: the records could not be removed.
+
+        """
+        self._store.clear()
+
+    async def aclear(self) -> None:
+        """Awaiting twin of `clear`."""
+        await self._store.aclear()
+
+    def close(self) -> None:
+        """Release the file. The cache opens it again when it is used."""
+        self._object.close()
+
+    def miss(self, key: str | None, request: Any, reason: str) -> NoReturn:
+        """Raise the miss of a request in mode ``replay``."""
+        raise ReplayMiss(key=key, request=request, store_id=self.store_id, reason=reason, where=str(self._object.path))
+
+    def bypass(self, problem: object) -> None:
+        """Count a call that goes on without the cache, and say why the first time."""
+        self.bypassed += 1
+        if self.bypassed == 1:
+            _logger.warning(
+                "store %r is not used for a call: %s\nCalls go on without it; this is said once.",
+                self.store_id,
+                problem,
+            )
+
+    async def _lookup(self, colour: Colour, key: str, request: Any, read: Callable[[Any], T], mode: Mode) -> T | None:
+        found, reason = await self._find(colour, key, read, mode) if mode.reads else (None, "")
+        match decide(mode, found):
+            case Serve(answer):
+                return answer  # type: ignore[no-any-return]
+            case Call():
+                return None
+            case Refuse():
+                self.miss(key, request, reason)
+
+    async def _find(self, colour: Colour, key: str, read: Callable[[Any], T], mode: Mode) -> tuple[T | None, str]:
+        """Return the answer that was recorded, or None, and why."""
+        try:
+            record = await colour(self._store.get, self._store.aget, key)
+        except PersistenceError as error:
+            if mode is Mode.REPLAY:
+                raise
+            self.bypass(error)
+            return None, str(error)
+        if record is None:
+            return None, "nothing is recorded under this key"
+        try:
+            return read(record), ""
+        except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+            return None, f"the record cannot be read ({type(error).__name__}: {error})"
+
+    async def _update(  # noqa: PLR0913 - one source of two methods
+        self, colour: Colour, key: str, record: Any, refusal: Refusal | None, ttl: TTL, mode: Mode
+    ) -> bool:
+        if not mode.writes:
+            return False
+        if refusal is not None and refusal not in self._allowed:
+            self.refused[refusal] += 1
+            return False
+        try:
+            await colour(self._store.set, self._store.aset, key, record, self.ttl if ttl is None else ttl)
+        except (PersistenceError, InvalidInputError) as error:
+            self.bypass(error)
+            return False
+        return True
+
+
+def _checked(ttl: TTL) -> TTL:
+    parse_ttl(ttl)
+    return ttl
+
+
+def _mode_of(mode: str) -> Mode:
+    chosen = parse_mode(mode)
+    from_environment = os.environ.get("CHATCACHE_MODE")
+    if chosen is Mode.AUTO and from_environment:
+        return parse_mode(from_environment, "CHATCACHE_MODE")
+    return chosen

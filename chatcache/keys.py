@@ -1,0 +1,164 @@
+"""From a request to its key: canonical JSON, then SHA-256.
+
+The canonical form of a request is the text that Python's own ``json`` would write for it with sorted keys, no white
+space and no escapes beyond those that JSON demands, with one change: a float that is a whole number is written as that
+whole number. So:
+
+* the order of dictionary keys has no effect, the order of lists has;
+* ``1`` and ``1.0`` and ``10 ** 22`` and ``1e22`` are pairwise equal, while ``1``, ``"1"`` and ``True`` all differ;
+* ``NaN``, ``Infinity`` and ``-Infinity`` are written as those words, and are not confused with ``null``;
+* two requests have the same form only if they are equal in this sense: JSON delimits every part, so nothing runs together.
+
+Everything in the request counts. What is noise is decided by the adapter that builds the request, which leaves it out.
+
+The key is the SHA-256 of a version tag and the canonical form. A change of either moves every key, and makes all that
+was recorded unreachable: ``tests/core/test_keys.py`` holds golden vectors against that.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from .errors import InvalidValueError
+
+__all__ = ["canonical_json", "request_key"]
+
+_VERSION = b"chatcache/1\n"
+_WRITTEN_AS_IS = frozenset({str, bool, type(None)})
+_Spelling = Callable[[int | float], Any]
+
+
+def request_key(request: Any) -> str:
+    """Return the key of a request: 64 hex digits.
+
+    Args:
+        request: a JSON value: None, bool, int, float, str, and lists, tuples and string-keyed dicts of those.
+
+    Raises:
+        InvalidValueError: some part of the request is not JSON; the message holds the path to it.
+
+    """
+    return sha256(_VERSION + canonical_json(request)).hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the canonical form of a JSON value (see the module's docstring), as UTF-8.
+
+    A lone surrogate, which UTF-8 has no form for, is written as its three bytes (WTF-8).
+
+    Raises:
+        InvalidValueError: some part of the value is not JSON; the message holds the path to it.
+
+    """
+    try:
+        return orjson.dumps(_spelled(value, _as_fragment), option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        # Deeper than orjson goes, or a lone surrogate: rare, so the slower encoder may do it. Same bytes where both can.
+        return _canonical_by_json(value)
+    except RecursionError:
+        raise InvalidValueError("the value nests too deeply, or contains itself: it has no key") from None
+
+
+def _canonical_by_json(value: Any) -> bytes:
+    try:
+        text = json.dumps(_spelled(value, _whole_as_int), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        raise InvalidValueError("the value nests too deeply, or contains itself: it has no key") from None
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _as_fragment(number: float) -> int | orjson.Fragment:
+    """Spell a number that orjson would write in its own way, or not at all, as Python's json does."""
+    whole = _whole_as_int(number)
+    if isinstance(whole, int) and _fits_64_bits(whole):
+        return whole
+    return orjson.Fragment(json.dumps(whole))
+
+
+def _whole_as_int(number: float) -> int | float:
+    return int(number) if math.isfinite(number) and number == int(number) else number
+
+
+def _fits_64_bits(number: int) -> bool:
+    return -(2**63) <= number < 2**64
+
+
+def _spelled(value: Any, spell: _Spelling) -> Any:
+    """Return the value with its numbers spelled; what needs no change is returned as it is, not copied."""
+    kind = type(value)
+    if kind in _WRITTEN_AS_IS:
+        return value
+    if kind is int:
+        return value if _fits_64_bits(value) else spell(value)
+    if kind is float:
+        return spell(value)
+    if kind is dict:
+        return _spelled_dict(value, spell)
+    if kind is list:
+        return _spelled_list(value, spell)
+    return _spelled(_of_plain_type(value), spell)
+
+
+def _spelled_dict(value: dict[Any, Any], spell: _Spelling) -> dict[str, Any]:
+    changed: dict[str, Any] | None = None
+    for key, item in value.items():
+        if type(key) is not str:
+            return _spelled_dict(_with_plain_keys(value), spell)
+        if type(item) in _WRITTEN_AS_IS:
+            continue
+        try:
+            spelled = _spelled(item, spell)
+        except InvalidValueError as error:
+            raise error.within(key) from None
+        if spelled is not item:
+            changed = changed if changed is not None else dict(value)
+            changed[key] = spelled
+    return value if changed is None else changed
+
+
+def _spelled_list(value: list[Any], spell: _Spelling) -> list[Any]:
+    changed: list[Any] | None = None
+    for index, item in enumerate(value):
+        if type(item) in _WRITTEN_AS_IS:
+            continue
+        try:
+            spelled = _spelled(item, spell)
+        except InvalidValueError as error:
+            raise error.within(index) from None
+        if spelled is not item:
+            changed = changed if changed is not None else list(value)
+            changed[index] = spelled
+    return value if changed is None else changed
+
+
+def _of_plain_type(value: Any) -> Any:
+    """Return a tuple, or a subclass of a JSON type (an enum's member, a defaultdict), as the plain JSON type."""
+    match value:
+        case str():
+            return str.__str__(value)
+        case int():
+            return int(value)
+        case float():
+            return float(value)
+        case list() | tuple():
+            return list(value)
+        case dict():
+            return dict(value)
+        case _:
+            raise InvalidValueError(
+                f"{value!r:.200} is of type {type(value).__name__}, which is not JSON; "
+                "a request is made of None, bool, int, float, str, list, tuple and dict"
+            )
+
+
+def _with_plain_keys(value: dict[Any, Any]) -> dict[str, Any]:
+    for key in value:
+        if not isinstance(key, str):
+            raise InvalidValueError(
+                f"the dictionary key {key!r:.200} is of type {type(key).__name__}; JSON has string keys only"
+            )
+    return {str.__str__(key): item for key, item in value.items()}

@@ -1,0 +1,47 @@
+"""Times to live, and when they end.
+
+The rules are those of Effect's persistence module: no TTL means for ever, an entry is gone at exactly its last
+millisecond, a fraction of a millisecond counts as a whole one, and a TTL that is not positive makes an entry that is
+already expired.
+"""
+
+import math
+from datetime import timedelta
+
+from .errors import InvalidTTLError
+
+__all__ = ["TTL", "expires_at", "parse_ttl"]
+
+TTL = float | timedelta | None
+"""Seconds, or a timedelta, or None for ever. Infinite seconds are for ever as well."""
+
+
+def parse_ttl(ttl: TTL) -> int | None:
+    """Return a TTL in whole milliseconds, rounded up, or None for ever.
+
+    Raises:
+        InvalidTTLError: it is neither a number of seconds, nor a timedelta, nor None.
+
+    """
+    match ttl:
+        case None | math.inf:
+            return None
+        case timedelta():
+            return -(-ttl // timedelta(milliseconds=1))
+        case int() | float() if not isinstance(ttl, bool) and math.isfinite(ttl):
+            return math.ceil(round(ttl * 1000, 6))  # the rounding undoes 16.1 * 1000 == 16100.000000000002
+        case _:
+            raise InvalidTTLError(
+                f"a TTL of {ttl!r} is no time to live; pass seconds (int or float), a timedelta, or None for ever"
+            )
+
+
+def expires_at(ttl: TTL, now: int) -> int | None:
+    """Return when an entry written now (milliseconds since the epoch) expires, in the same unit; None for never.
+
+    Raises:
+        InvalidTTLError: as `parse_ttl`.
+
+    """
+    duration = parse_ttl(ttl)
+    return None if duration is None else now + duration

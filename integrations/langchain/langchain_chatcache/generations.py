@@ -1,0 +1,109 @@
+"""Generations as records, and back.
+
+A record is JSON in which a closed set of names stands for LangChain's classes. Nothing is imported by name, and LangChain's
+``loads`` is not used: an ``lc`` key in a model's output is data like any other.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, ChatMessageChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from chatcache import Refusal
+
+__all__ = ["from_record", "refusal_of", "to_record"]
+
+_TEXT = {kind.__name__: kind for kind in (Generation, GenerationChunk)}
+_CHAT = {kind.__name__: kind for kind in (ChatGeneration, ChatGenerationChunk)}
+_MESSAGES = {kind.__name__: kind for kind in (AIMessage, AIMessageChunk, ChatMessage, ChatMessageChunk)}
+
+_CUT_OFF = {"length", "max_tokens", "max_output_tokens", "model_length"}
+_FILTERED = {"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii"}
+_REASONS = ("finish_reason", "stop_reason", "done_reason")
+
+
+def to_record(generations: Sequence[Generation]) -> list[Any]:
+    """Return generations as a JSON value.
+
+    Raises:
+        ValueError: one of them is of a class, or holds a value, that a record has no form for.
+
+    """
+    try:
+        return [_written(generation) for generation in generations]
+    except PydanticSerializationError as error:
+        raise ValueError(f"an answer holds what is not JSON: {error}") from error
+
+
+def from_record(record: Any) -> list[Generation]:
+    """Return the generations of a record, new objects at each call; their messages get new ids.
+
+    Raises:
+        Exception: any at all, where the record is not what `to_record` writes.
+
+    """
+    return [_read(**written) for written in record]
+
+
+def refusal_of(generations: Sequence[Generation]) -> Refusal | None:
+    """Return why generations are not worth keeping, if they are not."""
+    reasons = {reason for generation in generations for reason in _finish_reasons(generation)}
+    if reasons & _CUT_OFF:
+        return Refusal.LENGTH
+    if reasons & _FILTERED:
+        return Refusal.CONTENT_FILTER
+    return None if any(_holds_something(generation) for generation in generations) else Refusal.EMPTY
+
+
+def _written(generation: Generation) -> dict[str, Any]:
+    kind = type(generation).__name__
+    written: dict[str, Any] = {"kind": kind, "info": _plain(generation.generation_info)}
+    if isinstance(generation, ChatGeneration):
+        message = generation.message
+        if _CHAT.get(kind) is not type(generation) or _MESSAGES.get(type(message).__name__) is not type(message):
+            raise ValueError(f"an answer is a {kind} of a {type(message).__name__}, which has no form in a record")
+        return {**written, "message": type(message).__name__, "fields": _plain(dict(message))}
+    if _TEXT.get(kind) is not type(generation):
+        raise ValueError(f"an answer is a {kind}, which has no form in a record")
+    return {**written, "text": generation.text}
+
+
+def _plain(value: Any) -> Any:
+    return to_jsonable_python(value, inf_nan_mode="constants")
+
+
+def _read(
+    kind: str,
+    info: dict[str, Any] | None,
+    text: str = "",
+    message: str | None = None,
+    fields: dict[str, Any] | None = None,
+) -> Generation:
+    if message is None:
+        return _TEXT[kind](text=text, generation_info=info)
+    return _CHAT[kind](message=_message(_MESSAGES[message], fields or {}), generation_info=info)
+
+
+def _message(kind: type[BaseMessage], fields: dict[str, Any]) -> Any:
+    fields["id"] = f"lc_run--{uuid4()}"
+    return kind(**fields)
+
+
+def _finish_reasons(generation: Generation) -> set[str]:
+    metadata = generation.message.response_metadata if isinstance(generation, ChatGeneration) else {}
+    found = {str(each.get(name)) for each in (generation.generation_info or {}, metadata) for name in _REASONS}
+    incomplete = metadata.get("incomplete_details")  # where OpenAI's Responses API says so
+    if isinstance(incomplete, dict):
+        found.add(str(incomplete.get("reason")))
+    return {reason.lower() for reason in found}
+
+
+def _holds_something(generation: Generation) -> bool:
+    if not isinstance(generation, ChatGeneration):
+        return bool(generation.text)
+    message = generation.message
+    calls = getattr(message, "tool_calls", None) or getattr(message, "invalid_tool_calls", None)
+    return bool(message.content or calls or any(message.additional_kwargs.values()))

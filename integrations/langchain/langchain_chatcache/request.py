@@ -1,0 +1,126 @@
+"""From what LangChain hands to its cache hook to a request that can be keyed. Pure.
+
+LangChain passes two texts: the prompt, which for a chat model is a JSON dump of its messages, and the ``llm_string``,
+which is JSON of the model's configuration, ``---``, and the Python repr of the call's arguments. Both are taken apart,
+so that what does not change the answer can be left out:
+
+* of a message: its id; what an earlier answer cost and who gave it (``usage_metadata``, ``response_metadata``), since
+  LangChain itself changes the first of them on a hit, and a conversation would never meet its own record again; and a
+  tool's ``artifact``, which no model is shown;
+* of a model: how often and how long it tries, and whether it streams.
+"""
+
+import ast
+import json
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+__all__ = ["UnkeyableError", "request_of"]
+
+_NO_PART_OF_A_MESSAGE = ("id", "usage_metadata", "response_metadata", "artifact")
+_NO_PART_OF_A_MODEL = frozenset(
+    {
+        "cache",
+        "default_request_timeout",
+        "disable_streaming",
+        "http_async_client",
+        "http_client",
+        "max_retries",
+        "name",
+        "rate_limiter",
+        "request_timeout",
+        "stream_usage",
+        "streaming",
+        "timeout",
+        "verbose",
+    }
+)
+_OBJECT_REPRS = ("<class '", " at 0x")
+
+
+class UnkeyableError(ValueError):
+    """A request that LangChain does not tell enough of: another one would have the same key, or this one never its own."""
+
+
+def request_of(prompt: str, llm_string: str) -> dict[str, Any]:
+    """Return the request of a call, a JSON value.
+
+    Raises:
+        UnkeyableError: the texts stand for objects by their address or their class, and not by what is in them.
+
+    """
+    return {"client": "langchain", "prompt": _prompt(prompt), "llm": _llm(llm_string)}
+
+
+def _prompt(prompt: str) -> Any:
+    """Return the messages of a chat model's prompt; any other prompt is a text, and is kept as it is."""
+    if not prompt.startswith('[{"lc": 1, "type": "constructor"'):
+        return prompt
+    try:
+        messages = orjson.loads(prompt)
+    except orjson.JSONDecodeError:
+        try:
+            messages = json.loads(prompt)  # takes lone surrogates too
+        except ValueError:
+            return prompt
+    return [_message(message) for message in messages]
+
+
+def _message(message: Any) -> Any:
+    if not isinstance(message, dict) or not isinstance(fields := message.get("kwargs"), dict):
+        raise UnkeyableError(f"LangChain cannot write a message of this prompt as JSON: {message!r:.300}")
+    for name in _NO_PART_OF_A_MESSAGE:
+        fields.pop(name, None)
+    if _holds_an_object(fields):
+        raise UnkeyableError(
+            f"a message of this prompt holds an object that LangChain cannot write as JSON: {fields!r:.300}"
+        )
+    return {"class": message.get("id"), **fields}
+
+
+def _holds_an_object(value: Any) -> bool:
+    match value:
+        case {"lc": 1, "type": "not_implemented", "repr": str(text)}:
+            return any(mark in text for mark in _OBJECT_REPRS)
+        case dict():
+            return any(_holds_an_object(each) for each in value.values() if type(each) is not str)
+        case list():
+            return any(_holds_an_object(each) for each in value if type(each) is not str)
+        case _:
+            return False
+
+
+@lru_cache(maxsize=256)
+def _llm(llm_string: str) -> Any:
+    """Return a model's configuration and the arguments of the call; every call of one model repeats them."""
+    try:
+        model, end = json.JSONDecoder().raw_decode(llm_string)
+    except ValueError:
+        return {"arguments": _arguments(llm_string)}
+    if not isinstance(model, dict) or not llm_string.startswith("---", end):
+        return {"arguments": _arguments(llm_string)}
+    return {"model": _model(model), "arguments": _arguments(llm_string[end + len("---") :])}
+
+
+def _model(model: dict[str, Any]) -> dict[str, Any]:
+    fields = model.get("kwargs")
+    if isinstance(fields, dict):
+        fields = {name: value for name, value in fields.items() if name not in _NO_PART_OF_A_MODEL}
+    return {"class": model.get("id"), "fields": fields}
+
+
+def _arguments(text: str) -> Any:
+    """Return the arguments of a call as data where their repr is that of data."""
+    try:
+        value = ast.literal_eval(text)
+        json.dumps(value, allow_nan=True)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        if any(mark in text for mark in _OBJECT_REPRS):
+            raise UnkeyableError(
+                "LangChain shows an argument of this call by its class or address only, as in structured output with "
+                f"a class under method='json_schema' (use method='function_calling'): {text:.300}"
+            ) from None
+        return text
+    return value

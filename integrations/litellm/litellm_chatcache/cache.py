@@ -1,0 +1,177 @@
+"""LiteLLM's cache hook.
+
+LiteLLM asks no class of the cache, only attributes, which over its versions it spelt with and without an underscore.
+"""
+
+from collections.abc import Collection
+from os import PathLike
+from typing import Any
+
+from chatcache import TTL, ChatcacheError, InvalidValueError, Mode, ResponseCache, parse_mode
+
+from .repairs import repair
+from .request import keyed
+from .responses import from_record, refusal_of, to_record
+from .stream import ReplayedStream
+
+__all__ = ["DOCache"]
+
+_REMEMBERED = 1024  # lookups whose keys are kept for their updates
+
+
+class DOCache:
+    """A cache for ``litellm.cache`` that keeps its records in one SQLite file.
+
+    It serves ``completion`` and ``acompletion``, streamed and not, with any number of messages. Each hit is made of new
+    objects. A recorded stream is replayed whole, word by word: LiteLLM does not show a cache where its chunks ended.
+
+    ``cache={...}`` of one call takes ``mode``, ``ttl``, ``namespace``, and LiteLLM's ``no-cache`` and ``no-store``.
+
+    Args:
+        store_id: the namespace of these records within the object: 1 to 512 bytes of UTF-8.
+        path: the folder of the objects; by default ``CHATCACHE_DIR``, or else ``.chatcache``.
+        object: the name of the object, which is one SQLite file.
+        ttl: how long a record lives: seconds, a timedelta, or None for ever.
+        mode: ``auto``, ``read_only``, ``refresh``, ``replay`` or ``off``; see `chatcache.Mode`. In mode ``auto``,
+            ``CHATCACHE_MODE`` decides where it is set.
+        allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``.
+        max_messages: requests of more messages are not cached; None for any number.
+
+    Attributes:
+        engine: the `chatcache.ResponseCache` underneath.
+
+    Raises:
+        InvalidInputError: an argument or the environment cannot be right.
+        StorageError: `path` is a file.
+
+    """
+
+    type = "local"  # what the proxy is told; "redis" would make it ask for more
+
+    def __init__(  # noqa: PLR0913 - all by keyword, all with a default
+        self,
+        store_id: str,
+        *,
+        path: str | PathLike[str] | None = None,
+        object: str = "default",  # noqa: A002 - Cloudflare's word for it
+        ttl: TTL = None,
+        mode: str = "auto",
+        allow: Collection[str] = (),
+        max_messages: int | None = None,
+    ) -> None:
+        self.engine = ResponseCache(store_id, path=path, object=object, ttl=ttl, mode=mode, allow=allow)
+        self.max_messages = max_messages
+        self.supported_call_types = ["completion", "acompletion"]
+        self.cache = self
+        self._keys: dict[str, str] = {}
+        repair(lambda cache: isinstance(cache, DOCache))
+
+    def get_cache_key(self, **arguments: Any) -> str:
+        """Return the key of a call: 64 hex digits, the caller's own ``cache_key``, or ``""`` where it has none."""
+        given: str | None = arguments.get("cache_key")
+        if given:
+            return given
+        try:
+            return keyed(arguments)[0]
+        except InvalidValueError:
+            return ""
+
+    def get_cache(self, **arguments: Any) -> Any:
+        """Return the recorded response, as a stream where one was asked for, or None.
+
+        Raises:
+            ReplayMiss: in mode ``replay``, there is no record.
+            PersistenceError: in mode ``replay``, the records could not be read.
+            InvalidModeError: the call's own mode is none.
+
+        """
+        found = self._asked(arguments)
+        if found is None:
+            return None
+        key, request, mode = found
+        return self._answer(self.engine.lookup(key, request, from_record, mode=mode), arguments)
+
+    async def async_get_cache(self, dynamic_cache_object: Any = None, **arguments: Any) -> Any:  # noqa: ARG002 - LiteLLM's
+        """Awaiting twin of `get_cache`."""
+        found = self._asked(arguments)
+        if found is None:
+            return None
+        key, request, mode = found
+        return self._answer(await self.engine.alookup(key, request, from_record, mode=mode), arguments)
+
+    def add_cache(self, result: Any, **arguments: Any) -> None:
+        """Record a response under the key that was looked up. Never raises: LiteLLM would lose the response."""
+        try:
+            mode, controls = self._mode(arguments), arguments.get("cache") or {}
+            key = self._keys.get(arguments.get("litellm_call_id", "")) or self.get_cache_key(**arguments)
+            if key and mode.writes and not self._too_long(arguments):
+                record = to_record(result)
+                self.engine.update(key, record, refusal=refusal_of(record), ttl=controls.get("ttl"), mode=mode)
+        except (ChatcacheError, ValueError) as error:
+            self.engine.bypass(error)
+
+    async def async_add_cache(self, result: Any, dynamic_cache_object: Any = None, **arguments: Any) -> None:  # noqa: ARG002 - LiteLLM's
+        """Record a response, in one step.
+
+        LiteLLM awaits this in a task that nobody waits for. Where the loop ends, it is cancelled at its first await, so
+        it has none: the write takes the time of one fsync, after a call that took a provider's.
+        """
+        self.add_cache(result, **arguments)
+
+    def supports_async(self) -> bool:
+        """Say that `async_get_cache` is there."""
+        return True
+
+    def get_preset_cache_key_from_kwargs(self, **arguments: Any) -> str | None:
+        """Return the key that LiteLLM left in the arguments, for its logs."""
+        parked: str | None = (arguments.get("litellm_params") or {}).get("preset_cache_key")
+        return parked
+
+    async def ping(self) -> bool:
+        """Say that the cache is there."""
+        return True
+
+    async def disconnect(self) -> None:
+        """Release the file. The cache opens it again when it is used."""
+        self.engine.close()
+
+    _supports_async = supports_async
+    _get_preset_cache_key_from_kwargs = get_preset_cache_key_from_kwargs
+
+    def _asked(self, arguments: dict[str, Any]) -> tuple[str, Any, Mode] | None:
+        """Return the key, the request and the mode of a call, or None where it is none of the cache's."""
+        mode = self._mode(arguments)
+        if mode is Mode.OFF or self._too_long(arguments):
+            return None
+        try:
+            key, request = keyed(arguments)
+        except InvalidValueError as error:
+            if mode is Mode.REPLAY:
+                self.engine.miss(None, {name: repr(each) for name, each in arguments.items()}, str(error))
+            self.engine.bypass(error)
+            return None
+        key = arguments.get("cache_key") or key
+        self._remember(arguments.get("litellm_call_id"), key)
+        return key, request, mode
+
+    def _mode(self, arguments: dict[str, Any]) -> Mode:
+        asked = (arguments.get("cache") or {}).get("mode")
+        return self.engine.mode if asked is None else parse_mode(asked, "mode in cache=")
+
+    def _too_long(self, arguments: dict[str, Any]) -> bool:
+        return self.max_messages is not None and len(arguments.get("messages") or ()) > self.max_messages
+
+    def _remember(self, call_id: str | None, key: str) -> None:
+        """Keep the key of a lookup: a provider may change the arguments before the response is stored."""
+        if call_id is not None:
+            self._keys[call_id] = key
+            while len(self._keys) > _REMEMBERED:
+                self._keys.pop(next(iter(self._keys)), None)
+
+    def _answer(self, response: Any, arguments: dict[str, Any]) -> Any:
+        if response is not None and arguments.get("stream") is True:
+            return ReplayedStream(response, arguments)
+        return response
+
+    def __repr__(self) -> str:
+        return f"<litellm_chatcache.DOCache {self.engine.store_id!r} in {str(self.engine.location)!r}>"
