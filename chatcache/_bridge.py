@@ -1,7 +1,7 @@
 """One source for blocking and awaiting callers: the only module of the engine that knows asyncio and threading.
 
-The logic of a layer is written once, as a coroutine that takes its colour, `blocking` or `awaiting`, and goes through it
-wherever the layer below has both a method and its awaiting twin::
+The logic of a layer is written once, as a coroutine that takes its colour, `blocking` or `awaiting`, and goes through
+it wherever the layer below has both a method and its awaiting twin::
 
     async def _get(self, colour: Colour, key: str) -> Any:
         return await colour(self._storage.get, self._storage.aget, key)
@@ -17,6 +17,7 @@ In blocking colour nothing in such a coroutine suspends, so `drive` runs it to i
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from threading import Lock, Thread
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
@@ -113,10 +114,8 @@ def finish_apart(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await asyncio.wait_for(make(), _FINISH_WITHIN)
 
     def run() -> None:
-        try:
+        with suppress(TimeoutError):
             asyncio.run(bounded())
-        except TimeoutError:
-            pass
 
     thread = Thread(target=run, daemon=True)
     try:

@@ -1,9 +1,9 @@
 """The engine under every adapter: look up a request, keep its answer, by the rules of a mode.
 
 A hook of a framework gives an adapter two moments, before a call and after it, so there are two methods: `lookup` and
-`update`. Neither takes an LLM call down: where the cache cannot be read or written the call goes on without it, which is
-counted, and said once, as a warning of the logger ``chatcache``. In mode ``replay`` it is the other way round: whatever
-is not replayed is raised, since nothing may be called.
+`update`. Neither takes an LLM call down: where the cache cannot be read or written the call goes on without it, which
+is counted, and said once, as a warning of the logger ``chatcache``. In mode ``replay`` it is the other way round:
+whatever is not replayed is raised, since nothing may be called.
 """
 
 import logging
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from ._bridge import Colour, awaiting, blocking, drive
 from .backing import DurableObjectPersistence
@@ -79,6 +79,7 @@ class ResponseCache:
 
     @property
     def location(self) -> Path:
+        """The file of the records."""
         return self._object.path
 
     def lookup(self, key: str, request: Any, read: Callable[[Any], T], *, mode: Mode | None = None) -> T | None:
@@ -110,7 +111,7 @@ class ResponseCache:
         ttl: TTL = None,
         mode: Mode | None = None,
     ) -> bool:
-        """Keep an answer under a key; return whether it was kept. Never raises for what the cache cannot do.
+        """Keep an answer under a key; return whether it was kept. Where the cache cannot, the call is bypassed.
 
         Args:
             key: the key of the request.
@@ -120,7 +121,8 @@ class ResponseCache:
             mode: instead of the mode of the cache.
 
         """
-        return drive(self._update(blocking, key, record, refusal, ttl, mode or self.mode))
+        admitted = self._admits(refusal, ttl, mode)
+        return admitted and drive(self._keep(blocking, key, record, ttl))
 
     async def aupdate(
         self,
@@ -132,7 +134,8 @@ class ResponseCache:
         mode: Mode | None = None,
     ) -> bool:
         """Awaiting twin of `update`."""
-        return await self._update(awaiting, key, record, refusal, ttl, mode or self.mode)
+        admitted = self._admits(refusal, ttl, mode)
+        return admitted and await self._keep(awaiting, key, record, ttl)
 
     def clear(self) -> None:
         """Remove every record of this store.
@@ -151,9 +154,9 @@ class ResponseCache:
         """Release the file. The cache opens it again when it is used."""
         self._object.close()
 
-    def miss(self, key: str | None, request: Any, reason: str) -> NoReturn:
-        """Raise the miss of a request in mode ``replay``."""
-        raise ReplayMiss(key=key, request=request, store_id=self.store_id, reason=reason, where=str(self._object.path))
+    def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:
+        """Return the miss of a request in mode ``replay``, to be raised."""
+        return ReplayMiss(key=key, request=request, store_id=self.store_id, reason=reason, where=str(self._object.path))
 
     def bypass(self, problem: object) -> None:
         """Count a call that goes on without the cache, and say why the first time."""
@@ -173,7 +176,7 @@ class ResponseCache:
             case Call():
                 return None
             case Refuse():
-                self.miss(key, request, reason)
+                raise self.miss(key, request, reason)
 
     async def _find(self, colour: Colour, key: str, read: Callable[[Any], T], mode: Mode) -> tuple[T | None, str]:
         """Return the answer that was recorded, or None, and why."""
@@ -191,14 +194,17 @@ class ResponseCache:
         except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
             return None, f"the record cannot be read ({type(error).__name__}: {error})"
 
-    async def _update(  # noqa: PLR0913 - one source of two methods
-        self, colour: Colour, key: str, record: Any, refusal: Refusal | None, ttl: TTL, mode: Mode
-    ) -> bool:
-        if not mode.writes:
+    def _admits(self, refusal: Refusal | None, ttl: TTL, mode: Mode | None) -> bool:
+        """Whether an answer is to be kept; a TTL that is not positive keeps nothing, and leaves what is there."""
+        lives = parse_ttl(self.ttl if ttl is None else ttl)
+        if not (mode or self.mode).writes or (lives is not None and lives <= 0):
             return False
-        if refusal is not None and refusal not in self._allowed:
-            self.refused[refusal] += 1
-            return False
+        if refusal is None or refusal in self._allowed:
+            return True
+        self.refused[refusal] += 1
+        return False
+
+    async def _keep(self, colour: Colour, key: str, record: Any, ttl: TTL) -> bool:
         try:
             await colour(self._store.set, self._store.aset, key, record, self.ttl if ttl is None else ttl)
         except (PersistenceError, InvalidInputError) as error:

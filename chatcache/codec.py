@@ -10,12 +10,12 @@ The first byte names the form of the rest, so that a later version can add one a
         {"$float": "nan" | "inf" | "-inf"}
         {"$int": "0x10000000000000000"}           beyond 64 bits, hexadecimal
         {"$str": "<base64 of its WTF-8 bytes>"}   lone surrogates
-        {"$dict": [[key, value], ...]}            a dictionary with a key that begins with $, or that has lone surrogates
+        {"$dict": [[key, value], ...]}            a dictionary with a key that begins with $, or has lone surrogates
 
 A value comes back equal and of the same type. Values are None, bool, int, float, str, and lists and string-keyed dicts
-of those, each of exactly that type: a subclass (an enum's member, a defaultdict) would come back as something else, so it
-is refused. There is no pickle, and no class is named in the bytes: whatever they are, decoding gives such a value or
-raises.
+of those, each of exactly that type: a subclass (an enum's member, a defaultdict) would come back as something else, so
+it is refused. There is no pickle, and no class is named in the bytes: whatever they are, decoding gives such a value
+or raises.
 """
 
 from base64 import b64decode, b64encode
@@ -76,9 +76,9 @@ def _is_plain(value: Any) -> bool:
     if kind in _SCALARS:
         return True
     if kind is int:
-        return -(2**63) <= value < 2**64
+        return bool(-(2**63) <= value < 2**64)
     if kind is float:
-        return isfinite(value)
+        return bool(isfinite(value))
     if kind is list:
         return _all_plain(enumerate(value))
     if kind is dict:
@@ -106,7 +106,7 @@ def _all_plain(items: Any) -> bool:
     return plain
 
 
-def _tagged(value: Any) -> Any:
+def _tagged(value: Any) -> Any:  # noqa: PLR0911 - a table, a case a row
     match value:
         case str():
             return value if _is_utf8(value) else {"$str": b64encode(value.encode("utf-8", "surrogatepass")).decode()}
@@ -124,7 +124,7 @@ def _tagged(value: Any) -> Any:
             return {"$dict": [[_tagged(key), _tagged(item)] for key, item in value.items()]}
 
 
-def _untagged(value: Any) -> Any:
+def _untagged(value: Any) -> Any:  # noqa: PLR0911 - as above
     match value:
         case list():
             return [_untagged(item) for item in value]

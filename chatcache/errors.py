@@ -14,7 +14,8 @@
     │   └── CorruptRecordError                   one record's bytes are not what chatcache wrote
     └── ReplayMiss                               mode ``replay``, and there is no record to replay
 
-Errors of the libraries underneath (``sqlite3``, ``orjson``) stand as the cause of one of these; they are never raised as they are.
+Errors of the libraries underneath (``sqlite3``, ``orjson``) stand as the cause of one of these, and are never raised
+themselves.
 """
 
 from typing import Any
@@ -120,7 +121,7 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
             f"  store    {self.store_id!r} in {self.where}\n"
             f"  key      {self.key or 'none'}\n"
             f"  request  {_shortened(repr(self.request))}\n"
-            "Nothing was called. Run once in mode 'auto' (or CHATCACHE_MODE=auto) where the provider can be reached to record it."
+            "Nothing was called. To record it, run once with CHATCACHE_MODE=auto where the provider can be reached."
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

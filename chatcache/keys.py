@@ -7,7 +7,7 @@ whole number. So:
 * the order of dictionary keys has no effect, the order of lists has;
 * ``1`` and ``1.0`` and ``10 ** 22`` and ``1e22`` are pairwise equal, while ``1``, ``"1"`` and ``True`` all differ;
 * ``NaN``, ``Infinity`` and ``-Infinity`` are written as those words, and are not confused with ``null``;
-* two requests have the same form only if they are equal in this sense: JSON delimits every part, so nothing runs together.
+* two requests have the same form only if they are equal in this sense: JSON delimits every part.
 
 Everything in the request counts. What is noise is decided by the adapter that builds the request, which leaves it out.
 
@@ -16,7 +16,6 @@ was recorded unreachable: ``tests/core/test_keys.py`` holds golden vectors again
 """
 
 import json
-import math
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -57,7 +56,8 @@ def canonical_json(value: Any) -> bytes:
     try:
         return orjson.dumps(_spelled(value, _as_fragment), option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
-        # Deeper than orjson goes, or a lone surrogate: rare, so the slower encoder may do it. Same bytes where both can.
+        # Deeper than orjson goes, or a lone surrogate: rare, so the slower encoder may do it. Where both can, the bytes
+        # are the same.
         return _canonical_by_json(value)
     except RecursionError:
         raise InvalidValueError("the value nests too deeply, or contains itself: it has no key") from None
@@ -74,13 +74,17 @@ def _canonical_by_json(value: Any) -> bytes:
 def _as_fragment(number: float) -> int | orjson.Fragment:
     """Spell a number that orjson would write in its own way, or not at all, as Python's json does."""
     whole = _whole_as_int(number)
-    if isinstance(whole, int) and _fits_64_bits(whole):
-        return whole
-    return orjson.Fragment(json.dumps(whole))
+    return whole if isinstance(whole, int) and _fits_64_bits(whole) else orjson.Fragment(json.dumps(whole))
 
 
 def _whole_as_int(number: float) -> int | float:
-    return int(number) if math.isfinite(number) and number == int(number) else number
+    if isinstance(number, float):
+        return int(number) if number.is_integer() else number
+    try:
+        str(number)
+    except ValueError as error:  # Python's own limit of digits
+        raise InvalidValueError(f"an int of {number.bit_length():,} bits has no key: {error}") from None
+    return number
 
 
 def _fits_64_bits(number: int) -> bool:

@@ -1,8 +1,8 @@
 """Backing persistence in the storage of one object, every store id in a namespace of its own.
 
-After Alchemy's ``DurableObjectChatPersistence``, with its three defects mended: the TTL is kept, the store id is escaped,
-and any number of keys may be passed. An entry is the row ``escape(store_id):key`` with the value ``[value, expires]``,
-where ``expires`` is in milliseconds since the epoch, or null.
+After Alchemy's ``DurableObjectChatPersistence``, with its three defects mended: the TTL is kept, the store id is
+escaped, and any number of keys may be passed. An entry is the row ``escape(store_id):key`` with the value
+``[value, expires]``, where ``expires`` is in milliseconds since the epoch, or null.
 """
 
 import time
@@ -86,10 +86,10 @@ class _ObjectStore:
         await self._storage.aput_many(self._rows(entries))
 
     def remove(self, key: str) -> None:
-        self._storage.delete(self._prefix + key)
+        self._storage.delete(self._row(key))
 
     async def aremove(self, key: str) -> None:
-        await self._storage.adelete(self._prefix + key)
+        await self._storage.adelete(self._row(key))
 
     def clear(self) -> None:
         self._storage.delete_prefix(self._prefix)

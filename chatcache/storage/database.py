@@ -1,8 +1,9 @@
 """The SQLite file of one object, for blocking and awaiting callers.
 
-Blocking callers, of any thread, share one connection of ``sqlite3`` behind a lock. Awaiting callers read through the same
-connection in place: a point read takes microseconds, a thread hop a hundred. They write, which waits for the disk,
-through a connection of ``aiosqlite``, one for each event loop; SQLite itself keeps the two kinds of writers apart.
+Blocking callers, of any thread, share one connection of ``sqlite3`` behind a lock. Awaiting callers read through the
+same connection in place: a point read takes microseconds, a thread hop a hundred. They write, which waits for the
+disk, through a connection of ``aiosqlite``, one for each event loop; SQLite itself keeps the two kinds of writers
+apart.
 
 The draft of this design had one connection for both. Then a write that awaits its commit holds the connection while
 other code runs, and where its loop is stopped in that moment (``run_until_complete`` returned, a notebook's cell ended)
@@ -78,9 +79,8 @@ class Database:
         """Run a statement for all of its rows, or for none; return how many rows it changed. Then it is on disk."""
         with self._lock:
             try:
-                if self._connection is None:
-                    self._keep(_create(self.path))
-                return drive(_commit(_Inline(self._connection), write))
+                connection = self._connection or self._keep(_create(self.path))
+                return drive(_commit(_Inline(connection), write))
             except (sqlite3.Error, OSError) as error:
                 raise _explained(error, self.path) from error
 
@@ -101,16 +101,20 @@ class Database:
 
     def _read(self, query: Query[R], absent: R) -> R:
         try:
-            if self._connection is None:
-                self._keep(_open(self.path))
-            return absent if self._connection is None else query(self._connection)
+            connection = self._connection
+            if connection is None:
+                opened = _open(self.path)
+                if opened is None:
+                    return absent
+                connection = self._keep(opened)
+            return query(connection)
         except (sqlite3.Error, OSError) as error:
             raise _explained(error, self.path) from error
 
-    def _keep(self, connection: sqlite3.Connection | None) -> None:
+    def _keep(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         """Hold a connection until `close`, or until nobody holds this object, or the program ends."""
-        if connection is not None:
-            self._connection, self._closer = connection, finalize(self, connection.close)
+        self._connection, self._closer = connection, finalize(self, connection.close)
+        return connection
 
 
 class _Writer:
@@ -125,17 +129,17 @@ class _Writer:
     async def connection(self) -> AsyncGenerator[aiosqlite.Connection]:
         async with self._turn:
             if self._connection is None:
-                connection = born_daemon(lambda: aiosqlite.Connection(lambda: _create(self._path), _FETCHED_AT_ONCE))
-                self._connection = await connection
+                opened = await off_loop(_create, self._path)  # aiosqlite leaves a thread behind where opening fails
+                connection = born_daemon(lambda: aiosqlite.Connection(lambda: opened, _FETCHED_AT_ONCE))
                 finalize(self, finish_apart, connection.close)
+                self._connection = await connection
             yield self._connection
 
 
 class _Inline:
     """A blocking connection in the shape of an awaiting one."""
 
-    def __init__(self, connection: sqlite3.Connection | None) -> None:
-        assert connection is not None
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     async def execute(self, sql: str, row: Sequence[Any] = ()) -> sqlite3.Cursor:

@@ -33,7 +33,7 @@ def check_namespace(name: str) -> str:
     if isinstance(name, str) and _NAMESPACE.fullmatch(name):
         return name
     raise InvalidNameError(
-        f"namespace {name!r:.200}: use 1 to 100 of the letters A-Z and a-z, digits, '_', '-' and '.', not beginning with '.'"
+        f"namespace {name!r:.200}: use 1 to 100 letters (A-Z, a-z), digits, '_', '-' and '.', not beginning with '.'"
     )
 
 

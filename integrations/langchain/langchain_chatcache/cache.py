@@ -103,7 +103,7 @@ class DOCache(BaseCache):
             request = request_of(prompt, llm_string)
         except UnkeyableError as error:
             if self.engine.mode is Mode.REPLAY:
-                self.engine.miss(None, llm_string, str(error))
+                raise self.engine.miss(None, llm_string, str(error)) from error
             self.engine.bypass(error)
             return None
         return request_key(request), request

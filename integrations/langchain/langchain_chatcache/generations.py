@@ -1,7 +1,7 @@
 """Generations as records, and back.
 
-A record is JSON in which a closed set of names stands for LangChain's classes. Nothing is imported by name, and LangChain's
-``loads`` is not used: an ``lc`` key in a model's output is data like any other.
+A record is JSON in which a closed set of names stands for LangChain's classes. Nothing is imported by name, and
+LangChain's ``loads`` is not used: an ``lc`` key in a model's output is data like any other.
 """
 
 from collections.abc import Sequence

@@ -41,7 +41,7 @@ _OBJECT_REPRS = ("<class '", " at 0x")
 
 
 class UnkeyableError(ValueError):
-    """A request that LangChain does not tell enough of: another one would have the same key, or this one never its own."""
+    """LangChain does not tell enough of a request: another one would have its key, or it would never have one twice."""
 
 
 def request_of(prompt: str, llm_string: str) -> dict[str, Any]:

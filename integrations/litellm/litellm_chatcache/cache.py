@@ -147,7 +147,8 @@ class DOCache:
             key, request = keyed(arguments)
         except InvalidValueError as error:
             if mode is Mode.REPLAY:
-                self.engine.miss(None, {name: repr(each) for name, each in arguments.items()}, str(error))
+                shown = {name: repr(each) for name, each in arguments.items()}
+                raise self.engine.miss(None, shown, str(error)) from error
             self.engine.bypass(error)
             return None
         key = arguments.get("cache_key") or key

@@ -1,11 +1,11 @@
-"""Two repairs of LiteLLM, without which a cache of anybody's loses or breaks answers. Each applies only where it is needed.
+"""Two repairs of LiteLLM, without which any cache of its loses or breaks answers.
 
 1.  From 1.102 on, the first hit crashes where ``litellm[proxy]`` is not installed: LiteLLM looks whether a hit is a
-    stream of one of its proxy's classes, and cannot import them (BerriAI/litellm#42195). A chat completion is never one.
+    stream of one of its proxy's classes, and cannot import them (BerriAI/litellm#42195). A chat completion is none.
 
 2.  What an awaited stream said is stored by a task that LiteLLM starts with the last chunk. A program that ends there
-    (``asyncio.run`` returns) cancels the task before it begins, and the answer was paid for in vain. It is stored with the
-    last chunk instead.
+    (``asyncio.run`` returns) cancels the task before it begins, and the answer was paid for in vain. It is stored with
+    the last chunk instead.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine

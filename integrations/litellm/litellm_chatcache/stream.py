@@ -15,7 +15,8 @@ __all__ = ["ReplayedStream"]
 class ReplayedStream(CustomStreamWrapper):
     """LiteLLM's own kind of stream over recorded chunks, for ``for`` and for ``async for``.
 
-    LiteLLM knows by the class that the callbacks of a hit wait until the stream was read; then they are called here, once.
+    LiteLLM knows by the class that the callbacks of a hit wait until the stream was read; then they are called here,
+    once.
     """
 
     def __init__(self, response: ModelResponse, arguments: dict[str, Any]) -> None:
@@ -28,14 +29,14 @@ class ReplayedStream(CustomStreamWrapper):
             custom_llm_provider="cached_response",
             stream_options=options,
         )
-        self._response = response
+        self._response: ModelResponse | None = response
         self._began = datetime.now()  # noqa: DTZ005 - LiteLLM subtracts it from its own naive times
         self._replayed: Iterator[ModelResponseStream] = chunks_of(
             response, with_usage=bool(options and options.get("include_usage"))
         )
 
     def __contains__(self, _item: object) -> bool:
-        """Nothing is in it: LiteLLM asks whether ``detail`` is, which would be an error, and must not read the stream."""
+        """Say no: LiteLLM asks whether ``detail`` is in it, which would mark an error, and must not read the stream."""
         return False
 
     def __next__(self) -> ModelResponseStream:
@@ -54,12 +55,11 @@ class ReplayedStream(CustomStreamWrapper):
 
     def _tell_once(self, *, awaited: bool) -> None:
         response, self._response = self._response, None
-        if response is None:
+        handler = self.logging_obj.llm_caching_handler
+        if response is None or handler is None:
             return
-        told = {"start_time": self._began, "end_time": datetime.now(), "cache_hit": True}  # noqa: DTZ005 - as above
+        ended = datetime.now()  # noqa: DTZ005 - as above
         if awaited:
-            self.logging_obj.llm_caching_handler._async_log_cache_hit_on_callbacks(  # noqa: SLF001 - as LiteLLM tells a hit
-                logging_obj=self.logging_obj, cached_result=response, **told
-            )
+            handler._async_log_cache_hit_on_callbacks(self.logging_obj, response, self._began, ended, cache_hit=True)  # noqa: SLF001 - as LiteLLM tells a hit
         else:
-            self.logging_obj.handle_sync_success_callbacks_for_async_calls(result=response, **told)
+            self.logging_obj.handle_sync_success_callbacks_for_async_calls(response, self._began, ended, cache_hit=True)

@@ -1,0 +1,39 @@
+"""What every test has: no settings of the developer's own, and a clock that stands still."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chatcache import ObjectNamespace, Storage
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else litellm asks the network for prices when it is imported
+
+
+class ManualClock:
+    """Seconds since the epoch, as long as nobody moves them."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CHATCACHE_MODE", "CHATCACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    thing = ObjectNamespace(tmp_path).get_by_name("thing")
+    yield thing.storage
+    thing.close()

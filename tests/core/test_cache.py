@@ -1,0 +1,234 @@
+"""The engine: what each mode does, what is refused, and that a cache that fails takes no call down."""
+
+import logging
+import pickle
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from chatcache import (
+    CorruptStorageError,
+    InvalidInputError,
+    InvalidModeError,
+    InvalidNameError,
+    InvalidTTLError,
+    Mode,
+    Refusal,
+    ReplayMiss,
+    ResponseCache,
+    StorageError,
+)
+from tests.conftest import ManualClock
+
+REQUEST = {"model": "m", "prompt": "How high is it?"}
+Call = Callable[..., Awaitable[Any]]
+
+
+def same(record: Any) -> Any:
+    return record
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def call(request: pytest.FixtureRequest) -> Call:
+    """Calls a method of a cache, or its awaiting twin."""
+
+    async def either(cache: ResponseCache, name: str, *args: Any, **options: Any) -> Any:
+        if request.param == "blocking":
+            return getattr(cache, name)(*args, **options)
+        return await getattr(cache, f"a{name}")(*args, **options)
+
+    return either
+
+
+@pytest.mark.parametrize(
+    ("mode", "found", "stored"),
+    [
+        ("auto", "old", "new"),
+        ("read_only", "old", "old"),
+        ("refresh", None, "new"),
+        ("replay", "old", "old"),
+        ("off", None, "old"),
+    ],
+)
+async def test_each_mode_reads_and_writes_as_it_says(
+    tmp_path: Path, call: Call, mode: str, found: str | None, stored: str
+) -> None:
+    recorder = ResponseCache("store", path=tmp_path)
+    recorder.update("key", "old")
+    cache = ResponseCache("store", path=tmp_path, mode=mode)
+    assert await call(cache, "lookup", "key", REQUEST, same) == found
+    assert await call(cache, "update", "key", "new") is (stored == "new")
+    assert recorder.lookup("key", REQUEST, same) == stored
+
+
+@pytest.mark.parametrize("mode", ["auto", "read_only", "refresh", "off"])
+async def test_a_miss_is_none_in_every_mode_but_replay(tmp_path: Path, call: Call, mode: str) -> None:
+    assert await call(ResponseCache("store", path=tmp_path, mode=mode), "lookup", "key", REQUEST, same) is None
+
+
+async def test_a_miss_in_replay_names_the_key_and_the_request(tmp_path: Path, call: Call) -> None:
+    cache = ResponseCache("store", path=tmp_path, mode="replay")
+    with pytest.raises(ReplayMiss) as caught:
+        await call(cache, "lookup", "0123abcd", REQUEST, same)
+    miss = caught.value
+    assert (miss.key, miss.request, miss.store_id) == ("0123abcd", REQUEST, "store")
+    assert str(miss) == (
+        "no record to replay: nothing is recorded under this key\n"
+        f"  store    'store' in {cache.location}\n"
+        "  key      0123abcd\n"
+        "  request  {'model': 'm', 'prompt': 'How high is it?'}\n"
+        "Nothing was called. To record it, run once with CHATCACHE_MODE=auto where the provider can be reached."
+    )
+    assert str(pickle.loads(pickle.dumps(miss))) == str(miss)  # noqa: S301 - our own
+
+
+async def test_a_call_may_have_a_mode_of_its_own(tmp_path: Path, call: Call) -> None:
+    cache = ResponseCache("store", path=tmp_path, mode="off")
+    await call(cache, "update", "key", "kept", mode=Mode.AUTO)
+    assert await call(cache, "lookup", "key", REQUEST, same) is None
+    assert await call(cache, "lookup", "key", REQUEST, same, mode=Mode.READ_ONLY) == "kept"
+
+
+def test_the_environment_decides_where_the_program_leaves_it_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATCACHE_MODE", "replay")
+    monkeypatch.setenv("CHATCACHE_DIR", str(tmp_path / "elsewhere"))
+    assert ResponseCache("store").mode is Mode.REPLAY
+    assert ResponseCache("store", mode="refresh").mode is Mode.REFRESH
+    assert ResponseCache("store").location.parent == tmp_path / "elsewhere" / "default"
+    assert ResponseCache("store", path=tmp_path).location.parent == tmp_path / "default"
+
+
+async def test_a_record_lives_as_long_as_its_ttl(tmp_path: Path, clock: ManualClock, call: Call) -> None:
+    cache = ResponseCache("store", path=tmp_path, ttl=10, clock=clock)
+    await call(cache, "update", "short", 1)
+    await call(cache, "update", "long", 2, ttl=20)
+    await call(cache, "update", "none", 3, ttl=0)
+    clock.now += 10
+    assert [await call(cache, "lookup", key, REQUEST, same) for key in ("short", "long", "none")] == [None, 2, None]
+
+
+async def test_refused_answers_are_counted_and_can_be_allowed(tmp_path: Path, call: Call) -> None:
+    cache = ResponseCache("store", path=tmp_path, allow=["length"])
+    for refusal in Refusal:
+        await call(cache, "update", refusal, "answer", refusal=refusal)
+    assert cache.refused == {Refusal.CONTENT_FILTER: 1, Refusal.EMPTY: 1}
+    assert await call(cache, "lookup", "length", REQUEST, same) == "answer"
+    assert await call(cache, "lookup", "empty", REQUEST, same) is None
+
+
+async def test_a_record_that_cannot_be_read_is_a_miss(tmp_path: Path, call: Call) -> None:
+    cache = ResponseCache("store", path=tmp_path)
+    await call(cache, "update", "key", {"no": "text"})
+    assert await call(cache, "lookup", "key", REQUEST, lambda record: record["text"]) is None
+    with pytest.raises(ReplayMiss, match=r"the record cannot be read \(KeyError: 'text'\)"):
+        await call(cache, "lookup", "key", REQUEST, lambda record: record["text"], mode=Mode.REPLAY)
+
+
+async def test_clear_spares_other_stores(tmp_path: Path, call: Call) -> None:
+    one, other = ResponseCache("one", path=tmp_path), ResponseCache("other", path=tmp_path)
+    one.update("key", 1)
+    other.update("key", 2)
+    await call(one, "clear")
+    assert (one.lookup("key", REQUEST, same), other.lookup("key", REQUEST, same)) == (None, 2)
+
+
+async def corrupt(folder: Path) -> ResponseCache:
+    cache = ResponseCache("store", path=folder)
+    cache.location.parent.mkdir()
+    cache.location.write_bytes(b"this is no database, but it is long enough to be taken for one" * 100)
+    return cache
+
+
+async def test_a_corrupt_file_is_bypassed_counted_and_said_once(
+    tmp_path: Path, call: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = await corrupt(tmp_path)
+    before = cache.location.read_bytes()
+    with caplog.at_level(logging.WARNING, "chatcache"):
+        for _ in range(3):
+            assert await call(cache, "lookup", "key", REQUEST, same) is None
+            assert await call(cache, "update", "key", "answer") is False
+    assert cache.bypassed == 6
+    assert len(caplog.records) == 1
+    assert f"{cache.location} is no SQLite database" in caplog.text
+    assert "move it away to begin anew" in caplog.text
+    assert cache.location.read_bytes() == before
+
+
+async def test_a_corrupt_file_is_an_error_in_replay(tmp_path: Path, call: Call) -> None:
+    cache = await corrupt(tmp_path)
+    with pytest.raises(CorruptStorageError, match="is no SQLite database"):
+        await call(cache, "lookup", "key", REQUEST, same, mode=Mode.REPLAY)
+
+
+async def test_a_value_that_is_not_json_is_bypassed(
+    tmp_path: Path, call: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = ResponseCache("store", path=tmp_path)
+    assert await call(cache, "update", "key", {"answer": {1, 2}}) is False
+    assert "of type set, which cannot be stored" in caplog.text
+
+
+AS_NOBODY = """
+import os, sys
+from chatcache import ObjectNamespace, ResponseCache, StorageError
+
+if os.geteuid() == 0:  # root may write everywhere
+    os.setuid(65534)
+cache = ResponseCache("store", path=sys.argv[1])
+assert cache.lookup("key", {}, str) is None
+assert cache.update("key", "answer") is False
+assert cache.bypassed == 1
+try:
+    ObjectNamespace(sys.argv[1]).get_by_name("x").storage.put("key", 1)
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_a_folder_that_this_user_may_not_write_is_bypassed() -> None:
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        done = subprocess.run([sys.executable, "-c", AS_NOBODY, folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "cannot be opened or written" in done.stdout
+    assert "let this user write its folder" in done.stdout
+    assert done.stderr.count("Calls go on without it") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"store_id": ""}, InvalidNameError, "store id ''"),
+        ({"store_id": "x" * 600}, InvalidNameError, "use at most 512"),
+        ({"object": "../../x"}, InvalidNameError, "reads as a path"),
+        ({"mode": "sometimes"}, InvalidModeError, "use one of 'auto', 'read_only', 'refresh', 'replay', 'off'"),
+        ({"mode": None}, InvalidModeError, "mode is None"),
+        ({"ttl": "10"}, InvalidTTLError, "'10' is no time to live"),
+        ({"allow": ["errors"]}, InvalidInputError, "'length', 'content_filter', 'empty'"),
+    ],
+)
+def test_bad_input_says_what_to_do(
+    tmp_path: Path, arguments: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        ResponseCache(**{"store_id": "store", "path": tmp_path, **arguments})
+
+
+def test_a_mode_of_the_environment_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHATCACHE_MODE", "offline")
+    with pytest.raises(InvalidModeError, match="CHATCACHE_MODE is 'offline'"):
+        ResponseCache("store")
+
+
+def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="is a file: pass a folder"):
+        ResponseCache("store", path=tmp_path / "file")

@@ -1,0 +1,165 @@
+"""Threads, loops, processes and ends of programs: nothing hangs, nothing is lost, nothing is printed."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from chatcache import ObjectNamespace, Storage
+
+
+def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-X", "dev", "-c", program, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+
+NEVER_CLOSED = """
+import asyncio, sys
+from chatcache import ObjectNamespace
+storage = ObjectNamespace(sys.argv[1]).get_by_name("thing").storage
+storage.put("blocking", 1)
+async def main():
+    await storage.aput("awaiting", 2)
+    await storage.aput_many({"many": 3, "more": 4})
+    assert await storage.aget("awaiting") == 2
+asyncio.run(main())
+asyncio.run(main())
+"""
+
+
+def test_a_program_that_never_closes_ends_silently_and_leaves_one_file(tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = run(NEVER_CLOSED, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert time.monotonic() - began < 20  # it did not wait for a thread that never ends
+    assert [path.suffix for path in (tmp_path / "default").iterdir()] == [".sqlite"]
+    assert len(ObjectNamespace(tmp_path).get_by_name("thing").storage.list()) == 4
+
+
+STOPPED_LOOP = """
+import asyncio, sys
+from chatcache import ObjectNamespace
+storage = ObjectNamespace(sys.argv[1]).get_by_name("thing").storage
+loop = asyncio.new_event_loop()
+async def main():
+    await storage.aput("warm", 0)
+    for number in range(20):  # left behind in the middle of their writes
+        loop.create_task(storage.aput(f"left {number}", number))
+    await asyncio.sleep(0)
+loop.run_until_complete(main())
+storage.put("after", 1)
+assert storage.get("after") == 1
+async def other():
+    await storage.aput("other loop", 2)
+    return await storage.aget("other loop")
+print(asyncio.run(other()))
+async def rest():
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+loop.run_until_complete(rest())
+print(len(storage.list()))
+loop.close()
+"""
+
+
+def test_a_loop_that_is_stopped_in_mid_write_holds_up_nobody(tmp_path: Path) -> None:
+    done = run(STOPPED_LOOP, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n23\n", "")
+
+
+async def test_a_blocking_call_works_inside_a_running_loop(storage: Storage) -> None:
+    write = asyncio.create_task(storage.aput("a", 1))
+    await asyncio.sleep(0)
+    storage.put("b", 2)
+    assert storage.get("b") == 2
+    await write
+    assert storage.list() == {"a": 1, "b": 2}
+
+
+async def test_tasks_write_side_by_side(storage: Storage) -> None:
+    await asyncio.gather(*(storage.aput(f"{number:03}", number) for number in range(100)))
+    assert list((await storage.alist()).values()) == list(range(100))
+
+
+async def test_a_cancelled_write_is_whole_or_absent_and_the_next_one_works(storage: Storage) -> None:
+    await storage.aput("warm", 0)
+    for number in range(60):
+        write = asyncio.create_task(storage.aput_many({f"a{number}": 1, f"b{number}": 1}))
+        await asyncio.sleep(number * 0.00002)
+        write.cancel()
+        await asyncio.wait({write})
+        await storage.aput("after", number)
+    found = storage.list()
+    assert found["after"] == 59
+    assert all((f"a{number}" in found) == (f"b{number}" in found) for number in range(60))
+
+
+def test_threads_share_one_object(storage: Storage) -> None:
+    def work(number: int) -> int:
+        storage.put(f"{number:03}", number)
+        found: int = storage.get(f"{number:03}")
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(200))) == list(range(200))
+    assert len(storage.list()) == 200
+
+
+def test_threads_with_loops_of_their_own_share_one_object(storage: Storage) -> None:
+    async def work(number: int) -> None:
+        for each in range(20):
+            await storage.aput(f"{number} {each}", each)
+            assert await storage.aget(f"{number} {each}") == each
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda number: asyncio.run(work(number)), range(6)))
+    assert len(storage.list()) == 120
+
+
+ANOTHER_PROCESS = """
+import sys
+from chatcache import ObjectNamespace
+storage = ObjectNamespace(sys.argv[1]).get_by_name("thing").storage
+for number in range(50):
+    storage.put(f"{sys.argv[2]} {number}", number)
+"""
+
+
+def test_processes_share_one_object(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ANOTHER_PROCESS, str(tmp_path)]
+    running = [subprocess.Popen([*command, str(each)], stderr=subprocess.PIPE) for each in range(4)]
+    assert [(each.communicate()[1], each.returncode) for each in running] == [(b"", 0)] * 4
+    assert len(ObjectNamespace(tmp_path).get_by_name("thing").storage.list()) == 200
+
+
+KILLED = """
+import os, signal, sys
+from chatcache import ObjectNamespace
+storage = ObjectNamespace(sys.argv[1]).get_by_name("thing").storage
+for number in range(10):
+    storage.put(str(number), number)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_was_put_survives_a_kill(tmp_path: Path) -> None:
+    assert run(KILLED, tmp_path).returncode == -9
+    assert len(ObjectNamespace(tmp_path).get_by_name("thing").storage.list()) == 10
+
+
+def test_an_object_nobody_holds_leaves_no_thread_and_no_file_open(tmp_path: Path) -> None:
+    before = {thread.ident for thread in threading.enumerate()}
+    thing = ObjectNamespace(tmp_path).get_by_name("thing")
+    asyncio.run(thing.storage.aput("key", 1))
+    assert thing.storage.get("key") == 1
+    path = thing.path
+    del thing
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.ident not in before:
+            thread.join(5)
+            assert not thread.is_alive(), thread
+    assert [each.name for each in path.parent.iterdir()] == [path.name]

@@ -1,0 +1,229 @@
+"""The storage of an object, in both colours: what a key/value user of a Durable Object relies on."""
+
+import math
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatcache import (
+    CorruptRecordError,
+    InvalidInputError,
+    InvalidNameError,
+    InvalidValueError,
+    ObjectNamespace,
+    Storage,
+)
+
+Call = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def call(request: pytest.FixtureRequest, storage: Storage) -> Call:
+    """Calls a method of the storage, or its awaiting twin."""
+
+    async def either(name: str, *args: Any, **options: Any) -> Any:
+        if request.param == "blocking":
+            return getattr(storage, name)(*args, **options)
+        return await getattr(storage, f"a{name}")(*args, **options)
+
+    return either
+
+
+async def test_what_was_put_is_got(call: Call) -> None:
+    await call("put", "key", {"a": [1, 2.5, None, True, "ü"]})
+    assert await call("get", "key") == {"a": [1, 2.5, None, True, "ü"]}
+
+
+async def test_a_key_that_is_absent_gives_the_default(call: Call) -> None:
+    assert await call("get", "key") is None
+    assert await call("get", "key", "nothing") == "nothing"
+
+
+async def test_none_is_a_value(call: Call) -> None:
+    await call("put", "key", None)
+    assert await call("get", "key", "nothing") is None
+    assert await call("list") == {"key": None}
+
+
+async def test_each_read_gives_a_new_object(call: Call) -> None:
+    await call("put", "key", {"list": []})
+    (await call("get", "key"))["list"].append(1)
+    assert await call("get", "key") == {"list": []}
+
+
+async def test_put_overwrites(call: Call) -> None:
+    await call("put", "key", 1)
+    await call("put", "key", 2)
+    assert await call("get", "key") == 2
+
+
+async def test_delete_says_whether_there_was_something(call: Call) -> None:
+    await call("put", "key", 1)
+    assert await call("delete", "key") is True
+    assert await call("delete", "key") is False
+    assert await call("get", "key") is None
+
+
+async def test_many_at_once(call: Call) -> None:
+    await call("put_many", {"b": 2, "a": 1, "c": 3})
+    assert await call("get_many", ["c", "a", "absent", "a"]) == {"a": 1, "c": 3}
+    assert list(await call("get_many", ["c", "a"])) == ["a", "c"]
+    assert await call("delete_many", ["a", "absent", "a", "b"]) == 2
+    assert await call("list") == {"c": 3}
+
+
+async def test_nothing_at_once(call: Call) -> None:
+    await call("put_many", {})
+    assert await call("get_many", []) == {}
+    assert await call("delete_many", []) == 0
+
+
+async def test_put_many_writes_all_or_nothing(call: Call) -> None:
+    with pytest.raises(InvalidValueError, match="of type set"):
+        await call("put_many", {"a": 1, "b": {1}})
+    assert await call("list") == {}
+
+
+async def test_keys_are_in_the_order_of_their_utf8_bytes(call: Call) -> None:
+    keys = ["\U0001f5fc", "\ufffd", "\ue000", "é", "~", "z", "a", "B", "", "a\0", "a\0b"]
+    await call("put_many", dict.fromkeys(keys, 0))
+    assert list(await call("list")) == ["", "B", "a", "a\0", "a\0b", "z", "~", "é", "\ue000", "\ufffd", "\U0001f5fc"]
+
+
+LISTINGS: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, ["a", "b", "ba", "bb", "c"]),
+    ({"prefix": "b"}, ["b", "ba", "bb"]),
+    ({"prefix": "x"}, []),
+    ({"start": "b"}, ["b", "ba", "bb", "c"]),
+    ({"start_after": "b"}, ["ba", "bb", "c"]),
+    ({"end": "b"}, ["a"]),
+    ({"start": "b", "end": "b"}, []),
+    ({"start": "c", "end": "b"}, []),
+    ({"start": "b", "end": "c", "reverse": True}, ["bb", "ba", "b"]),
+    ({"reverse": True, "limit": 2}, ["c", "bb"]),
+    ({"limit": 2}, ["a", "b"]),
+    ({"prefix": "b", "start": "a"}, ["b", "ba", "bb"]),
+    ({"prefix": "b", "start": "ba"}, ["ba", "bb"]),
+    ({"prefix": "b", "start": "c"}, []),
+    ({"prefix": "b", "end": "bb"}, ["b", "ba"]),
+    ({"prefix": "b", "end": "z"}, ["b", "ba", "bb"]),
+    ({"prefix": "b", "end": "a"}, []),
+    ({"prefix": "b", "start_after": "b", "limit": 1}, ["ba"]),
+]
+
+
+@pytest.mark.parametrize(("options", "keys"), LISTINGS, ids=str)
+async def test_a_listing_covers_what_its_options_say(call: Call, options: dict[str, Any], keys: list[str]) -> None:
+    await call("put_many", {key: key.upper() for key in ("c", "bb", "ba", "b", "a")})
+    assert list((await call("list", **options)).items()) == [(key, key.upper()) for key in keys]
+
+
+@pytest.mark.parametrize("options", [{"limit": 0}, {"limit": -1}, {"limit": 1.5}, {"start": "a", "start_after": "a"}])
+async def test_options_that_make_no_sense_are_refused(call: Call, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match=r"list\(\) got"):
+        await call("list", **options)
+
+
+async def test_delete_prefix_takes_it_literally(call: Call) -> None:
+    await call("put_many", dict.fromkeys(["a%b:1", "a%b:2", "aXb:1", "a_b:1", "A%B:1", "b"], 0))
+    assert await call("delete_prefix", "a%b:") == 2
+    assert list(await call("list")) == ["A%B:1", "aXb:1", "a_b:1", "b"]
+
+
+async def test_delete_same_spares_what_was_written_since(call: Call) -> None:
+    await call("put", "key", 1)
+    assert await call("delete_same", "key", 2) is False
+    assert await call("delete_same", "key", 1) is True
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 2**64, -(2**70), "\ud800", {"$float": "x"}])
+async def test_values_beyond_json_come_back(call: Call, value: Any) -> None:
+    await call("put", "key", [value])
+    assert repr(await call("get", "key")) == repr([value])
+
+
+@pytest.mark.parametrize("value", [{1, 2}, b"x", (1, 2), object(), {1: 2}])
+async def test_a_value_that_cannot_be_stored_is_refused_by_its_path(call: Call, value: Any) -> None:
+    await call("put", "key", "before")
+    with pytest.raises(InvalidValueError, match=r"^\$\.a\[1\]: "):
+        await call("put", "key", {"a": [0, value]})
+    assert await call("get", "key") == "before"
+
+
+@pytest.mark.parametrize("key", [None, 5, b"x", "\ud800"])
+async def test_a_key_that_is_none_is_refused(call: Call, key: Any) -> None:
+    with pytest.raises(InvalidNameError, match="key"):
+        await call("put", key, 1)
+    with pytest.raises(InvalidNameError, match="key"):
+        await call("get", key)
+
+
+async def test_a_damaged_record_is_named(call: Call, tmp_path: Path) -> None:
+    await call("put", "key", 1)
+    path = next(tmp_path.glob("default/*.sqlite"))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE _cf_KV SET value = x'09ff'")
+    connection.close()
+    with pytest.raises(CorruptRecordError, match=f"key 'key' in {path}"):
+        await call("get", "key")
+
+
+async def test_both_colours_see_each_other(storage: Storage) -> None:
+    storage.put("a", 1)
+    await storage.aput("b", 2)
+    assert await storage.alist() == storage.list() == {"a": 1, "b": 2}
+
+
+def test_the_rows_on_disk(storage: Storage, tmp_path: Path) -> None:
+    """The format of the file: a change of it shows here, and makes older files unreadable."""
+    storage.put_many({"plain": {"a": [1, 2.5, None, "ü"]}, "beyond": [math.nan, 2**64], "dollar": {"$x": math.inf}})
+    connection = sqlite3.connect(next(tmp_path.glob("default/*.sqlite")))
+    rows = connection.execute("SELECT key, value FROM _cf_KV ORDER BY key").fetchall()
+    schema = connection.execute("SELECT sql FROM sqlite_master").fetchall()
+    connection.close()
+    assert schema == [("CREATE TABLE _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",)]
+    assert rows == [
+        ("beyond", b'\x02[{"$float":"nan"},{"$int":"0x10000000000000000"}]'),
+        ("dollar", b'\x02{"$dict":[["$x",{"$float":"inf"}]]}'),
+        ("plain", '\x01{"a":[1,2.5,null,"ü"]}'.encode()),
+    ]
+
+
+def test_an_object_is_one_file_for_its_owner_only(tmp_path: Path) -> None:
+    thing = ObjectNamespace(tmp_path / "root", "space").get_by_name("thing")
+    thing.storage.put("key", 1)
+    assert thing.path.parent == tmp_path / "root" / "space"
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in thing.path.parent.iterdir()} == {
+        thing.path.name: "0o600",
+        f"{thing.path.name}-wal": "0o600",
+        f"{thing.path.name}-shm": "0o600",
+    }
+    assert oct(thing.path.parent.stat().st_mode & 0o777) == "0o700"
+    assert oct(thing.path.parent.parent.stat().st_mode & 0o777) == "0o700"
+    thing.close()
+    assert [path.name for path in thing.path.parent.iterdir()] == [thing.path.name]
+
+
+def test_reading_makes_nothing_on_disk(tmp_path: Path) -> None:
+    storage = ObjectNamespace(tmp_path / "root").get_by_name("thing").storage
+    assert storage.get("key") is None
+    assert storage.list() == {}
+    assert not (tmp_path / "root").exists()
+
+
+def test_the_file_is_in_wal_mode(storage: Storage, tmp_path: Path) -> None:
+    storage.put("key", 1)
+    connection = sqlite3.connect(next(tmp_path.glob("default/*.sqlite")))
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_a_closed_object_opens_again_when_it_is_used(tmp_path: Path) -> None:
+    thing = ObjectNamespace(tmp_path).get_by_name("thing")
+    thing.storage.put("key", 1)
+    thing.close()
+    assert thing.storage.get("key") == 1
+    thing.close()
