@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MEMBERS := integrations/litellm integrations/langchain
-SOURCES := $(shell find chatcache integrations -name '*.py' -o -name pyproject.toml | grep -v build/) pyproject.toml
+SOURCES := $(shell git ls-files chatcache integrations) pyproject.toml README.md LICENSE CHANGELOG.md
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
 .PHONY: demo test bench lint types versions clean

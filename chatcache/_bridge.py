@@ -16,12 +16,12 @@ In blocking colour nothing in such a coroutine suspends, so `drive` runs it to i
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from threading import Lock, Thread
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
-__all__ = ["Colour", "PerLoop", "awaiting", "blocking", "born_daemon", "drive", "finish_apart", "off_loop"]
+__all__ = ["Colour", "Lock", "PerLoop", "awaiting", "blocking", "born_daemon", "drive", "finish_apart", "off_loop"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,16 +72,21 @@ class PerLoop(Generic[V]):
 
     def __init__(self, make: Callable[[], V]) -> None:
         self._make = make
-        self._values: dict[asyncio.AbstractEventLoop, V] = {}
+        self._values: dict[asyncio.AbstractEventLoop, tuple[V, asyncio.Lock]] = {}
         self._lock = Lock()
 
-    def get(self) -> V:
-        """Return the value of the running loop."""
-        loop = asyncio.get_running_loop()
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[V]:
+        """Give the value of the running loop to one task at a time."""
+        value, lock = self._of(asyncio.get_running_loop())
+        async with lock:
+            yield value
+
+    def _of(self, loop: asyncio.AbstractEventLoop) -> tuple[V, asyncio.Lock]:
         with self._lock:
             if loop not in self._values:
                 self._values = {each: value for each, value in self._values.items() if not each.is_closed()}
-                self._values[loop] = self._make()
+                self._values[loop] = (self._make(), asyncio.Lock())
             return self._values[loop]
 
     def clear(self) -> None:

@@ -78,7 +78,7 @@ def _as_fragment(number: float) -> int | orjson.Fragment:
 
 
 def _whole_as_int(number: float) -> int | float:
-    if isinstance(number, float):
+    if not isinstance(number, int):
         return int(number) if number.is_integer() else number
     try:
         str(number)

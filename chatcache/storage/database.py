@@ -12,20 +12,18 @@ nobody can use the file any more. With a connection a loop, a stopped loop holds
 Files are made when something is first written: reading from an object that was never written to touches no disk.
 """
 
-import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any, TypeVar
 from weakref import finalize
 
 import aiosqlite
 
-from chatcache._bridge import PerLoop, born_daemon, drive, finish_apart, off_loop
+from chatcache._bridge import Lock, PerLoop, born_daemon, drive, finish_apart, off_loop
 from chatcache.errors import CorruptStorageError, StorageError
 
 __all__ = ["Database", "Query", "Write"]
@@ -87,8 +85,8 @@ class Database:
     async def awrite(self, write: Write) -> int:
         """Awaiting twin of `write`. Cancelled, it still has written either everything or nothing."""
         try:
-            async with self._writers.get().connection() as connection:
-                return await _commit(connection, write)
+            async with self._writers.turn() as writer:
+                return await _commit(await writer.connection(), write)
         except (sqlite3.Error, OSError) as error:
             raise _explained(error, self.path) from error
 
@@ -118,22 +116,19 @@ class Database:
 
 
 class _Writer:
-    """The connection through which the tasks of one event loop write, one after the other."""
+    """The connection through which the tasks of one event loop write."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._turn = asyncio.Lock()
         self._connection: aiosqlite.Connection | None = None
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[aiosqlite.Connection]:
-        async with self._turn:
-            if self._connection is None:
-                opened = await off_loop(_create, self._path)  # aiosqlite leaves a thread behind where opening fails
-                connection = born_daemon(lambda: aiosqlite.Connection(lambda: opened, _FETCHED_AT_ONCE))
-                finalize(self, finish_apart, connection.close)
-                self._connection = await connection
-            yield self._connection
+    async def connection(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            opened = await off_loop(_create, self._path)  # aiosqlite leaves a thread behind where opening fails
+            connection = born_daemon(lambda: aiosqlite.Connection(lambda: opened, _FETCHED_AT_ONCE))
+            finalize(self, finish_apart, connection.close)
+            self._connection = await connection
+        return self._connection
 
 
 class _Inline:

@@ -2,9 +2,9 @@
 
 from os import PathLike
 from pathlib import Path
-from threading import Lock
 from weakref import WeakValueDictionary
 
+from chatcache._bridge import Lock
 from chatcache.errors import StorageError
 
 from .database import Database

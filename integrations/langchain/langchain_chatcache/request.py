@@ -4,9 +4,9 @@ LangChain passes two texts: the prompt, which for a chat model is a JSON dump of
 which is JSON of the model's configuration, ``---``, and the Python repr of the call's arguments. Both are taken apart,
 so that what does not change the answer can be left out:
 
-* of a message: its id; what an earlier answer cost and who gave it (``usage_metadata``, ``response_metadata``), since
-  LangChain itself changes the first of them on a hit, and a conversation would never meet its own record again; and a
-  tool's ``artifact``, which no model is shown;
+* of a message: its id, and the ids that LangChain makes for parts of its content; what an earlier answer cost and who
+  gave it (``usage_metadata``, ``response_metadata``), since LangChain itself changes the first of them on a hit, and a
+  conversation would never meet its own record again; and a tool's ``artifact``, which no model is shown;
 * of a model: how often and how long it tries, and whether it streams.
 """
 
@@ -37,6 +37,7 @@ _NO_PART_OF_A_MODEL = frozenset(
         "verbose",
     }
 )
+_MADE_BY_LANGCHAIN = "lc_"
 _OBJECT_REPRS = ("<class '", " at 0x")
 
 
@@ -73,11 +74,23 @@ def _message(message: Any) -> Any:
         raise UnkeyableError(f"LangChain cannot write a message of this prompt as JSON: {message!r:.300}")
     for name in _NO_PART_OF_A_MESSAGE:
         fields.pop(name, None)
+    content = fields.get("content")
+    if isinstance(content, list):
+        fields["content"] = [_block(block) for block in content]
     if _holds_an_object(fields):
         raise UnkeyableError(
             f"a message of this prompt holds an object that LangChain cannot write as JSON: {fields!r:.300}"
         )
     return {"class": message.get("id"), **fields}
+
+
+def _block(block: Any) -> Any:
+    """Return a part of a message's content without an id that LangChain makes anew for each call."""
+    match block:
+        case {"id": str(made)} if made.startswith(_MADE_BY_LANGCHAIN):
+            return {name: value for name, value in block.items() if name != "id"}
+        case _:
+            return block
 
 
 def _holds_an_object(value: Any) -> bool:

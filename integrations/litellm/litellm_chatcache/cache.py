@@ -3,13 +3,13 @@
 LiteLLM asks no class of the cache, only attributes, which over its versions it spelt with and without an underscore.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from os import PathLike
 from typing import Any
 
 from chatcache import TTL, ChatcacheError, InvalidValueError, Mode, ResponseCache, parse_mode
 
-from .repairs import repair
+from .repairs import nothing_left, repair
 from .request import keyed
 from .responses import from_record, refusal_of, to_record
 from .stream import ReplayedStream
@@ -110,13 +110,14 @@ class DOCache:
         except (ChatcacheError, ValueError) as error:
             self.engine.bypass(error)
 
-    async def async_add_cache(self, result: Any, dynamic_cache_object: Any = None, **arguments: Any) -> None:  # noqa: ARG002 - LiteLLM's
-        """Record a response, in one step.
+    def async_add_cache(self, result: Any, dynamic_cache_object: Any = None, **arguments: Any) -> Awaitable[None]:  # noqa: ARG002 - LiteLLM's
+        """Record a response before this returns, and return what there is left to await: nothing.
 
-        LiteLLM awaits this in a task that nobody waits for. Where the loop ends, it is cancelled at its first await, so
-        it has none: the write takes the time of one fsync, after a call that took a provider's.
+        LiteLLM awaits it in a task that nobody waits for, and that ends with the loop. So the write does not wait for
+        the task; it takes the time of one fsync, after a call that took a provider's.
         """
         self.add_cache(result, **arguments)
+        return nothing_left()
 
     def supports_async(self) -> bool:
         """Say that `async_get_cache` is there."""

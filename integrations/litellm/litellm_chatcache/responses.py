@@ -83,7 +83,7 @@ def _holds_something(message: dict[str, Any]) -> bool:
 
 def _deltas(message: dict[str, Any]) -> Iterator[Delta]:
     content, calls = message.pop("content", None), message.pop("tool_calls", None)
-    yield Delta(**message, content="")
+    yield Delta(**message, content=None if content is None else "")
     for piece in _WORDS.findall(content or ""):
         yield Delta(content=piece)
     if calls:
