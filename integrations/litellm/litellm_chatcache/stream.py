@@ -21,6 +21,7 @@ class ReplayedStream(CustomStreamWrapper):
 
     def __init__(self, response: ModelResponse, arguments: dict[str, Any]) -> None:
         logging = arguments["litellm_logging_obj"]
+        logging.model_call_details["cache_hit"] = True  # else LiteLLM counts the tokens of the prompt, to price nothing
         options = arguments.get("stream_options")
         super().__init__(
             completion_stream=None,

@@ -1,0 +1,317 @@
+"""DOCache in LangChain's hook: LangChain's own suites, and the traps that other caches fall into."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.caches import BaseCache
+from langchain_core.globals import set_llm_cache
+from langchain_core.language_models.fake import FakeListLLM
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.outputs.chat_result import ChatResult
+from langchain_openai import ChatOpenAI
+from langchain_tests.integration_tests.cache import AsyncCacheTestSuite, SyncCacheTestSuite
+from provider import Provider
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from chatcache import InvalidModeError, Mode, ReplayMiss
+from langchain_chatcache import DOCache
+
+Invoke = Callable[[Any, Any], Awaitable[Any]]
+
+
+class TestLangChainsSuite(SyncCacheTestSuite):
+    @pytest.fixture
+    def cache(self, tmp_path: Path) -> BaseCache:
+        return DOCache("suite", path=tmp_path)
+
+
+class TestLangChainsAwaitingSuite(AsyncCacheTestSuite):
+    @pytest.fixture
+    async def cache(self, tmp_path: Path) -> BaseCache:
+        return DOCache("suite", path=tmp_path)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[DOCache]:
+    cache = DOCache("store", path=tmp_path)
+    set_llm_cache(cache)
+    yield cache
+    set_llm_cache(None)
+
+
+def model(provider: Provider, **options: Any) -> ChatOpenAI:
+    return ChatOpenAI(**{"model": "gpt-4o", "base_url": provider.url, "api_key": SecretStr("none"), **options})
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def invoke(request: pytest.FixtureRequest) -> Invoke:
+    async def either(model: Any, messages: Any) -> Any:
+        return model.invoke(messages) if request.param == "blocking" else await model.ainvoke(messages)
+
+    return either
+
+
+async def test_a_second_call_is_replayed(cache: DOCache, provider: Provider, invoke: Invoke) -> None:
+    first = await invoke(model(provider), "Why is the sky blue?")
+    second = await invoke(model(provider), "Why is the sky blue?")
+    assert second.content == first.content
+    assert provider.calls == 1
+    assert cache.engine.location.exists()
+
+
+async def test_both_colours_share_their_records(cache: DOCache, provider: Provider) -> None:
+    model(provider).invoke("Why is the sky blue?")
+    await model(provider).ainvoke("Why is the sky blue?")
+    assert provider.calls == 1
+
+
+async def test_a_cache_may_belong_to_one_model(tmp_path: Path, provider: Provider, invoke: Invoke) -> None:
+    cached = model(provider, cache=DOCache("store", path=tmp_path))
+    for each in (cached, cached, model(provider)):
+        await invoke(each, "Why is the sky blue?")
+    assert provider.calls == 2
+
+
+async def converse(provider: Provider, invoke: Invoke) -> list[BaseMessage]:
+    said: list[BaseMessage] = []
+    for turn in ("Why is the sky blue?", "And why are there tides?", "And why does iron rust?"):
+        said.append(HumanMessage(turn))
+        said.append(await invoke(model(provider), said))
+    return said
+
+
+async def test_a_conversation_of_many_turns_replays_at_the_first_repetition(
+    cache: DOCache, provider: Provider, invoke: Invoke
+) -> None:
+    """With LangChain's own caches the upstream calls of equal runs are 3, 2, 1, 0: each hit changes the next prompt."""
+    calls = []
+    for _ in range(3):
+        before = provider.calls
+        await converse(provider, invoke)
+        calls.append(provider.calls - before)
+    assert calls == [3, 0, 0]
+
+
+async def test_each_hit_is_made_of_new_objects_and_has_an_id_of_its_own(
+    cache: DOCache, provider: Provider, invoke: Invoke
+) -> None:
+    answers = [await invoke(model(provider), "Why is the sky blue?") for _ in range(3)]
+    assert len({answer.id for answer in answers}) == 3
+    answers[1].response_metadata["token_usage"]["total_tokens"] = 0
+    answers[1].content = "changed"
+    again = await invoke(model(provider), "Why is the sky blue?")
+    assert again.content == answers[0].content
+    assert again.response_metadata == answers[0].response_metadata
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timeout": 3},
+        {"max_retries": 7},
+        {"streaming": True},
+        {"name": "my model"},
+        {"verbose": True},
+        {"api_key": SecretStr("other")},
+    ],
+    ids=str,
+)
+async def test_what_does_not_change_the_answer_does_not_change_the_key(
+    cache: DOCache, provider: Provider, invoke: Invoke, options: dict[str, Any]
+) -> None:
+    await invoke(model(provider), "Why is the sky blue?")
+    await invoke(model(provider, **options), "Why is the sky blue?")
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": 0.5},
+        {"model": "gpt-4o-mini"},
+        {"model_kwargs": {"user": "x"}},
+        {"extra_body": {"x": 1}},
+        {"stop": ["x"]},
+    ],
+    ids=str,
+)
+async def test_what_changes_the_answer_changes_the_key(
+    cache: DOCache, provider: Provider, invoke: Invoke, options: dict[str, Any]
+) -> None:
+    await invoke(model(provider), "Why is the sky blue?")
+    await invoke(model(provider, **options), "Why is the sky blue?")
+    await invoke(model(provider), "Why is the sky green?")
+    assert provider.calls == 3
+
+
+async def test_in_replay_a_miss_is_raised_and_nothing_is_called(
+    tmp_path: Path, provider: Provider, invoke: Invoke
+) -> None:
+    recorder = model(provider, cache=DOCache("store", path=tmp_path))
+    replayer = model(provider, cache=DOCache("store", path=tmp_path, mode="replay"))
+    answer = await invoke(recorder, "Why is the sky blue?")
+    assert (await invoke(replayer, "Why is the sky blue?")).content == answer.content
+    with pytest.raises(ReplayMiss, match="Why is the sky green"):
+        await invoke(replayer, "Why is the sky green?")
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize(("mode", "calls"), [("auto", 1), ("read_only", 2), ("refresh", 2), ("off", 2)])
+async def test_the_modes(tmp_path: Path, provider: Provider, invoke: Invoke, mode: str, calls: int) -> None:
+    cached = model(provider, cache=DOCache("store", path=tmp_path, mode=mode))
+    for _ in range(2):
+        await invoke(cached, "Why is the sky blue?")
+    assert provider.calls == calls
+
+
+async def test_the_mode_of_the_environment(
+    tmp_path: Path, provider: Provider, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATCACHE_MODE", "replay")
+    with pytest.raises(ReplayMiss):
+        await invoke(model(provider, cache=DOCache("store", path=tmp_path)), "Why is the sky blue?")
+    monkeypatch.setenv("CHATCACHE_MODE", "sometimes")
+    with pytest.raises(InvalidModeError, match="CHATCACHE_MODE"):
+        DOCache("store", path=tmp_path)
+
+
+def test_a_lookup_gives_a_list(cache: DOCache) -> None:
+    """LangChain takes anything else for a miss."""
+    cache.update("prompt", "llm", (Generation(text="answer"),))
+    assert cache.lookup("prompt", "llm") == [Generation(text="answer")]
+
+
+async def test_clear_removes_the_records_of_its_store_only(tmp_path: Path) -> None:
+    one, other = DOCache("one", path=tmp_path), DOCache("other", path=tmp_path)
+    for each in (one, other):
+        each.update("prompt", "llm", [Generation(text="answer")])
+    await one.aclear()
+    assert one.lookup("prompt", "llm") is None
+    assert other.lookup("prompt", "llm") is not None
+
+
+async def test_a_write_that_fails_loses_no_answer(
+    tmp_path: Path, provider: Provider, invoke: Invoke, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "default").write_text("a file where the folder of the namespace would be")
+    cache = DOCache("store", path=tmp_path)
+    for _ in range(2):
+        assert (await invoke(model(provider, cache=cache), "Why is the sky blue?")).content
+    assert provider.calls == 2
+    assert cache.engine.bypassed == 2
+    assert [record.levelno for record in caplog.records if record.name == "chatcache"] == [logging.WARNING]
+
+
+class Answer(BaseModel):
+    answer: str
+
+
+class SameName:
+    class Answer(BaseModel):
+        verdict: bool
+
+
+async def test_structured_output_by_a_class_that_langchain_names_only_is_not_cached(
+    cache: DOCache, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LangChain's key holds ``<class 'Answer'>``: with any other cache, a changed schema gets the old answer."""
+    structured = model(provider).with_structured_output(Answer, method="json_schema", include_raw=True)
+    for _ in range(2):
+        with suppress(ValidationError):  # the local provider answers in prose
+            structured.invoke("Why is the sky blue?")
+    assert provider.calls == 2
+    assert "use method='function_calling'" in caplog.text
+    cache.engine.mode = Mode.REPLAY
+    with pytest.raises(ReplayMiss, match="by its class or address only"):
+        structured.invoke("Why is the sky blue?")
+
+
+async def test_structured_output_by_function_calling_is_keyed_by_its_schema(cache: DOCache, provider: Provider) -> None:
+    for schema in (Answer, Answer, SameName.Answer):
+        model(provider).with_structured_output(schema, method="function_calling", include_raw=True).invoke("Why?")
+    assert provider.calls == 2
+
+
+def result(message: AIMessage, **info: Any) -> list[Generation]:
+    return list(ChatResult(generations=[ChatGeneration(message=message, generation_info=info)]).generations)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (result(AIMessage("cut"), finish_reason="length"), "length"),
+        (result(AIMessage("cut", response_metadata={"stop_reason": "max_tokens"})), "length"),
+        (result(AIMessage("cut", response_metadata={"incomplete_details": {"reason": "max_output_tokens"}})), "length"),
+        (result(AIMessage("no", response_metadata={"finish_reason": "SAFETY"})), "content_filter"),
+        (result(AIMessage(""), finish_reason="stop"), "empty"),
+        ([Generation(text="")], "empty"),
+    ],
+)
+async def test_answers_not_worth_keeping_are_refused(cache: DOCache, answer: list[Generation], reason: str) -> None:
+    cache.update("prompt", "llm", answer)
+    await cache.aupdate("prompt", "llm", answer)
+    assert cache.lookup("prompt", "llm") is None
+    assert cache.engine.refused == {reason: 2}
+
+
+ANSWERS = [
+    AIMessage(
+        [{"type": "text", "text": "ü"}, {"type": "tool_use", "id": "1", "name": "f", "input": {"x": [1, None]}}],
+        tool_calls=[{"name": "f", "args": {"x": [1, None]}, "id": "1", "type": "tool_call"}],
+        usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+        response_metadata={"logprobs": {"content": [{"logprob": -0.5}]}},
+        additional_kwargs={"reasoning_content": "Hm.", "refusal": None},
+        name="assistant",
+    ),
+    AIMessage('{"lc": 1}', additional_kwargs={"lc": 1, "type": "secret", "id": ["HOME"]}),
+    AIMessage("", additional_kwargs={"audio": {"data": "AAAA"}}),
+]
+
+
+@pytest.mark.parametrize("message", ANSWERS, ids=range(len(ANSWERS)))
+async def test_an_answer_comes_back_whole(cache: DOCache, message: AIMessage) -> None:
+    await cache.aupdate("prompt", "llm", result(message))
+    found = await cache.alookup("prompt", "llm")
+    assert found is not None
+    assert isinstance(found[0], ChatGeneration)
+    assert found[0].message.model_dump(exclude={"id"}) == message.model_dump(exclude={"id"})
+
+
+async def test_a_record_that_is_none_of_ours_is_a_miss(cache: DOCache) -> None:
+    cache.update("prompt", "llm", [Generation(text="answer")])
+    key = next(iter(cache.engine._object.storage.list()))
+    for record in ([{"kind": "ChatPromptTemplate"}], [{"lc": 1, "type": "constructor"}], "text", 5, [None], {"a": 1}):
+        cache.engine._object.storage.put(key, [record, None])
+        assert cache.lookup("prompt", "llm") is None
+
+
+async def test_an_answer_that_is_not_json_is_returned_and_not_kept(
+    cache: DOCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    await cache.aupdate("prompt", "llm", result(AIMessage("x", additional_kwargs={"object": object()})))
+    assert await cache.alookup("prompt", "llm") is None
+    assert "holds what is not JSON" in caplog.text
+
+
+def test_a_plain_language_model_is_cached_too(cache: DOCache) -> None:
+    llm = FakeListLLM(responses=["one", "two"])
+    assert [llm.invoke("prompt"), llm.invoke("prompt"), llm.invoke("other")] == ["one", "one", "two"]
+
+
+def test_the_parts_of_a_prompt_that_are_noise(cache: DOCache) -> None:
+    from langchain_core.load import dumps
+
+    said = [
+        AIMessage("Hi", id="1", usage_metadata={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}),
+        ToolMessage("42", tool_call_id="c", artifact=object()),
+    ]
+    also = [AIMessage("Hi", response_metadata={"model": "m"}), ToolMessage("42", tool_call_id="c")]
+    cache.update(dumps(said), "llm", [Generation(text="answer")])
+    assert cache.lookup(dumps(also), "llm") == [Generation(text="answer")]
+    also[1] = ToolMessage("43", tool_call_id="c")
+    assert cache.lookup(dumps(also), "llm") is None

@@ -1,0 +1,341 @@
+"""DOCache in LiteLLM's hook, and the traps that other caches fall into."""
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import litellm
+import pytest
+import pytest_asyncio
+from litellm.integrations.custom_logger import CustomLogger
+from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
+from provider import Provider
+from pydantic import BaseModel
+
+from chatcache import InvalidModeError, ReplayMiss
+from litellm_chatcache import DOCache
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Complete = Callable[..., Awaitable[Any]]
+MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def _close_clients() -> AsyncIterator[None]:
+    yield
+    await close_litellm_async_clients()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DOCache:
+    cache = DOCache("store", path=tmp_path)
+    monkeypatch.setattr(litellm, "cache", cache)
+    return cache
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def complete(request: pytest.FixtureRequest, provider: Provider) -> Complete:
+    """Calls `completion`, or awaits `acompletion`; a stream is read to its end."""
+    fixed = {"model": "openai/gpt-4o", "messages": MESSAGES, "api_base": provider.url, "api_key": "none"}
+
+    async def blocking(**arguments: Any) -> Any:
+        answer = litellm.completion(**{**fixed, **arguments})
+        return list(answer) if arguments.get("stream") else answer
+
+    async def awaiting(**arguments: Any) -> Any:
+        answer = await litellm.acompletion(**{**fixed, **arguments})
+        return [chunk async for chunk in answer] if arguments.get("stream") else answer
+
+    return blocking if request.param == "blocking" else awaiting
+
+
+def text(answer: Any) -> str:
+    if isinstance(answer, list):
+        return "".join(chunk.choices[0].delta.content or "" for chunk in answer if chunk.choices)
+    content: str = answer.choices[0].message.content
+    return content
+
+
+async def test_a_second_call_is_replayed_at_once(cache: DOCache, provider: Provider, complete: Complete) -> None:
+    first, second = await complete(), await complete()
+    assert text(first) == text(second) != ""
+    assert second._hidden_params["cache_hit"] is True
+    assert provider.calls == 1
+
+
+async def test_a_second_stream_is_replayed_at_once(cache: DOCache, provider: Provider, complete: Complete) -> None:
+    first, second = await complete(stream=True), await complete(stream=True)
+    assert text(first) == text(second) != ""
+    assert len(second) > 10
+    assert [chunk.choices[0].finish_reason for chunk in second][-1] == "stop"
+    assert second[0].choices[0].delta.role == "assistant"
+    assert provider.calls == 1
+
+
+async def test_a_stream_brings_its_usage_if_it_was_asked_for(
+    cache: DOCache, provider: Provider, complete: Complete
+) -> None:
+    first, second = [await complete(stream=True, stream_options={"include_usage": True}) for _ in range(2)]
+    assert first[-1].usage.total_tokens == second[-1].usage.total_tokens > 0
+    assert provider.calls == 1
+
+
+async def test_both_colours_share_their_records(cache: DOCache, provider: Provider) -> None:
+    call = {"model": "openai/gpt-4o", "messages": MESSAGES, "api_base": provider.url, "api_key": "none"}
+    litellm.completion(**call)
+    await litellm.acompletion(**call)
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_conversation_of_many_messages_is_cached(
+    cache: DOCache, provider: Provider, complete: Complete, *, stream: bool
+) -> None:
+    """LiteLLM's own cache silently skips requests of more than four messages."""
+    messages = [{"role": role, "content": str(turn)} for turn in range(10) for role in ("user", "assistant")]
+    for _ in range(2):
+        await complete(messages=[*messages, *MESSAGES], stream=stream)
+    assert provider.calls == 1
+
+
+async def test_max_messages_limits_what_is_cached(
+    tmp_path: Path, provider: Provider, complete: Complete, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, max_messages=1))
+    for messages in (MESSAGES, MESSAGES, MESSAGES * 2, MESSAGES * 2):
+        await complete(messages=messages)
+    assert provider.calls == 3
+
+
+async def test_each_hit_is_made_of_new_objects(cache: DOCache, provider: Provider, complete: Complete) -> None:
+    first = await complete()
+    (await complete()).choices[0].message.content = "changed"
+    assert text(await complete()) == text(first)
+
+
+class Answer(BaseModel):
+    answer: str
+
+
+class Other:
+    class Answer(BaseModel):
+        verdict: bool
+
+
+SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"temperature": 0, "seed": 1}, {"seed": 1, "temperature": 0.0}),
+    ({"timeout": 5}, {"timeout": 6}),
+    ({"metadata": {"run": 1}}, {"metadata": {"run": 2}}),
+    ({"api_key": "one"}, {"api_key": "other"}),
+    ({"num_retries": 0}, {"max_retries": 0}),
+    ({"stream": False}, {}),
+    ({"messages": [{"role": "user", "content": "x"}]}, {"messages": [{"content": "x", "role": "user"}]}),
+    ({"logit_bias": {50256: -100}}, {"logit_bias": {"50256": -100}}),
+    ({"user": None}, {}),
+]
+DIFFERENT: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"temperature": 0}, {"temperature": 1}),
+    ({"extra_body": {"min_p": 0.1}}, {"extra_body": {"min_p": 0.2}}),
+    ({"num_ctx": 1}, {"num_ctx": 2}),
+    ({"response_format": Answer}, {"response_format": Other.Answer}),
+    ({"user": "ustop: x"}, {"user": "u", "stop": "x"}),
+    ({"extra_headers": {"x": "1"}}, {"extra_headers": {"x": "2"}}),
+    ({"api_version": "1"}, {"api_version": "2"}),
+    ({"stop": "a"}, {"stop": ["a"]}),
+    ({"seed": 1}, {"seed": "1"}),
+    ({"stream": True}, {}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME, ids=str)
+async def test_what_does_not_change_the_answer_does_not_change_the_key(
+    cache: DOCache, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    fixed = {"model": "gpt-4o", "messages": MESSAGES}
+    assert cache.get_cache_key(**{**fixed, **one}) == cache.get_cache_key(**{**fixed, **other}) != ""
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT, ids=str)
+async def test_what_changes_the_answer_changes_the_key(
+    cache: DOCache, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    fixed = {"model": "gpt-4o", "messages": MESSAGES}
+    assert cache.get_cache_key(**{**fixed, **one}) != cache.get_cache_key(**{**fixed, **other}) != ""
+
+
+async def test_another_address_of_the_provider_is_another_request(
+    cache: DOCache, provider: Provider, complete: Complete
+) -> None:
+    await complete()
+    await complete(api_base=f"{provider.url}/other")
+    assert provider.calls == 2
+
+
+async def test_a_request_that_has_no_key_is_called_and_said_once(
+    cache: DOCache, provider: Provider, complete: Complete, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        await complete(prompt_variables={"thing": object()})
+    assert provider.calls == 2
+    assert caplog.text.count("$.prompt_variables.thing: <object object") == 1
+
+
+async def test_in_replay_a_miss_is_raised_and_nothing_is_called(
+    tmp_path: Path, provider: Provider, complete: Complete, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path))
+    recorded = await complete()
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, mode="replay"))
+    assert text(await complete()) == text(recorded)
+    with pytest.raises(ReplayMiss, match=r"'temperature': 0\.5"):
+        await complete(temperature=0.5)
+    with pytest.raises(ReplayMiss):
+        await complete(stream=True)
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize(("mode", "calls"), [("auto", 1), ("read_only", 2), ("refresh", 2), ("off", 2)])
+async def test_the_modes(
+    tmp_path: Path, provider: Provider, complete: Complete, monkeypatch: pytest.MonkeyPatch, mode: str, calls: int
+) -> None:
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, mode=mode))
+    for _ in range(2):
+        await complete()
+    assert provider.calls == calls
+
+
+CONTROLS: list[tuple[list[dict[str, Any]], int]] = [
+    ([{"mode": "read_only"}, {}, {}], 2),
+    ([{}, {"mode": "refresh"}, {}], 2),
+    ([{}, {"mode": "off"}, {}], 2),
+    ([{"no-store": True}, {}, {}], 2),
+    ([{}, {"no-cache": True}, {}], 2),
+    ([{"ttl": 0}, {}, {}], 2),
+    ([{"ttl": 60}, {}, {}], 1),
+    ([{"namespace": "a"}, {"namespace": "b"}, {"namespace": "a"}, {}], 3),
+]
+
+
+@pytest.mark.parametrize(("controls", "calls"), CONTROLS, ids=str)
+async def test_the_controls_of_one_call(
+    cache: DOCache, provider: Provider, complete: Complete, controls: list[dict[str, Any]], calls: int
+) -> None:
+    for each in controls:
+        await complete(cache=each)
+    assert provider.calls == calls
+
+
+async def test_a_mode_of_one_call_that_is_none_is_refused(
+    cache: DOCache, provider: Provider, complete: Complete
+) -> None:
+    with pytest.raises(InvalidModeError, match="mode in cache= is 'sometimes'"):
+        await complete(cache={"mode": "sometimes"})
+    assert provider.calls == 0
+
+
+async def test_a_write_that_fails_loses_no_answer(
+    tmp_path: Path, provider: Provider, complete: Complete, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    (tmp_path / "default").write_text("a file where the folder of the namespace would be")
+    cache = DOCache("store", path=tmp_path)
+    monkeypatch.setattr(litellm, "cache", cache)
+    for stream in (False, True, False, True):
+        assert text(await complete(stream=stream)) != ""
+    assert provider.calls == 4
+    assert cache.engine.bypassed == 4
+    assert [record.levelno for record in caplog.records if record.name == "chatcache"] == [logging.WARNING]
+
+
+async def test_a_corrupt_file_is_bypassed(
+    cache: DOCache, provider: Provider, complete: Complete, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.engine.location.parent.mkdir()
+    cache.engine.location.write_bytes(b"no database" * 1000)
+    assert text(await complete()) == text(await complete()) != ""
+    assert provider.calls == 2
+    assert caplog.text.count("is no SQLite database") == 1
+
+
+async def test_truncated_filtered_and_empty_answers_are_not_kept(cache: DOCache) -> None:
+    for reason, content in (("length", "cut"), ("content_filter", "cut"), ("stop", "")):
+        choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": content}}
+        cache.add_cache(litellm.ModelResponse(choices=[choice]), model="gpt-4o", messages=MESSAGES)
+    assert cache.engine.refused == {"length": 1, "content_filter": 1, "empty": 1}
+    assert cache.get_cache(model="gpt-4o", messages=MESSAGES) is None
+
+
+async def test_the_key_of_the_lookup_is_that_of_the_store(cache: DOCache) -> None:
+    """A provider may change the arguments in between; with LiteLLM's own cache such a call never hits."""
+    cache.get_cache(model="gpt-4o", messages=MESSAGES, litellm_call_id="1")
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi"}}
+    changed = [*MESSAGES, {"role": "assistant", "content": "prefill"}]
+    cache.add_cache(litellm.ModelResponse(choices=[choice]), model="gpt-4o", messages=changed, litellm_call_id="1")
+    assert text(cache.get_cache(model="gpt-4o", messages=MESSAGES)) == "Hi"
+
+
+class Told(CustomLogger):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hits: list[tuple[Any, Any]] = []
+
+    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        if kwargs.get("cache_hit"):
+            self.hits.append((kwargs["cache_hit"], kwargs.get("response_cost")))
+
+
+TOLD = Told()  # one for all tests: LiteLLM takes two of one class for the same
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_callbacks_are_told_of_an_awaited_hit_once_at_no_cost(
+    cache: DOCache, provider: Provider, monkeypatch: pytest.MonkeyPatch, *, stream: bool
+) -> None:
+    call = {
+        "model": "openai/gpt-4o",
+        "messages": MESSAGES,
+        "api_base": provider.url,
+        "api_key": "none",
+        "stream": stream,
+    }
+
+    async def read() -> None:
+        answer = await litellm.acompletion(**call)
+        if stream:
+            assert [chunk async for chunk in answer]
+
+    await read()
+    monkeypatch.setattr(litellm, "callbacks", [TOLD])
+    TOLD.hits.clear()
+    await read()
+    for _ in range(500):
+        await asyncio.sleep(0.01)
+        if TOLD.hits:
+            break
+    await asyncio.sleep(0.1)
+    assert TOLD.hits == [(True, 0.0)]
+
+
+ENDS_AT_ONCE = """
+import asyncio, sys, litellm
+from litellm_chatcache import DOCache
+litellm.cache = DOCache("store", path=sys.argv[1])
+async def main():
+    messages = [{"role": "user", "content": sys.argv[3]}]
+    call = {"model": "openai/gpt-4o", "messages": messages, "api_base": sys.argv[2], "api_key": "x"}
+    await litellm.acompletion(**call)
+    async for chunk in await litellm.acompletion(**call, stream=True):
+        pass
+asyncio.run(main())
+"""
+
+
+async def test_a_program_that_ends_right_after_a_call_has_its_records(tmp_path: Path, provider: Provider) -> None:
+    command = [sys.executable, "-c", ENDS_AT_ONCE, str(tmp_path), provider.url, "Why does bread rise?"]
+    for _ in range(2):
+        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=60)
+    assert provider.calls == 2
