@@ -1,0 +1,43 @@
+"""Every code block of the README does what it says, as a newcomer would run it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from provider import Provider
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+PROGRAMS = [text for language, text in BLOCKS if language == "python"]
+COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
+
+
+def test_there_are_programs_and_commands_and_nothing_else() -> None:
+    assert (len(PROGRAMS), len(COMMANDS), len(BLOCKS)) == (5, 2, 6)
+
+
+@pytest.mark.parametrize("number", range(len(PROGRAMS)))
+def test_a_program_runs_and_its_calls_are_replayed_when_it_runs_again(number: int, tmp_path: Path) -> None:
+    with Provider() as provider:
+        settings = {"OPENAI_BASE_URL": provider.url, "OPENAI_API_BASE": provider.url, "OPENAI_API_KEY": "none"}
+        command = [sys.executable, "-c", PROGRAMS[number]]
+        said = [
+            subprocess.run(
+                command, cwd=tmp_path, env={**os.environ, **settings}, check=True, capture_output=True, text=True
+            ).stdout
+            for _ in range(2)
+        ]
+    assert said[0] == said[1] != ""
+    assert provider.calls == (1 if "# asks the provider" in PROGRAMS[number] else 0)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_one_that_make_knows(command: str) -> None:
+    """`make test` runs this very test, and `make demo` is run by the tests of the examples; here make plans them."""
+    make, target = command.partition("#")[0].split()
+    assert make == "make"
+    planned = subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert {"demo": "examples/demo.py", "test": "-m pytest"}[target] in planned
