@@ -20,7 +20,7 @@ from .errors import (
     StorageError,
 )
 from .keys import canonical_json, request_key
-from .plan import Mode, Refusal, parse_mode
+from .mode import Mode, Refusal, parse_mode
 from .storage import DurableObject, ObjectNamespace, Storage
 from .ttl import TTL
 

@@ -55,7 +55,6 @@ def drive(coroutine: Coroutine[Any, Any, R]) -> R:
 
     Raises:
         RuntimeError: it suspended, so something in it was not blocking.
-
     """
     try:
         coroutine.send(None)

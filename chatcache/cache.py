@@ -15,11 +15,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ._bridge import Colour, awaiting, blocking, drive
 from .backing import DurableObjectPersistence
 from .clock import Clock
-from .errors import InvalidInputError, PersistenceError, ReplayMiss
-from .plan import Call, Mode, Refusal, Refuse, Serve, decide, parse_mode, parse_refusals
+from .errors import PersistenceError, ReplayMiss
+from .mode import Mode, Refusal, parse_mode, parse_refusals
 from .storage import ObjectNamespace
 from .ttl import TTL, parse_ttl
 
@@ -28,6 +27,7 @@ __all__ = ["ResponseCache"]
 T = TypeVar("T")
 
 _logger = logging.getLogger("chatcache")
+_ABSENT: Any = object()
 
 
 class ResponseCache:
@@ -53,7 +53,6 @@ class ResponseCache:
     Raises:
         InvalidInputError: an argument, ``CHATCACHE_MODE`` or ``CHATCACHE_DIR`` cannot be right.
         StorageError: `path` is a file.
-
     """
 
     def __init__(  # noqa: PLR0913 - all by keyword, all with a default
@@ -94,13 +93,28 @@ class ResponseCache:
         Raises:
             ReplayMiss: in mode ``replay``, there is no such record.
             PersistenceError: in mode ``replay``, the records could not be read.
-
         """
-        return drive(self._lookup(blocking, key, request, read, mode or self.mode))
+        mode = mode or self.mode
+        if not mode.reads:
+            return None
+        try:
+            record = self._store.get(key, _ABSENT)
+        except PersistenceError as error:
+            self._unread(error, mode)
+            return None
+        return self._served(record, key, request, read, mode)
 
     async def alookup(self, key: str, request: Any, read: Callable[[Any], T], *, mode: Mode | None = None) -> T | None:
         """Awaiting twin of `lookup`."""
-        return await self._lookup(awaiting, key, request, read, mode or self.mode)
+        mode = mode or self.mode
+        if not mode.reads:
+            return None
+        try:
+            record = await self._store.aget(key, _ABSENT)
+        except PersistenceError as error:
+            self._unread(error, mode)
+            return None
+        return self._served(record, key, request, read, mode)
 
     def update(
         self,
@@ -119,10 +133,15 @@ class ResponseCache:
             refusal: why the answer is not worth keeping, if it is not.
             ttl: instead of the TTL of the cache.
             mode: instead of the mode of the cache.
-
         """
-        admitted = self._admits(refusal, ttl, mode)
-        return admitted and drive(self._keep(blocking, key, record, ttl))
+        if not self._admits(refusal, ttl, mode):
+            return False
+        try:
+            self._store.set(key, record, self.ttl if ttl is None else ttl)
+        except PersistenceError as error:
+            self.bypass(error)
+            return False
+        return True
 
     async def aupdate(
         self,
@@ -134,15 +153,20 @@ class ResponseCache:
         mode: Mode | None = None,
     ) -> bool:
         """Awaiting twin of `update`."""
-        admitted = self._admits(refusal, ttl, mode)
-        return admitted and await self._keep(awaiting, key, record, ttl)
+        if not self._admits(refusal, ttl, mode):
+            return False
+        try:
+            await self._store.aset(key, record, self.ttl if ttl is None else ttl)
+        except PersistenceError as error:
+            self.bypass(error)
+            return False
+        return True
 
     def clear(self) -> None:
         """Remove every record of this store.
 
         Raises:
             StorageError: the records could not be removed.
-
         """
         self._store.clear()
 
@@ -168,31 +192,23 @@ class ResponseCache:
                 problem,
             )
 
-    async def _lookup(self, colour: Colour, key: str, request: Any, read: Callable[[Any], T], mode: Mode) -> T | None:
-        found, reason = await self._find(colour, key, read, mode) if mode.reads else (None, "")
-        match decide(mode, found):
-            case Serve(answer):
-                return answer  # type: ignore[no-any-return]
-            case Call():
-                return None
-            case Refuse():
-                raise self.miss(key, request, reason)
+    def _unread(self, error: PersistenceError, mode: Mode) -> None:
+        """Go on without records that could not be read, or raise where nothing may be called."""
+        if not mode.calls:
+            raise error
+        self.bypass(error)
 
-    async def _find(self, colour: Colour, key: str, read: Callable[[Any], T], mode: Mode) -> tuple[T | None, str]:
-        """Return the answer that was recorded, or None, and why."""
-        try:
-            record = await colour(self._store.get, self._store.aget, key)
-        except PersistenceError as error:
-            if mode is Mode.REPLAY:
-                raise
-            self.bypass(error)
-            return None, str(error)
-        if record is None:
-            return None, "nothing is recorded under this key"
-        try:
-            return read(record), ""
-        except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
-            return None, f"the record cannot be read ({type(error).__name__}: {error})"
+    def _served(self, record: Any, key: str, request: Any, read: Callable[[Any], T], mode: Mode) -> T | None:
+        """Return the answer of a record; where there is none, say so, or raise where nothing may be called."""
+        reason = "nothing is recorded under this key"
+        if record is not _ABSENT:
+            try:
+                return read(record)
+            except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+                reason = f"the record cannot be read ({type(error).__name__}: {error})"
+        if mode.calls:
+            return None
+        raise self.miss(key, request, reason)
 
     def _admits(self, refusal: Refusal | None, ttl: TTL, mode: Mode | None) -> bool:
         """Whether an answer is to be kept; a TTL that is not positive keeps nothing, and leaves what is there."""
@@ -203,14 +219,6 @@ class ResponseCache:
             return True
         self.refused[refusal] += 1
         return False
-
-    async def _keep(self, colour: Colour, key: str, record: Any, ttl: TTL) -> bool:
-        try:
-            await colour(self._store.set, self._store.aset, key, record, self.ttl if ttl is None else ttl)
-        except (PersistenceError, InvalidInputError) as error:
-            self.bypass(error)
-            return False
-        return True
 
 
 def _checked(ttl: TTL) -> TTL:

@@ -38,7 +38,6 @@ def encode(value: Any) -> bytes:
 
     Raises:
         InvalidValueError: some part of the value is of no storable type; the message holds the path to it.
-
     """
     try:
         if _is_plain(value):
@@ -56,7 +55,6 @@ def decode(data: bytes) -> Any:
 
     Raises:
         CorruptRecordError: the bytes are not what `encode` writes.
-
     """
     form = data[:1]
     if form not in (_PLAIN, _TAGGED):
@@ -64,7 +62,7 @@ def decode(data: bytes) -> Any:
             f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache"
         )
     try:
-        value = orjson.loads(memoryview(data)[1:])
+        value = orjson.loads(data[1:])
         return value if form == _PLAIN else _untagged(value)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptRecordError(f"stored bytes are damaged: {error}") from error

@@ -65,7 +65,6 @@ class InvalidValueError(InvalidInputError, PersistenceError):
     Attributes:
         path: where in the value the part is that is not JSON, such as ``$.a[3].b``.
         problem: what is wrong with it, and what to do.
-
     """
 
     def __init__(self, problem: str, path: str = "$") -> None:
@@ -103,7 +102,6 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
         request: the request as it was keyed, a JSON value, or the text that could not be.
         store_id: the store that was asked.
         reason: why there is no answer, in a few words.
-
     """
 
     def __init__(self, *, key: str | None, request: Any, store_id: str, reason: str, where: str) -> None:

@@ -39,7 +39,6 @@ def request_key(request: Any) -> str:
 
     Raises:
         InvalidValueError: some part of the request is not JSON; the message holds the path to it.
-
     """
     return sha256(_VERSION + canonical_json(request)).hexdigest()
 
@@ -51,7 +50,6 @@ def canonical_json(value: Any) -> bytes:
 
     Raises:
         InvalidValueError: some part of the value is not JSON; the message holds the path to it.
-
     """
     try:
         return orjson.dumps(_spelled(value, _as_fragment), option=orjson.OPT_SORT_KEYS)

@@ -21,7 +21,6 @@ def parse_ttl(ttl: TTL) -> int | None:
 
     Raises:
         InvalidTTLError: it is neither a number of seconds, nor a timedelta, nor None.
-
     """
     match ttl:
         case None | math.inf:
@@ -41,7 +40,6 @@ def expires_at(ttl: TTL, now: int) -> int | None:
 
     Raises:
         InvalidTTLError: as `parse_ttl`.
-
     """
     duration = parse_ttl(ttl)
     return None if duration is None else now + duration

@@ -49,7 +49,6 @@ class Provider(ThreadingHTTPServer):
     Attributes:
         url: what a client takes as its base URL.
         prompts: the last message of every request that arrived, in order.
-
     """
 
     request_queue_size = 128  # calls that come at once are all taken

@@ -14,7 +14,7 @@ from chatcache._bridge import Colour, awaiting, blocking, drive
 from chatcache.clock import Clock, milliseconds
 from chatcache.errors import CorruptRecordError, InvalidNameError, StorageError
 from chatcache.storage import Storage
-from chatcache.storage.ranges import encode_key
+from chatcache.storage.ranges import check_key
 from chatcache.ttl import TTL, expires_at
 
 from .port import BackingStore, Entry
@@ -31,7 +31,6 @@ class DurableObjectPersistence:
     Args:
         storage: the object's storage.
         clock: gives the time in seconds since the epoch.
-
     """
 
     def __init__(self, storage: Storage, *, clock: Clock = time.time) -> None:
@@ -43,7 +42,6 @@ class DurableObjectPersistence:
 
         Raises:
             InvalidNameError: the id is no str of 1 to 512 bytes of UTF-8.
-
         """
         return _ObjectStore(self._storage, f"{escape(_checked(store_id))}:", self._clock)
 
@@ -62,10 +60,14 @@ class _ObjectStore:
         self._clock = clock
 
     def get(self, key: str, default: Any = None) -> Any:
-        return drive(self._get(blocking, key, default))
+        row = self._row(key)
+        cell = self._storage.get(row, _ABSENT)
+        return cell[0] if _never_expires(cell) else drive(self._live(blocking, row, cell, default))
 
     async def aget(self, key: str, default: Any = None) -> Any:
-        return await self._get(awaiting, key, default)
+        row = self._row(key)
+        cell = await self._storage.aget(row, _ABSENT)
+        return cell[0] if _never_expires(cell) else await self._live(awaiting, row, cell, default)
 
     def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
         return drive(self._get_many(blocking, keys, default))
@@ -97,11 +99,6 @@ class _ObjectStore:
     async def aclear(self) -> None:
         await self._storage.adelete_prefix(self._prefix)
 
-    async def _get(self, colour: Colour, key: str, default: Any) -> Any:
-        row = self._row(key)
-        cell = await colour(self._storage.get, self._storage.aget, row, _ABSENT)
-        return await self._live(colour, row, cell, default)
-
     async def _get_many(self, colour: Colour, keys: Sequence[str], default: Any) -> list[Any]:
         rows = [self._row(key) for key in keys]
         try:
@@ -112,7 +109,7 @@ class _ObjectStore:
 
     async def _get_readable(self, colour: Colour, key: str, default: Any) -> Any:
         try:
-            return await self._get(colour, key, default)
+            return await colour(self.get, self.aget, key, default)
         except CorruptRecordError:
             return default
 
@@ -138,10 +135,15 @@ class _ObjectStore:
         return {self._row(key): [value, expires_at(ttl, now)] for key, value, ttl in entries}
 
 
+def _never_expires(cell: Any) -> bool:
+    """Whether a cell holds a value for ever: nearly every one, so this is asked before all else."""
+    return type(cell) is list and len(cell) == 2 and cell[1] is None  # noqa: PLR2004 - the value, and when it expires
+
+
 def _checked(store_id: str) -> str:
     if not isinstance(store_id, str) or not store_id:
         raise InvalidNameError(f"store id {store_id!r:.200}: use a non-empty str")
-    size = len(encode_key(store_id))
+    size = len(check_key(store_id).encode())
     if size > _LONGEST_ID:
         raise InvalidNameError(f"store id {store_id!r:.60} is {size:,} bytes of UTF-8: use at most {_LONGEST_ID}")
     return store_id

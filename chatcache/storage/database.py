@@ -26,10 +26,11 @@ import aiosqlite
 from chatcache._bridge import Lock, PerLoop, born_daemon, drive, finish_apart, off_loop
 from chatcache.errors import CorruptStorageError, StorageError
 
-__all__ = ["Database", "Query", "Write"]
+__all__ = ["Database", "Write"]
 
+A = TypeVar("A")
 R = TypeVar("R")
-Query = Callable[[sqlite3.Connection], R]
+Query = Callable[[sqlite3.Connection, A], R]
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
 _HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV'"
@@ -59,17 +60,17 @@ class Database:
         self._closer: Callable[[], Any] = _nothing
         self._writers = PerLoop(lambda: _Writer(path))
 
-    def read(self, query: Query[R], absent: R) -> R:
-        """Return what a query gives, or `absent` where nothing was ever written."""
+    def read(self, query: Query[A, R], argument: A, absent: R) -> R:
+        """Return what a query gives for its argument, or `absent` where nothing was ever written."""
         with self._lock:
-            return self._read(query, absent)
+            return self._read(query, argument, absent)
 
-    async def aread(self, query: Query[R], absent: R) -> R:
+    async def aread(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Awaiting twin of `read`."""
         if not self._lock.acquire(blocking=False):
-            return await off_loop(self.read, query, absent)
+            return await off_loop(self.read, query, argument, absent)
         try:
-            return self._read(query, absent)
+            return self._read(query, argument, absent)
         finally:
             self._lock.release()
 
@@ -97,7 +98,7 @@ class Database:
             self._closer()
             self._connection, self._closer = None, _nothing
 
-    def _read(self, query: Query[R], absent: R) -> R:
+    def _read(self, query: Query[A, R], argument: A, absent: R) -> R:
         try:
             connection = self._connection
             if connection is None:
@@ -105,7 +106,7 @@ class Database:
                 if opened is None:
                     return absent
                 connection = self._keep(opened)
-            return query(connection)
+            return query(connection, argument)
         except (sqlite3.Error, OSError) as error:
             raise _explained(error, self.path) from error
 

@@ -28,7 +28,6 @@ def check_namespace(name: str) -> str:
 
     Raises:
         InvalidNameError: it is not 1 to 100 letters, digits, ``_``, ``-`` and ``.``, the first of them no ``.``.
-
     """
     if isinstance(name, str) and _NAMESPACE.fullmatch(name):
         return name
@@ -45,7 +44,6 @@ def check_object_name(name: str) -> str:
 
     Raises:
         InvalidNameError: it is no such name.
-
     """
     if not isinstance(name, str) or not name:
         raise InvalidNameError(f"object name {name!r:.200}: use a non-empty str")

@@ -22,7 +22,6 @@ class DurableObject:
         id: its id, 64 hexadecimal digits.
         path: its file, which exists from the first write on.
         storage: its key/value storage.
-
     """
 
     def __init__(self, name: str, object_id: str, path: Path) -> None:
@@ -53,7 +52,6 @@ class ObjectNamespace:
     Raises:
         InvalidNameError: the name is no such name.
         StorageError: `root` is a file.
-
     """
 
     def __init__(self, root: str | PathLike[str], name: str = "default") -> None:
@@ -72,7 +70,6 @@ class ObjectNamespace:
 
         Raises:
             InvalidNameError: it is no such name.
-
         """
         identifier = object_id(self.name, check_object_name(name))
         with self._lock:

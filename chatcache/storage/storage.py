@@ -7,16 +7,17 @@ from typing import Any
 from chatcache.codec import decode, encode
 from chatcache.errors import CorruptRecordError, InvalidInputError
 
-from .database import Database, Query, Write
-from .ranges import KeyRange, encode_key, key_range, prefix_range
+from .database import Database, Write
+from .ranges import KeyRange, check_key, key_range, prefix_range
 
 __all__ = ["Storage"]
 
 Rows = list[tuple[str, bytes]]
+Listing = tuple[str, tuple[Any, ...]]
 
-_GET = "SELECT value FROM _cf_KV WHERE key = CAST(? AS TEXT)"
-_PUT = "INSERT INTO _cf_KV VALUES (CAST(? AS TEXT), ?) ON CONFLICT DO UPDATE SET value = excluded.value"
-_DELETE = "DELETE FROM _cf_KV WHERE key = CAST(? AS TEXT)"
+_GET = "SELECT value FROM _cf_KV WHERE key = ?"
+_PUT = "INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+_DELETE = "DELETE FROM _cf_KV WHERE key = ?"
 _DELETE_SAME = f"{_DELETE} AND value = ?"
 _FROM = "key >= CAST(? AS TEXT)"
 _RANGE = f"{_FROM} AND key < CAST(? AS TEXT)"
@@ -37,26 +38,25 @@ class Storage:
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value under a key, or `default`."""
-        return self._value(key, self._database.read(_one(encode_key(key)), None), default)
+        return self._value(key, self._database.read(_one, check_key(key), None), default)
 
     async def aget(self, key: str, default: Any = None) -> Any:
         """Awaiting twin of `get`."""
-        return self._value(key, await self._database.aread(_one(encode_key(key)), None), default)
+        return self._value(key, await self._database.aread(_one, check_key(key), None), default)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values under those of the keys that exist, in the order of the storage."""
-        return self._values(self._database.read(_some(keys), []))
+        return self._values(self._database.read(_some, _distinct(keys), []))
 
     async def aget_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Awaiting twin of `get_many`."""
-        return self._values(await self._database.aread(_some(keys), []))
+        return self._values(await self._database.aread(_some, _distinct(keys), []))
 
     def put(self, key: str, value: Any) -> None:
         """Store a value under a key.
 
         Raises:
             InvalidValueError: the value cannot be stored; nothing was written.
-
         """
         self._database.write(_put({key: value}))
 
@@ -69,7 +69,6 @@ class Storage:
 
         Raises:
             InvalidValueError: one of the values cannot be stored; nothing was written.
-
         """
         if entries:
             self._database.write(_put(entries))
@@ -135,11 +134,9 @@ class Storage:
 
         Raises:
             InvalidInputError: the options contradict each other, or the limit is not positive.
-
         """
         bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
-        query = _listing(bounds, reverse=reverse, limit=_checked(limit))
-        return self._values(self._database.read(query, []))
+        return self._values(self._database.read(_range, _listing(bounds, reverse=reverse, limit=limit), []))
 
     async def alist(  # noqa: PLR0913 - as `list`
         self,
@@ -153,8 +150,8 @@ class Storage:
     ) -> dict[str, Any]:
         """Awaiting twin of `list`."""
         bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
-        query = _listing(bounds, reverse=reverse, limit=_checked(limit))
-        return self._values(await self._database.aread(query, []))
+        rows: Rows = await self._database.aread(_range, _listing(bounds, reverse=reverse, limit=limit), [])
+        return self._values(rows)
 
     def _values(self, rows: Rows) -> dict[str, Any]:
         return {key: self._value(key, data, None) for key, data in rows}
@@ -168,50 +165,47 @@ class Storage:
             raise CorruptRecordError(f"key {key!r} in {self._database.path}: {error}") from error
 
 
-def _one(key: bytes) -> Query[bytes | None]:
-    def query(connection: Connection) -> bytes | None:
-        row = connection.execute(_GET, (key,)).fetchone()
-        return None if row is None else row[0]
-
-    return query
+def _one(connection: Connection, key: str) -> bytes | None:
+    row = connection.execute(_GET, (key,)).fetchone()
+    return None if row is None else row[0]
 
 
-def _some(keys: Iterable[str]) -> Query[Rows]:
-    wanted = sorted({encode_key(key) for key in keys})
-
-    def query(connection: Connection) -> Rows:
-        connection.execute("BEGIN")  # so that all are read from one state
-        try:
-            found = [(key, connection.execute(_GET, (key,)).fetchone()) for key in wanted]
-        finally:
-            connection.execute("COMMIT")
-        return [(key.decode(), row[0]) for key, row in found if row is not None]
-
-    return query
+def _some(connection: Connection, keys: list[str]) -> Rows:
+    connection.execute("BEGIN")  # so that all are read from one state
+    try:
+        found = [(key, _one(connection, key)) for key in keys]
+    finally:
+        connection.execute("COMMIT")
+    return [(key, value) for key, value in found if value is not None]
 
 
-def _listing(bounds: KeyRange | None, *, reverse: bool, limit: int | None) -> Query[Rows]:
-    def query(connection: Connection) -> Rows:
-        if bounds is None:
-            return []
-        where, parameters = _where(bounds)
-        order = "DESC" if reverse else "ASC"
-        sql = f"SELECT key, value FROM _cf_KV WHERE {where} ORDER BY key {order} LIMIT ?"  # noqa: S608 - no input in it
-        return connection.execute(sql, (*parameters, -1 if limit is None else limit)).fetchall()
+def _range(connection: Connection, listing: Listing) -> Rows:
+    return connection.execute(*listing).fetchall()
 
-    return query
+
+def _listing(bounds: KeyRange, *, reverse: bool, limit: int | None) -> Listing:
+    if limit is not None and (not isinstance(limit, int) or limit <= 0):
+        raise InvalidInputError(f"list() got limit={limit!r}: pass a whole number from 1 on, or None for all")
+    where, parameters = _where(bounds)
+    order = "DESC" if reverse else "ASC"
+    sql = f"SELECT key, value FROM _cf_KV WHERE {where} ORDER BY key {order} LIMIT ?"  # noqa: S608 - no input in it
+    return sql, (*parameters, -1 if limit is None else limit)
 
 
 def _put(entries: Mapping[str, Any]) -> Write:
-    return Write(_PUT, [(encode_key(key), encode(value)) for key, value in entries.items()])
+    return Write(_PUT, [(check_key(key), encode(value)) for key, value in entries.items()])
 
 
 def _delete(keys: Iterable[str]) -> Write:
-    return Write(_DELETE, [(key,) for key in sorted({encode_key(key) for key in keys})])
+    return Write(_DELETE, [(key,) for key in _distinct(keys)])
 
 
 def _delete_same(key: str, value: Any) -> Write:
-    return Write(_DELETE_SAME, [(encode_key(key), encode(value))])
+    return Write(_DELETE_SAME, [(check_key(key), encode(value))])
+
+
+def _distinct(keys: Iterable[str]) -> list[str]:
+    return sorted({check_key(key) for key in keys})
 
 
 def _delete_range(bounds: KeyRange) -> Write:
@@ -223,9 +217,3 @@ def _where(bounds: KeyRange) -> tuple[str, tuple[bytes, ...]]:
     if bounds.end is None:
         return _FROM, (bounds.start,)
     return _RANGE, (bounds.start, bounds.end)
-
-
-def _checked(limit: int | None) -> int | None:
-    if limit is None or (isinstance(limit, int) and limit > 0):
-        return limit
-    raise InvalidInputError(f"list() got limit={limit!r}: pass a whole number from 1 on, or None for all")

@@ -7,10 +7,10 @@ from typing import Any
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
-from chatcache import TTL, Mode, ResponseCache, request_key
+from chatcache import TTL, Mode, ResponseCache
 
 from .generations import from_record, refusal_of, to_record
-from .request import UnkeyableError, request_of
+from .request import UnkeyableError, keyed
 
 __all__ = ["DOCache"]
 
@@ -37,7 +37,6 @@ class DOCache(BaseCache):
     Raises:
         InvalidInputError: an argument or the environment cannot be right.
         StorageError: `path` is a file.
-
     """
 
     def __init__(  # noqa: PLR0913 - all by keyword, all with a default
@@ -58,7 +57,6 @@ class DOCache(BaseCache):
         Raises:
             ReplayMiss: in mode ``replay``, there is no record.
             PersistenceError: in mode ``replay``, the records could not be read.
-
         """
         keyed = self._keyed(prompt, llm_string)
         return None if keyed is None else self.engine.lookup(*keyed, from_record)
@@ -87,7 +85,6 @@ class DOCache(BaseCache):
 
         Raises:
             StorageError: the records could not be removed.
-
         """
         self.engine.clear()
 
@@ -100,13 +97,12 @@ class DOCache(BaseCache):
         if self.engine.mode is Mode.OFF:
             return None
         try:
-            request = request_of(prompt, llm_string)
+            return keyed(prompt, llm_string)
         except UnkeyableError as error:
             if self.engine.mode is Mode.REPLAY:
                 raise self.engine.miss(None, llm_string, str(error)) from error
             self.engine.bypass(error)
             return None
-        return request_key(request), request
 
     def _record(self, generations: Sequence[Generation]) -> list[Any] | None:
         try:

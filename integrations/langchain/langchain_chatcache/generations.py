@@ -4,17 +4,25 @@ A record is JSON in which a closed set of names stands for LangChain's classes. 
 LangChain's ``loads`` is not used: an ``lc`` key in a model's output is data like any other.
 """
 
+import os
 from collections.abc import Sequence
-from typing import Any
-from uuid import uuid4
+from random import Random
+from typing import Any, TypeVar
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, ChatMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, ChatMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from chatcache import Refusal
 
 __all__ = ["from_record", "refusal_of", "to_record"]
+
+M = TypeVar("M", bound=BaseModel)
+
+_random = Random()  # noqa: S311 - ids, no secrets; of our own, so that a program that seeds its own gets no id twice
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_random.seed)
 
 _TEXT = {kind.__name__: kind for kind in (Generation, GenerationChunk)}
 _CHAT = {kind.__name__: kind for kind in (ChatGeneration, ChatGenerationChunk)}
@@ -30,7 +38,6 @@ def to_record(generations: Sequence[Generation]) -> list[Any]:
 
     Raises:
         ValueError: one of them is of a class, or holds a value, that a record has no form for.
-
     """
     try:
         return [_written(generation) for generation in generations]
@@ -43,7 +50,6 @@ def from_record(record: Any) -> list[Generation]:
 
     Raises:
         Exception: any at all, where the record is not what `to_record` writes.
-
     """
     return [_read(**written) for written in record]
 
@@ -84,12 +90,31 @@ def _read(
 ) -> Generation:
     if message is None:
         return _TEXT[kind](text=text, generation_info=info)
-    return _CHAT[kind](message=_message(_MESSAGES[message], fields or {}), generation_info=info)
+    said = _made(_MESSAGES[message], {**(fields or {}), "id": f"lc_run--{_random.getrandbits(128):032x}"})
+    generation: dict[str, Any] = {"generation_info": info, "message": said}
+    if type(said.content) is not str:
+        return _CHAT[kind](**generation)
+    return _made(_CHAT[kind], {**generation, "text": said.content, "type": kind})
 
 
-def _message(kind: type[BaseMessage], fields: dict[str, Any]) -> Any:
-    fields["id"] = f"lc_run--{uuid4()}"
-    return kind(**fields)
+def _made(kind: type[M], fields: dict[str, Any]) -> M:
+    """Return a model of its fields.
+
+    Where they are exactly those that this version of the class has, they are taken as they were dumped, as from a
+    pickle; else, as after an upgrade of LangChain, they are validated.
+    """
+    if fields.keys() != kind.model_fields.keys():
+        return kind(**fields)
+    model = kind.__new__(kind)
+    model.__setstate__(
+        {
+            "__dict__": fields,
+            "__pydantic_fields_set__": set(fields),
+            "__pydantic_extra__": {},
+            "__pydantic_private__": None,
+        }
+    )
+    return model
 
 
 def _finish_reasons(generation: Generation) -> set[str]:

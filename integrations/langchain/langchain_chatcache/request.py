@@ -17,7 +17,9 @@ from typing import Any
 
 import orjson
 
-__all__ = ["UnkeyableError", "request_of"]
+from chatcache import request_key
+
+__all__ = ["UnkeyableError", "keyed"]
 
 _NO_PART_OF_A_MESSAGE = ("id", "usage_metadata", "response_metadata", "artifact")
 _NO_PART_OF_A_MODEL = frozenset(
@@ -45,14 +47,15 @@ class UnkeyableError(ValueError):
     """LangChain does not tell enough of a request: another one would have its key, or it would never have one twice."""
 
 
-def request_of(prompt: str, llm_string: str) -> dict[str, Any]:
-    """Return the request of a call, a JSON value.
+@lru_cache(maxsize=128)  # LangChain passes the same two texts before a call and after it
+def keyed(prompt: str, llm_string: str) -> tuple[str, dict[str, Any]]:
+    """Return the key of a call, and the request that it is the key of.
 
     Raises:
         UnkeyableError: the texts stand for objects by their address or their class, and not by what is in them.
-
     """
-    return {"client": "langchain", "prompt": _prompt(prompt), "llm": _llm(llm_string)}
+    request = {"client": "langchain", "prompt": _prompt(prompt), "llm": _llm(llm_string)}
+    return request_key(request), request
 
 
 def _prompt(prompt: str) -> Any:

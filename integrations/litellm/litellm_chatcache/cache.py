@@ -43,7 +43,6 @@ class DOCache:
     Raises:
         InvalidInputError: an argument or the environment cannot be right.
         StorageError: `path` is a file.
-
     """
 
     type = "local"  # what the proxy is told; "redis" would make it ask for more
@@ -83,7 +82,6 @@ class DOCache:
             ReplayMiss: in mode ``replay``, there is no record.
             PersistenceError: in mode ``replay``, the records could not be read.
             InvalidModeError: the call's own mode is none.
-
         """
         found = self._asked(arguments)
         if found is None:

@@ -65,7 +65,6 @@ def keyed(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
     Raises:
         InvalidValueError: an argument holds what is not JSON, nor can be taken for it.
-
     """
     request = request_of(arguments)
     try:

@@ -20,7 +20,6 @@ def to_record(result: Any) -> dict[str, Any]:
 
     Raises:
         ValueError: it is neither.
-
     """
     match result:
         case ModelResponse():
@@ -37,7 +36,6 @@ def from_record(record: Any) -> ModelResponse:
 
     Raises:
         Exception: any at all, where the record is not what `to_record` writes.
-
     """
     return ModelResponse(**record)
 

@@ -1,17 +1,25 @@
-"""What a call does, decided from its mode and from what was found. Pure: nothing here reads, writes or calls."""
+"""What a cache does with a call, by its mode, and which answers it refuses. Pure."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from .errors import InvalidModeError
 
-__all__ = ["Call", "Mode", "Plan", "Refusal", "Refuse", "Serve", "decide", "parse_mode", "parse_refusals"]
+__all__ = ["Mode", "Refusal", "parse_mode", "parse_refusals"]
 
 
 class Mode(StrEnum):
-    """How a cache treats a call."""
+    """How a cache treats a call.
+
+    Attributes:
+        reads: whether a call is looked up.
+        calls: whether the provider is called where nothing was found.
+        writes: whether the provider's answer is stored.
+    """
+
+    reads: bool
+    calls: bool
+    writes: bool
 
     AUTO = "auto"
     """Look up; on a miss call, and store the answer."""
@@ -24,15 +32,10 @@ class Mode(StrEnum):
     OFF = "off"
     """Always call, and store nothing."""
 
-    @property
-    def reads(self) -> bool:
-        """Whether a call is looked up at all."""
-        return self in (Mode.AUTO, Mode.READ_ONLY, Mode.REPLAY)
-
-    @property
-    def writes(self) -> bool:
-        """Whether an answer is stored."""
-        return self in (Mode.AUTO, Mode.REFRESH)
+    def __init__(self, name: str) -> None:
+        self.reads = name in ("auto", "read_only", "replay")
+        self.calls = name != "replay"
+        self.writes = name in ("auto", "refresh")
 
 
 class Refusal(StrEnum):
@@ -46,39 +49,11 @@ class Refusal(StrEnum):
     """There is nothing in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Serve:
-    """Replay this record."""
-
-    record: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Ask the provider."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """Raise: nothing may be called."""
-
-
-Plan = Serve | Call | Refuse
-
-
-def decide(mode: Mode, record: Any | None) -> Plan:
-    """Return what to do in a mode, given the record that was found, or None."""
-    if record is not None and mode.reads:
-        return Serve(record)
-    return Refuse() if mode is Mode.REPLAY else Call()
-
-
 def parse_mode(mode: str, source: str = "mode") -> Mode:
     """Return the mode of that name; a `Mode` is one already.
 
     Raises:
         InvalidModeError: there is none; the message names the source the name came from.
-
     """
     try:
         return Mode(mode)
@@ -92,7 +67,6 @@ def parse_refusals(allow: Collection[str]) -> frozenset[Refusal]:
 
     Raises:
         InvalidModeError: one of the names is no refusal.
-
     """
     try:
         return frozenset(Refusal(each) for each in allow)
