@@ -56,16 +56,15 @@ def decode(data: bytes) -> Any:
     Raises:
         CorruptRecordError: the bytes are not what `encode` writes.
     """
-    form = data[:1]
-    if form not in (_PLAIN, _TAGGED):
-        raise CorruptRecordError(
-            f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache"
-        )
     try:
-        value = orjson.loads(data[1:])
-        return value if form == _PLAIN else _untagged(value)
+        form = data[:1]
+        if form == _PLAIN:
+            return orjson.loads(data[1:])
+        if form == _TAGGED:
+            return _untagged(orjson.loads(data[1:]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptRecordError(f"stored bytes are damaged: {error}") from error
+    raise CorruptRecordError(f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache")
 
 
 def _is_plain(value: Any) -> bool:

@@ -45,10 +45,11 @@ def _replace(where: Any, name: str, repaired: Callable[[Callable[..., Any]], Cal
 
 
 def _told_apart_without_the_proxy(original: Callable[..., bool]) -> Callable[..., bool]:
-    def repaired(*, cached_result: object) -> bool:
-        if isinstance(cached_result, ModelResponse | CustomStreamWrapper):
-            return isinstance(cached_result, CustomStreamWrapper)
-        return original(cached_result=cached_result)
+    def repaired(**asked: Any) -> bool:  # before 1.102 LiteLLM asks by other arguments, and imports nothing
+        hit = asked.get("cached_result")
+        if isinstance(hit, ModelResponse | CustomStreamWrapper):
+            return isinstance(hit, CustomStreamWrapper)
+        return original(**asked)
 
     return repaired
 
@@ -64,11 +65,11 @@ def _written_at_once(original: Callable[..., Any], is_ours: Callable[[object], b
 
 def _kept_at_once(original: Callable[..., Any], is_ours: Callable[[object], bool]) -> Callable[..., Any]:
     def repaired(self: CustomStreamWrapper, processed_chunk: Any, cache_hit: bool) -> Awaitable[None]:  # noqa: FBT001 - LiteLLM's
-        handler = getattr(self.logging_obj, "llm_caching_handler", None)
+        handler = getattr(self.logging_obj, "_llm_caching_handler", None)  # its name in every version
         if cache_hit or handler is None or not is_ours(litellm.cache):
             answer: Awaitable[None] = original(self, processed_chunk, cache_hit)
             return answer
-        handler.sync_add_streaming_response_to_cache(processed_chunk)
+        handler._sync_add_streaming_response_to_cache(processed_chunk)  # noqa: SLF001 - as above
         return nothing_left()
 
     return repaired

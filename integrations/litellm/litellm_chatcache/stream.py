@@ -56,7 +56,7 @@ class ReplayedStream(CustomStreamWrapper):
 
     def _tell_once(self, *, awaited: bool) -> None:
         response, self._response = self._response, None
-        handler = self.logging_obj.llm_caching_handler
+        handler = self.logging_obj._llm_caching_handler  # noqa: SLF001 - its name in every version
         if response is None or handler is None:
             return
         ended = datetime.now()  # noqa: DTZ005 - as above
