@@ -1,0 +1,80 @@
+"""Hits through LangChain's ``ChatOpenAI``.
+
+LangChain is imported where a row needs it, so that the other rows need not wait for it.
+"""
+
+import asyncio
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from .hits import Contender, awaiting, blocking, proven
+from .measure import Rounds, Row
+from .provider import MESSAGES, provider
+
+if TYPE_CHECKING:
+    from langchain_core.caches import BaseCache
+
+__all__ = ["ROWS"]
+
+
+@contextmanager
+def _hits(other: "Callable[[Path], BaseCache]", *, awaited: bool) -> Iterator[Rounds]:
+    os.environ["LANGSMITH_TRACING"] = "false"  # or each hit would be told to a server
+    from langchain_core.globals import set_llm_cache
+    from langchain_openai import ChatOpenAI
+
+    from langchain_chatcache import DOCache
+
+    with TemporaryDirectory() as folder, asyncio.Runner() as runner:
+        ours = DOCache("bench", path=folder)
+        with provider() as server:
+            model = ChatOpenAI(
+                model="gpt-4o-mini",
+                base_url=server.base_url,
+                api_key=SecretStr("none"),
+                temperature=0.2,
+                max_retries=0,
+            )
+
+            def ask() -> str:
+                return str(model.invoke(MESSAGES).content)
+
+            async def aask() -> str:
+                return str((await model.ainvoke(MESSAGES)).content)
+
+            asking = awaiting(runner, aask) if awaited else blocking(ask)
+            contenders = (Contender(partial(set_llm_cache, each), asking) for each in (ours, other(Path(folder))))
+            rounds = proven(server, *contenders)
+        yield rounds
+        set_llm_cache(None)
+        ours.engine.close()
+
+
+def _in_memory(_folder: Path) -> "BaseCache":
+    from langchain_core.caches import InMemoryCache
+
+    return InMemoryCache()
+
+
+def _sqlite(folder: Path) -> "BaseCache":
+    # It warns of itself when imported, and of `loads` at each hit: to print that would be counted as its time.
+    warnings.filterwarnings("ignore", module="langchain_community")
+    from langchain_community.cache import SQLiteCache
+
+    return SQLiteCache(str(folder / "community.db"))
+
+
+ROWS = [
+    Row("langchain invoke hit, DOCache : InMemoryCache", 1.3, partial(_hits, _in_memory, awaited=False), rounds=300),
+    Row("langchain ainvoke hit, DOCache : InMemoryCache", 1.3, partial(_hits, _in_memory, awaited=True), rounds=300),
+    Row("langchain invoke hit, DOCache : SQLiteCache", None, partial(_hits, _sqlite, awaited=False), rounds=100),
+    Row("langchain ainvoke hit, DOCache : SQLiteCache", None, partial(_hits, _sqlite, awaited=True), rounds=100),
+]
