@@ -63,16 +63,17 @@ class Database:
     def read(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Return what a query gives for its argument, or `absent` where nothing was ever written."""
         with self._lock:
-            return self._read(query, argument, absent)
+            try:
+                connection = self._connection or self._reopened()
+                return absent if connection is None else query(connection, argument)
+            except (sqlite3.Error, OSError) as error:
+                raise _explained(error, self.path) from error
 
     async def aread(self, query: Query[A, R], argument: A, absent: R) -> R:
-        """Awaiting twin of `read`."""
-        if not self._lock.acquire(blocking=False):
+        """Awaiting twin of `read`: in place, unless a thread is at work on the connection just now."""
+        if self._lock.locked():
             return await off_loop(self.read, query, argument, absent)
-        try:
-            return self._read(query, argument, absent)
-        finally:
-            self._lock.release()
+        return self.read(query, argument, absent)
 
     def write(self, write: Write) -> int:
         """Run a statement for all of its rows, or for none; return how many rows it changed. Then it is on disk."""
@@ -98,17 +99,9 @@ class Database:
             self._closer()
             self._connection, self._closer = None, _nothing
 
-    def _read(self, query: Query[A, R], argument: A, absent: R) -> R:
-        try:
-            connection = self._connection
-            if connection is None:
-                opened = _open(self.path)
-                if opened is None:
-                    return absent
-                connection = self._keep(opened)
-            return query(connection, argument)
-        except (sqlite3.Error, OSError) as error:
-            raise _explained(error, self.path) from error
+    def _reopened(self) -> sqlite3.Connection | None:
+        opened = _open(self.path)
+        return None if opened is None else self._keep(opened)
 
     def _keep(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         """Hold a connection until `close`, or until nobody holds this object, or the program ends."""

@@ -38,11 +38,13 @@ class Storage:
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value under a key, or `default`."""
-        return self._value(key, self._database.read(_one, check_key(key), None), default)
+        data = self._database.read(_one, check_key(key), None)
+        return default if data is None else self._value(key, data)
 
     async def aget(self, key: str, default: Any = None) -> Any:
         """Awaiting twin of `get`."""
-        return self._value(key, await self._database.aread(_one, check_key(key), None), default)
+        data = await self._database.aread(_one, check_key(key), None)
+        return default if data is None else self._value(key, data)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values under those of the keys that exist, in the order of the storage."""
@@ -154,11 +156,9 @@ class Storage:
         return self._values(rows)
 
     def _values(self, rows: Rows) -> dict[str, Any]:
-        return {key: self._value(key, data, None) for key, data in rows}
+        return {key: self._value(key, data) for key, data in rows}
 
-    def _value(self, key: str, data: bytes | None, default: Any) -> Any:
-        if data is None:
-            return default
+    def _value(self, key: str, data: bytes) -> Any:
         try:
             return decode(data)
         except CorruptRecordError as error:

@@ -28,6 +28,10 @@ _TEXT = {kind.__name__: kind for kind in (Generation, GenerationChunk)}
 _CHAT = {kind.__name__: kind for kind in (ChatGeneration, ChatGenerationChunk)}
 _MESSAGES = {kind.__name__: kind for kind in (AIMessage, AIMessageChunk, ChatMessage, ChatMessageChunk)}
 
+_FIELDS: dict[type[BaseModel], frozenset[str]] = {
+    kind: frozenset(kind.model_fields) for kinds in (_CHAT, _MESSAGES) for kind in kinds.values()
+}
+
 _CUT_OFF = {"length", "max_tokens", "max_output_tokens", "model_length"}
 _FILTERED = {"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii"}
 _REASONS = ("finish_reason", "stop_reason", "done_reason")
@@ -51,7 +55,7 @@ def from_record(record: Any) -> list[Generation]:
     Raises:
         Exception: any at all, where the record is not what `to_record` writes.
     """
-    return [_read(**written) for written in record]
+    return [_read(written) for written in record]
 
 
 def refusal_of(generations: Sequence[Generation]) -> Refusal | None:
@@ -81,20 +85,17 @@ def _plain(value: Any) -> Any:
     return to_jsonable_python(value, inf_nan_mode="constants")
 
 
-def _read(
-    kind: str,
-    info: dict[str, Any] | None,
-    text: str = "",
-    message: str | None = None,
-    fields: dict[str, Any] | None = None,
-) -> Generation:
-    if message is None:
-        return _TEXT[kind](text=text, generation_info=info)
-    said = _made(_MESSAGES[message], {**(fields or {}), "id": f"lc_run--{_random.getrandbits(128):032x}"})
-    generation: dict[str, Any] = {"generation_info": info, "message": said}
-    if type(said.content) is not str:
-        return _CHAT[kind](**generation)
-    return _made(_CHAT[kind], {**generation, "text": said.content, "type": kind})
+def _read(written: dict[str, Any]) -> Generation:
+    kind, info = written["kind"], written["info"]
+    if kind in _TEXT:
+        return _TEXT[kind](text=written["text"], generation_info=info)
+    fields = written["fields"]
+    fields["id"] = f"lc_run--{_random.getrandbits(128):032x}"
+    message = _made(_MESSAGES[written["message"]], fields)
+    text = message.content
+    if type(text) is not str:
+        return _CHAT[kind](message=message, generation_info=info)  # type: ignore[arg-type]  # pydantic checks it
+    return _made(_CHAT[kind], {"text": text, "generation_info": info, "type": kind, "message": message})
 
 
 def _made(kind: type[M], fields: dict[str, Any]) -> M:
@@ -103,7 +104,7 @@ def _made(kind: type[M], fields: dict[str, Any]) -> M:
     Where they are exactly those that this version of the class has, they are taken as they were dumped, as from a
     pickle; else, as after an upgrade of LangChain, they are validated.
     """
-    if fields.keys() != kind.model_fields.keys():
+    if fields.keys() != _FIELDS[kind]:
         return kind(**fields)
     model = kind.__new__(kind)
     model.__setstate__(
