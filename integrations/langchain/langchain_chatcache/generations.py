@@ -28,9 +28,12 @@ _TEXT = {kind.__name__: kind for kind in (Generation, GenerationChunk)}
 _CHAT = {kind.__name__: kind for kind in (ChatGeneration, ChatGenerationChunk)}
 _MESSAGES = {kind.__name__: kind for kind in (AIMessage, AIMessageChunk, ChatMessage, ChatMessageChunk)}
 
-_FIELDS: dict[type[BaseModel], frozenset[str]] = {
-    kind: frozenset(kind.model_fields) for kinds in (_CHAT, _MESSAGES) for kind in kinds.values()
+_FIELDS: dict[type[BaseModel], tuple[frozenset[str], bool]] = {
+    kind: (frozenset(kind.model_fields), kind.model_config.get("extra") == "allow")
+    for kinds in (_CHAT, _MESSAGES)
+    for kind in kinds.values()
 }
+_set = object.__setattr__  # as pydantic's own `model_construct` and `__setstate__` fill a model
 
 _CUT_OFF = {"length", "max_tokens", "max_output_tokens", "model_length"}
 _FILTERED = {"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii"}
@@ -104,17 +107,14 @@ def _made(kind: type[M], fields: dict[str, Any]) -> M:
     Where they are exactly those that this version of the class has, they are taken as they were dumped, as from a
     pickle; else, as after an upgrade of LangChain, they are validated.
     """
-    if fields.keys() != _FIELDS[kind]:
+    known, takes_others = _FIELDS[kind]
+    if fields.keys() != known:
         return kind(**fields)
     model = kind.__new__(kind)
-    model.__setstate__(
-        {
-            "__dict__": fields,
-            "__pydantic_fields_set__": set(fields),
-            "__pydantic_extra__": {},
-            "__pydantic_private__": None,
-        }
-    )
+    _set(model, "__dict__", fields)
+    _set(model, "__pydantic_fields_set__", set(fields))
+    _set(model, "__pydantic_extra__", {} if takes_others else None)
+    _set(model, "__pydantic_private__", None)
     return model
 
 
