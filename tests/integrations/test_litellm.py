@@ -11,8 +11,10 @@ from typing import Any
 import litellm
 import pytest
 import pytest_asyncio
+from litellm.caching.caching import Cache
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
+from litellm.router import Router
 from provider import Provider
 from pydantic import BaseModel
 
@@ -176,13 +178,54 @@ async def test_another_address_of_the_provider_is_another_request(
     assert provider.calls == 2
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("colour", ["blocking", "awaiting"])
+async def test_a_router_is_cached_too(cache: DOCache, provider: Provider, colour: str, *, stream: bool) -> None:
+    deployment = {"model": "openai/gpt-4o", "api_base": provider.url, "api_key": "none"}
+    router: Any = Router(model_list=[{"model_name": "group", "litellm_params": deployment}], cache_responses=True)
+    for _ in range(3):
+        if colour == "blocking":
+            answer = router.completion("group", MESSAGES, stream=stream)
+            assert text(list(answer) if stream else answer)
+        else:
+            answer = await router.acompletion("group", MESSAGES, stream=stream)
+            assert text([chunk async for chunk in answer] if stream else answer)
+    assert provider.calls == 1
+    assert cache.engine.bypassed == 0
+
+
+async def test_an_abandoned_stream_is_not_stored(cache: DOCache, provider: Provider) -> None:
+    call = {"model": "openai/gpt-4o", "messages": MESSAGES, "api_base": provider.url, "api_key": "none", "stream": True}
+    next(litellm.completion(**call))
+    await anext(await litellm.acompletion(**call))
+    assert text(list(litellm.completion(**call)))
+    assert provider.calls == 3
+
+
+async def test_another_cache_works_after_this_one_was_made(
+    cache: DOCache, provider: Provider, complete: Complete, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litellm, "cache", Cache())
+    for stream in (False, False, True, True):
+        assert text(await complete(stream=stream))
+        await asyncio.sleep(0.05)  # its writes are tasks that nobody waits for
+    assert provider.calls == 2
+    assert not cache.engine.location.exists()
+
+
+async def test_positional_arguments_are_arguments(cache: DOCache, provider: Provider) -> None:
+    litellm.completion("openai/gpt-4o", MESSAGES, api_base=provider.url, api_key="none")
+    litellm.completion(messages=MESSAGES, model="openai/gpt-4o", api_base=provider.url, api_key="none")
+    assert provider.calls == 1
+
+
 async def test_a_request_that_has_no_key_is_called_and_said_once(
     cache: DOCache, provider: Provider, complete: Complete, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
         await complete(prompt_variables={"thing": object()})
     assert provider.calls == 2
-    assert caplog.text.count("$.prompt_variables.thing: <object object") == 1
+    assert caplog.text.count("$.arguments.prompt_variables.thing: <object object") == 1
 
 
 async def test_in_replay_a_miss_is_raised_and_nothing_is_called(

@@ -75,15 +75,20 @@ def keyed(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def request_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that count; one that is None, or a ``stream`` that is False, is as good as left out."""
-    request = {name: value for name, value in arguments.items() if value is not None and name not in _NOISE}
-    if request.get("stream") is False:
-        del request["stream"]
-    request["client"] = "litellm"
-    controls = arguments.get("cache")
-    if controls and controls.get("namespace") is not None:
-        request["namespace"] = controls["namespace"]
-    return request
+    """Return a request of the arguments that count.
+
+    One that is None, or a ``stream`` that is False, is as good as left out; a name that begins with ``_`` is LiteLLM's
+    own, as those that its Router passes.
+    """
+    counting = {
+        name: value
+        for name, value in arguments.items()
+        if value is not None and name not in _NOISE and not name.startswith("_")
+    }
+    if counting.get("stream") is False:
+        del counting["stream"]
+    namespace = (arguments.get("cache") or {}).get("namespace")
+    return {"client": "litellm", "namespace": namespace, "arguments": counting}
 
 
 def _plain(value: Any) -> Any:
