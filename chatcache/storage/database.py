@@ -2,12 +2,13 @@
 
 Blocking callers, of any thread, share one connection of ``sqlite3`` behind a lock. Awaiting callers read through the
 same connection in place: a point read takes microseconds, a thread hop a hundred. They write, which waits for the
-disk, through a connection of ``aiosqlite``, one for each event loop; SQLite itself keeps the two kinds of writers
-apart.
+disk, through a connection of ``aiosqlite``, one for each event loop, a statement at a time; SQLite itself keeps the two
+kinds of writers apart.
 
 The draft of this design had one connection for both. Then a write that awaits its commit holds the connection while
 other code runs, and where its loop is stopped in that moment (``run_until_complete`` returned, a notebook's cell ended)
-nobody can use the file any more. With a connection a loop, a stopped loop holds up nobody but itself.
+nobody can use the file any more. With a connection a loop, and no transaction that is open while a loop may stop, a
+stopped loop holds up nobody but itself.
 
 Files are made when something is first written: reading from an object that was never written to touches no disk.
 """
@@ -15,15 +16,14 @@ Files are made when something is first written: reading from an object that was 
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import finalize
+from weakref import WeakSet, finalize
 
 import aiosqlite
 
-from chatcache._bridge import Lock, PerLoop, born_daemon, drive, finish_apart, off_loop
+from chatcache._bridge import Lock, PerLoop, born_daemon, finish_apart, off_loop
 from chatcache.errors import CorruptStorageError, StorageError
 
 __all__ = ["Database", "Write"]
@@ -53,12 +53,14 @@ class Database:
     `CorruptStorageError` where it is damaged.
     """
 
+    _connection: sqlite3.Connection | None
+    _closer: "finalize[..., Any] | None"
+    _file: tuple[int, int] | None
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._closer: Callable[[], Any] = _nothing
-        self._writers = PerLoop(lambda: _Writer(path))
+        self._begin()
+        _DATABASES.add(self)
 
     def read(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Return what a query gives for its argument, or `absent` where nothing was ever written."""
@@ -79,25 +81,56 @@ class Database:
         """Run a statement for all of its rows, or for none; return how many rows it changed. Then it is on disk."""
         with self._lock:
             try:
-                connection = self._connection or self._keep(_create(self.path))
-                return drive(_commit(_Inline(connection), write))
+                if self._is_gone():
+                    self._release()
+                return _commit(self._connection or self._keep(_create(self.path)), write)
             except (sqlite3.Error, OSError) as error:
                 raise _explained(error, self.path) from error
 
     async def awrite(self, write: Write) -> int:
-        """Awaiting twin of `write`. Cancelled, it still has written either everything or nothing."""
+        """Awaiting twin of `write`. Cancelled, it still writes either everything or nothing.
+
+        One row is one statement, for the connection of the loop. More are a transaction: a thread makes it in one go,
+        so that it never stands open while a loop does something else.
+        """
+        if len(write.rows) > 1 or self._is_gone():
+            return await off_loop(self.write, write)
         try:
             async with self._writers.turn() as writer:
-                return await _commit(await writer.connection(), write)
+                connection = await writer.connection()
+                self._file = self._file or _identity(self.path)
+                return (await connection.execute(write.sql, write.rows[0])).rowcount
         except (sqlite3.Error, OSError) as error:
             raise _explained(error, self.path) from error
 
     def close(self) -> None:
         """Release the file. What is used afterwards opens it again."""
-        self._writers.clear()
         with self._lock:
+            self._release()
+
+    def forsake(self) -> None:
+        """In a forked child: leave the connections to the parent, whose locks on the file they stand for."""
+        _PARENTS.append((self._connection, self._writers))
+        if self._closer is not None:
+            self._closer.detach()
+        for writer in self._writers.values():
+            writer.forsake()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = Lock()
+        self._connection = self._closer = self._file = None
+        self._writers = PerLoop(lambda: _Writer(self.path))
+
+    def _is_gone(self) -> bool:
+        """Whether the file that was opened was deleted or replaced since: what is written to it would be lost."""
+        return self._file is not None and self._file != _identity(self.path)
+
+    def _release(self) -> None:
+        self._writers.clear()
+        if self._closer is not None:
             self._closer()
-            self._connection, self._closer = None, _nothing
+        self._connection = self._closer = self._file = None
 
     def _reopened(self) -> sqlite3.Connection | None:
         opened = _open(self.path)
@@ -106,6 +139,7 @@ class Database:
     def _keep(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         """Hold a connection until `close`, or until nobody holds this object, or the program ends."""
         self._connection, self._closer = connection, finalize(self, connection.close)
+        self._file = _identity(self.path)
         return connection
 
 
@@ -115,43 +149,57 @@ class _Writer:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: aiosqlite.Connection | None = None
+        self._closer: finalize[..., Any] | None = None
 
     async def connection(self) -> aiosqlite.Connection:
         if self._connection is None:
             opened = await off_loop(_create, self._path)  # aiosqlite leaves a thread behind where opening fails
             connection = born_daemon(lambda: aiosqlite.Connection(lambda: opened, _FETCHED_AT_ONCE))
-            finalize(self, finish_apart, connection.close)
+            self._closer = finalize(self, finish_apart, connection.close)
             self._connection = await connection
         return self._connection
 
-
-class _Inline:
-    """A blocking connection in the shape of an awaiting one."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    async def execute(self, sql: str, row: Sequence[Any] = ()) -> sqlite3.Cursor:
-        return self._connection.execute(sql, row)
-
-    async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> sqlite3.Cursor:
-        return self._connection.executemany(sql, rows)
+    def forsake(self) -> None:
+        """In a forked child: there is no thread to close the connection."""
+        if self._closer is not None:
+            self._closer.detach()
 
 
-async def _commit(connection: _Inline | aiosqlite.Connection, write: Write) -> int:
+_DATABASES: WeakSet[Database] = WeakSet()
+_PARENTS: list[Any] = []  # what forked children hold for ever, since to drop it would close it
+
+
+def _forsake_all() -> None:
+    for database in list(_DATABASES):
+        database.forsake()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_forsake_all)
+
+
+def _commit(connection: sqlite3.Connection, write: Write) -> int:
     """Run a statement for all of its rows in one transaction; one row alone is a transaction by itself."""
     if len(write.rows) == 1:
-        return (await connection.execute(write.sql, write.rows[0])).rowcount
+        return connection.execute(write.sql, write.rows[0]).rowcount
+    connection.execute("BEGIN IMMEDIATE")
     try:
-        await connection.execute("BEGIN IMMEDIATE")
-        changed = (await connection.executemany(write.sql, write.rows)).rowcount
-        await connection.execute("COMMIT")
+        changed = connection.executemany(write.sql, write.rows).rowcount
+        connection.execute("COMMIT")
     except BaseException:
-        # Also after a cancellation: aiosqlite works in order, so this comes after whatever it was doing.
-        with suppress(sqlite3.Error):  # there is nothing to roll back where BEGIN failed, or COMMIT came through
-            await connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
     return changed
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what a file is whatever its name, or None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _create(path: Path) -> sqlite3.Connection:
@@ -184,10 +232,6 @@ def _prepared(path: Path, *statements: str) -> sqlite3.Connection:
     return connection
 
 
-def _nothing() -> None:
-    """Close nothing."""
-
-
 def _explained(error: Exception, path: Path) -> StorageError:
     """Return an error of SQLite or of the system as one that says what to do."""
     elsewhere = "pass another path=, or set CHATCACHE_DIR"
@@ -198,7 +242,7 @@ def _explained(error: Exception, path: Path) -> StorageError:
             )
         case "SQLITE_BUSY" | "SQLITE_BUSY_SNAPSHOT" | "SQLITE_BUSY_RECOVERY" | "SQLITE_LOCKED":
             return StorageError(
-                f"{path} was locked by another process for more than {_BUSY:g} s ({error}): find the one that holds it"
+                f"{path} was locked by another connection for more than {_BUSY:g} s ({error}): find what holds it"
             )
         case "SQLITE_FULL":
             return StorageError(f"{path} cannot grow, the disk is full ({error}): make room, or {elsewhere}")

@@ -171,11 +171,12 @@ def _one(connection: Connection, key: str) -> bytes | None:
 
 
 def _some(connection: Connection, keys: list[str]) -> Rows:
-    connection.execute("BEGIN")  # so that all are read from one state
     try:
+        connection.execute("BEGIN")  # so that all are read from one state
         found = [(key, _one(connection, key)) for key in keys]
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:
+            connection.execute("COMMIT")
     return [(key, value) for key, value in found if value is not None]
 
 

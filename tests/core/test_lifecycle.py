@@ -6,8 +6,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import rmtree
 
 from chatcache import ObjectNamespace, Storage
 
@@ -47,8 +49,9 @@ storage = ObjectNamespace(sys.argv[1]).get_by_name("thing").storage
 loop = asyncio.new_event_loop()
 async def main():
     await storage.aput("warm", 0)
-    for number in range(20):  # left behind in the middle of their writes
+    for number in range(10):  # left behind in the middle of their writes
         loop.create_task(storage.aput(f"left {number}", number))
+        loop.create_task(storage.aput_many({f"one {number}": number, f"two {number}": number}))
     await asyncio.sleep(0)
 loop.run_until_complete(main())
 storage.put("after", 1)
@@ -67,7 +70,7 @@ loop.close()
 
 def test_a_loop_that_is_stopped_in_mid_write_holds_up_nobody(tmp_path: Path) -> None:
     done = run(STOPPED_LOOP, tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n23\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n33\n", "")
 
 
 async def test_a_blocking_call_works_inside_a_running_loop(storage: Storage) -> None:
@@ -133,6 +136,52 @@ def test_processes_share_one_object(tmp_path: Path) -> None:
     running = [subprocess.Popen([*command, str(each)], stderr=subprocess.PIPE) for each in range(4)]
     assert [(each.communicate()[1], each.returncode) for each in running] == [(b"", 0)] * 4
     assert len(ObjectNamespace(tmp_path).get_by_name("thing").storage.list()) == 200
+
+
+FORKED = """
+import asyncio, os, sys, threading
+from chatcache import ObjectNamespace
+storage = ObjectNamespace(sys.argv[1]).get_by_name("thing").storage
+asyncio.run(storage.aput("parent", 0))
+stop = threading.Event()
+def write():
+    while not stop.is_set():
+        storage.put("thread", 1)
+thread = threading.Thread(target=write)
+thread.start()
+for child in range(10):
+    if os.fork() == 0:
+        assert storage.get("parent") == 0
+        storage.put(f"child {child}", child)
+        asyncio.run(storage.aput(f"child {child} awaiting", child))
+        os._exit(0)
+print({os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(10)})
+stop.set()
+thread.join()
+print(len(storage.list()))
+"""
+
+
+def test_a_forked_child_has_connections_of_its_own(tmp_path: Path) -> None:
+    done = run(FORKED, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{0}\n22\n", "")
+
+
+async def test_what_is_written_after_the_file_was_deleted_is_in_a_new_one(tmp_path: Path) -> None:
+    thing = ObjectNamespace(tmp_path).get_by_name("thing")
+    for write in (thing.storage.aput, thing.storage.aput, asyncio_put(thing.storage)):
+        await write("before", 1)
+        rmtree(tmp_path / "default")
+        await write("after", 2)
+        assert ObjectNamespace(tmp_path).get_by_name("thing").storage.list() == {"after": 2}
+    thing.close()
+
+
+def asyncio_put(storage: Storage) -> Callable[[str, int], Awaitable[None]]:
+    async def put(key: str, value: int) -> None:
+        storage.put(key, value)
+
+    return put
 
 
 KILLED = """

@@ -10,6 +10,7 @@ import pytest
 from langchain_core.caches import BaseCache
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models.fake import FakeListLLM
+from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.outputs.chat_result import ChatResult
@@ -147,6 +148,21 @@ async def test_what_changes_the_answer_changes_the_key(
     await invoke(model(provider, **options), "Why is the sky blue?")
     await invoke(model(provider), "Why is the sky green?")
     assert provider.calls == 3
+
+
+async def test_the_arguments_of_a_call_count_unless_they_are_noise(
+    cache: DOCache, provider: Provider, invoke: Invoke
+) -> None:
+    calls: list[dict[str, Any]] = [
+        {"logit_bias": {50256: -100}},
+        {"logit_bias": {"50256": -100}, "timeout": 5},
+        {"logit_bias": {50256: -100.0}, "timeout": 6},
+        {"logit_bias": {50256: 100}},
+    ]
+    for arguments in calls:
+        await invoke(model(provider).bind(**arguments), "Why is the sky blue?")
+    assert provider.calls == 2
+    assert cache.engine.bypassed == 0
 
 
 async def test_in_replay_a_miss_is_raised_and_nothing_is_called(
@@ -305,9 +321,14 @@ def test_a_plain_language_model_is_cached_too(cache: DOCache) -> None:
     assert [llm.invoke("prompt"), llm.invoke("prompt"), llm.invoke("other")] == ["one", "one", "two"]
 
 
-def test_the_parts_of_a_prompt_that_are_noise(cache: DOCache) -> None:
-    from langchain_core.load import dumps
+def test_a_prompt_with_an_object_in_it_has_no_key(cache: DOCache, caplog: pytest.LogCaptureFixture) -> None:
+    prompt = dumps([AIMessage("Hi", additional_kwargs={"object": object})])
+    cache.update(prompt, "llm", [Generation(text="answer")])
+    assert cache.lookup(prompt, "llm") is None
+    assert "holds an object that LangChain cannot write as JSON" in caplog.text
 
+
+def test_the_parts_of_a_prompt_that_are_noise(cache: DOCache) -> None:
     said = [
         AIMessage("Hi", id="1", usage_metadata={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}),
         ToolMessage("42", tool_call_id="c", artifact=object()),

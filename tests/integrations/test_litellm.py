@@ -312,13 +312,42 @@ async def test_truncated_filtered_and_empty_answers_are_not_kept(cache: DOCache)
     assert cache.get_cache(model="gpt-4o", messages=MESSAGES) is None
 
 
+class Call:
+    """What LiteLLM makes for each call, and passes along."""
+
+
 async def test_the_key_of_the_lookup_is_that_of_the_store(cache: DOCache) -> None:
     """A provider may change the arguments in between; with LiteLLM's own cache such a call never hits."""
-    cache.get_cache(model="gpt-4o", messages=MESSAGES, litellm_call_id="1")
+    call = Call()
+    cache.get_cache(model="gpt-4o", messages=MESSAGES, litellm_logging_obj=call)
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi"}}
     changed = [*MESSAGES, {"role": "assistant", "content": "prefill"}]
-    cache.add_cache(litellm.ModelResponse(choices=[choice]), model="gpt-4o", messages=changed, litellm_call_id="1")
+    cache.add_cache(litellm.ModelResponse(choices=[choice]), model="gpt-4o", messages=changed, litellm_logging_obj=call)
     assert text(cache.get_cache(model="gpt-4o", messages=MESSAGES)) == "Hi"
+
+
+async def test_calls_of_one_id_are_not_mixed_up(cache: DOCache, provider: Provider, complete: Complete) -> None:
+    other = [{"role": "user", "content": "Why are there tides?"}]
+    first = text(await complete(litellm_call_id="trace"))
+    await complete(messages=other, litellm_call_id="trace", cache={"no-cache": True})
+    assert text(await complete()) == first != text(await complete(messages=other))
+    assert provider.calls == 2
+
+
+async def test_a_stream_of_several_choices_is_not_cached(
+    cache: DOCache, provider: Provider, complete: Complete, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LiteLLM shows a cache their merged text."""
+    for _ in range(2):
+        await complete(stream=True, n=2)
+    assert provider.calls == 2
+    assert "LiteLLM merges the choices of a stream" in caplog.text
+
+
+async def test_a_greatest_age_is_never_exceeded(cache: DOCache, provider: Provider, complete: Complete) -> None:
+    for controls in ({}, {"s-maxage": 60}, {}):
+        await complete(cache=controls)
+    assert provider.calls == 2
 
 
 class Told(CustomLogger):

@@ -41,7 +41,7 @@ _REASONS = ("finish_reason", "stop_reason", "done_reason")
 
 
 def to_record(generations: Sequence[Generation]) -> list[Any]:
-    """Return generations as a JSON value.
+    """Return generations as a JSON value: tuples and sets in them become lists, members of enums their values.
 
     Raises:
         ValueError: one of them is of a class, or holds a value, that a record has no form for.

@@ -7,7 +7,7 @@ so that what does not change the answer can be left out:
 * of a message: its id, and the ids that LangChain makes for parts of its content; what an earlier answer cost and who
   gave it (``usage_metadata``, ``response_metadata``), since LangChain itself changes the first of them on a hit, and a
   conversation would never meet its own record again; and a tool's ``artifact``, which no model is shown;
-* of a model: how often and how long it tries, and whether it streams.
+* of a model and of a call: how often and how long it tries, and whether it streams; an argument that is None.
 """
 
 import ast
@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from chatcache import request_key
+from chatcache import InvalidValueError, request_key
 
 __all__ = ["UnkeyableError", "keyed"]
 
@@ -40,7 +40,6 @@ _NO_PART_OF_A_MODEL = frozenset(
     }
 )
 _MADE_BY_LANGCHAIN = "lc_"
-_OBJECT_REPRS = ("<class '", " at 0x")
 
 
 class UnkeyableError(ValueError):
@@ -55,7 +54,10 @@ def keyed(prompt: str, llm_string: str) -> tuple[str, dict[str, Any]]:
         UnkeyableError: the texts stand for objects by their address or their class, and not by what is in them.
     """
     request = {"client": "langchain", "prompt": _prompt(prompt), "llm": _llm(llm_string)}
-    return request_key(request), request
+    try:
+        return request_key(request), request
+    except InvalidValueError as error:
+        raise UnkeyableError(str(error)) from error
 
 
 def _prompt(prompt: str) -> Any:
@@ -97,9 +99,10 @@ def _block(block: Any) -> Any:
 
 
 def _holds_an_object(value: Any) -> bool:
+    """Whether LangChain wrote a part as the repr of an object: two objects may have one, and one object many."""
     match value:
-        case {"lc": 1, "type": "not_implemented", "repr": str(text)}:
-            return any(mark in text for mark in _OBJECT_REPRS)
+        case {"lc": 1, "type": "not_implemented"}:
+            return True
         case dict():
             return any(_holds_an_object(each) for each in value.values() if type(each) is not str)
         case list():
@@ -128,15 +131,14 @@ def _model(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _arguments(text: str) -> Any:
-    """Return the arguments of a call as data where their repr is that of data."""
+    """Return the arguments of a call as data where their repr is that of data, without what is noise."""
     try:
-        value = ast.literal_eval(text)
-        json.dumps(value, allow_nan=True)
+        pairs = json.loads(json.dumps(ast.literal_eval(text)))
+        return {name: value for name, value in pairs if value is not None and name not in _NO_PART_OF_A_MODEL}
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        if any(mark in text for mark in _OBJECT_REPRS):
-            raise UnkeyableError(
-                "LangChain shows an argument of this call by its class or address only, as in structured output with "
-                f"a class under method='json_schema' (use method='function_calling'): {text:.300}"
-            ) from None
-        return text
-    return value
+        if "<" not in text:
+            return text
+    raise UnkeyableError(
+        "LangChain shows an argument of this call by its class or address only, as in structured output with "
+        f"a class under method='json_schema' (use method='function_calling'): {text:.300}"
+    )

@@ -6,6 +6,7 @@ LiteLLM asks no class of the cache, only attributes, which over its versions it 
 from collections.abc import Awaitable, Collection
 from os import PathLike
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from chatcache import TTL, ChatcacheError, InvalidValueError, Mode, ResponseCache, parse_mode
 
@@ -16,7 +17,7 @@ from .stream import ReplayedStream
 
 __all__ = ["DOCache"]
 
-_REMEMBERED = 1024  # lookups whose keys are kept for their updates
+_MAX_AGE = {"s-maxage", "s-max-age"}
 
 
 class DOCache:
@@ -62,7 +63,7 @@ class DOCache:
         self.max_messages = max_messages
         self.supported_call_types = ["completion", "acompletion"]
         self.cache = self
-        self._keys: dict[str, str] = {}
+        self._keys: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of lookups, by the logging object of the call
         repair(lambda cache: isinstance(cache, DOCache))
 
     def get_cache_key(self, **arguments: Any) -> str:
@@ -101,7 +102,8 @@ class DOCache:
         """Record a response under the key that was looked up. Never raises: LiteLLM would lose the response."""
         try:
             mode, controls = self._mode(arguments), arguments.get("cache") or {}
-            key = self._keys.get(arguments.get("litellm_call_id", "")) or self.get_cache_key(**arguments)
+            call = arguments.get("litellm_logging_obj")  # not there after a stream, whose key is in the arguments
+            key = (self._keys.get(call) if call is not None else None) or self.get_cache_key(**arguments)
             if key and mode.writes and not self._too_long(arguments):
                 record = to_record(result)
                 self.engine.update(key, record, refusal=refusal_of(record), ttl=controls.get("ttl"), mode=mode)
@@ -112,7 +114,7 @@ class DOCache:
         """Record a response before this returns, and return what there is left to await: nothing.
 
         LiteLLM awaits it in a task that nobody waits for, and that ends with the loop. So the write does not wait for
-        the task; it takes the time of one fsync, after a call that took a provider's.
+        the task. It holds up the loop for one fsync, and longer while another process writes to the same file.
         """
         self.add_cache(result, **arguments)
         return nothing_left()
@@ -151,22 +153,20 @@ class DOCache:
             self.engine.bypass(error)
             return None
         key = arguments.get("cache_key") or key
-        self._remember(arguments.get("litellm_call_id"), key)
+        if arguments.get("litellm_logging_obj") is not None:
+            # for the update: a provider may change the arguments before the response is stored
+            self._keys[arguments["litellm_logging_obj"]] = key
         return key, request, mode
 
     def _mode(self, arguments: dict[str, Any]) -> Mode:
-        asked = (arguments.get("cache") or {}).get("mode")
-        return self.engine.mode if asked is None else parse_mode(asked, "mode in cache=")
+        controls = arguments.get("cache") or {}
+        mode = self.engine.mode if "mode" not in controls else parse_mode(controls["mode"], "mode in cache=")
+        if mode is Mode.AUTO and not _MAX_AGE.isdisjoint(controls):
+            return Mode.REFRESH  # how old a record is is not known: none is young enough
+        return mode
 
     def _too_long(self, arguments: dict[str, Any]) -> bool:
         return self.max_messages is not None and len(arguments.get("messages") or ()) > self.max_messages
-
-    def _remember(self, call_id: str | None, key: str) -> None:
-        """Keep the key of a lookup: a provider may change the arguments before the response is stored."""
-        if call_id is not None:
-            self._keys[call_id] = key
-            while len(self._keys) > _REMEMBERED:
-                self._keys.pop(next(iter(self._keys)), None)
 
     def _answer(self, response: Any, arguments: dict[str, Any]) -> Any:
         if response is not None and arguments.get("stream") is True:

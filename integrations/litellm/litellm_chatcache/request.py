@@ -55,7 +55,6 @@ _NOISE = frozenset(
         "async_call",
         "input_cost_per_token",
         "output_cost_per_token",
-        "user_continue_message",
     }
 )
 
@@ -64,8 +63,11 @@ def keyed(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the key of a chat completion, and the request that it is the key of.
 
     Raises:
-        InvalidValueError: an argument holds what is not JSON, nor can be taken for it.
+        InvalidValueError: an argument holds what is not JSON, nor can be taken for it, or the call asks for a stream of
+            several choices, which LiteLLM merges into one before a cache sees it.
     """
+    if arguments.get("stream") and (arguments.get("n") or 1) > 1:
+        raise InvalidValueError("LiteLLM merges the choices of a stream: ask for one (n=1), or without stream", "$.n")
     request = request_of(arguments)
     try:
         return request_key(request), request
