@@ -15,6 +15,7 @@ Files are made when something is first written: reading from an object that was 
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ Query = Callable[[sqlite3.Connection, A], R]
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
 _HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV'"
+_PAGE = "PRAGMA page_size = 16384"  # an answer of 2 kB stays in one page; of workerd's 4096 bytes it would take two
 _BUSY = 10.0  # seconds to wait for another process's write
 _FETCHED_AT_ONCE = 64  # rows; aiosqlite asks for it, and nothing is read through aiosqlite
 
@@ -108,6 +110,14 @@ class Database:
         with self._lock:
             self._release()
 
+    def hold(self) -> None:
+        """Keep every thread from using the connection, until `release`."""
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """Let threads use the connection again."""
+        self._lock.release()
+
     def forsake(self) -> None:
         """In a forked child: leave the connections to the parent, whose locks on the file they stand for."""
         _PARENTS.append((self._connection, self._writers))
@@ -166,16 +176,29 @@ class _Writer:
 
 
 _DATABASES: WeakSet[Database] = WeakSet()
+_HELD: list[Database] = []  # while a fork is under way
 _PARENTS: list[Any] = []  # what forked children hold for ever, since to drop it would close it
 
 
+def _hold_all() -> None:
+    """Before a fork: let no thread be in the middle of anything, for SQLite in the child would wait for it for ever."""
+    _HELD.extend(_DATABASES)
+    for database in _HELD:
+        database.hold()
+
+
+def _release_all() -> None:
+    while _HELD:
+        _HELD.pop().release()
+
+
 def _forsake_all() -> None:
-    for database in list(_DATABASES):
-        database.forsake()
+    while _HELD:
+        _HELD.pop().forsake()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_forsake_all)
+    os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_forsake_all)
 
 
 def _commit(connection: sqlite3.Connection, write: Write) -> int:
@@ -207,7 +230,14 @@ def _create(path: Path) -> sqlite3.Connection:
     path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    return _prepared(path, "PRAGMA journal_mode = WAL", _SCHEMA)
+    given_up = time.monotonic() + _BUSY
+    while True:  # SQLite itself does not wait where two connections make one file at once
+        try:
+            return _prepared(path, _PAGE, "PRAGMA journal_mode = WAL", _SCHEMA)
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > given_up:
+                raise
+        time.sleep(0.005)
 
 
 def _open(path: Path) -> sqlite3.Connection | None:

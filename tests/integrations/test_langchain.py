@@ -325,7 +325,7 @@ def test_a_prompt_with_an_object_in_it_has_no_key(cache: DOCache, caplog: pytest
     prompt = dumps([AIMessage("Hi", additional_kwargs={"object": object})])
     cache.update(prompt, "llm", [Generation(text="answer")])
     assert cache.lookup(prompt, "llm") is None
-    assert "holds an object that LangChain cannot write as JSON" in caplog.text
+    assert "this prompt holds an object that LangChain cannot write as JSON" in caplog.text
 
 
 def test_the_parts_of_a_prompt_that_are_noise(cache: DOCache) -> None:

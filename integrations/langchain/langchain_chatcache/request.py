@@ -40,13 +40,14 @@ _NO_PART_OF_A_MODEL = frozenset(
     }
 )
 _MADE_BY_LANGCHAIN = "lc_"
+_WRITTEN_AS_REPR = '"not_implemented"'
 
 
 class UnkeyableError(ValueError):
     """LangChain does not tell enough of a request: another one would have its key, or it would never have one twice."""
 
 
-@lru_cache(maxsize=128)  # LangChain passes the same two texts before a call and after it
+@lru_cache(maxsize=32)  # LangChain passes the same two texts before a call and after it
 def keyed(prompt: str, llm_string: str) -> tuple[str, dict[str, Any]]:
     """Return the key of a call, and the request that it is the key of.
 
@@ -71,7 +72,10 @@ def _prompt(prompt: str) -> Any:
             messages = json.loads(prompt)  # takes lone surrogates too
         except ValueError:
             return prompt
-    return [_message(message) for message in messages]
+    found = [_message(message) for message in messages]
+    if _WRITTEN_AS_REPR in prompt and _holds_an_object(found):
+        raise UnkeyableError(f"this prompt holds an object that LangChain cannot write as JSON: {found!r:.300}")
+    return found
 
 
 def _message(message: Any) -> Any:
@@ -82,10 +86,6 @@ def _message(message: Any) -> Any:
     content = fields.get("content")
     if isinstance(content, list):
         fields["content"] = [_block(block) for block in content]
-    if _holds_an_object(fields):
-        raise UnkeyableError(
-            f"a message of this prompt holds an object that LangChain cannot write as JSON: {fields!r:.300}"
-        )
     return {"class": message.get("id"), **fields}
 
 
