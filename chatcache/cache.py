@@ -102,7 +102,14 @@ class ResponseCache:
         except PersistenceError as error:
             self._unread(error, mode)
             return None
-        return self._served(record, key, request, read, mode)
+        if record is _ABSENT:
+            self._missed(key, request, mode, "nothing is recorded under this key")
+            return None
+        try:
+            return read(record)
+        except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+            self._missed(key, request, mode, f"the record cannot be read ({type(error).__name__}: {error})")
+            return None
 
     async def alookup(self, key: str, request: Any, read: Callable[[Any], T], *, mode: Mode | None = None) -> T | None:
         """Awaiting twin of `lookup`."""
@@ -114,7 +121,14 @@ class ResponseCache:
         except PersistenceError as error:
             self._unread(error, mode)
             return None
-        return self._served(record, key, request, read, mode)
+        if record is _ABSENT:
+            self._missed(key, request, mode, "nothing is recorded under this key")
+            return None
+        try:
+            return read(record)
+        except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+            self._missed(key, request, mode, f"the record cannot be read ({type(error).__name__}: {error})")
+            return None
 
     def update(
         self,
@@ -198,17 +212,10 @@ class ResponseCache:
             raise error
         self.bypass(error)
 
-    def _served(self, record: Any, key: str, request: Any, read: Callable[[Any], T], mode: Mode) -> T | None:
-        """Return the answer of a record; where there is none, say so, or raise where nothing may be called."""
-        reason = "nothing is recorded under this key"
-        if record is not _ABSENT:
-            try:
-                return read(record)
-            except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
-                reason = f"the record cannot be read ({type(error).__name__}: {error})"
-        if mode.calls:
-            return None
-        raise self.miss(key, request, reason)
+    def _missed(self, key: str, request: Any, mode: Mode, reason: str) -> None:
+        """Let the provider be called, or raise where nothing may be."""
+        if not mode.calls:
+            raise self.miss(key, request, reason)
 
     def _admits(self, refusal: Refusal | None, ttl: TTL, mode: Mode | None) -> bool:
         """Whether an answer is to be kept; a TTL that is not positive keeps nothing, and leaves what is there."""

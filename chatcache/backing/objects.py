@@ -23,6 +23,7 @@ __all__ = ["DurableObjectPersistence", "escape"]
 
 _LONGEST_ID = 512  # bytes of UTF-8
 _ABSENT: Any = object()
+_NEVER = [None]  # what follows the value in a row that does not expire
 
 
 class DurableObjectPersistence:
@@ -62,12 +63,16 @@ class _ObjectStore:
     def get(self, key: str, default: Any = None) -> Any:
         row = self._row(key)
         cell = self._storage.get(row, _ABSENT)
-        return cell[0] if _never_expires(cell) else drive(self._live(blocking, row, cell, default))
+        if type(cell) is list and cell[1:] == _NEVER:  # nearly every one, so this is asked before all else
+            return cell[0]
+        return drive(self._live(blocking, row, cell, default))
 
     async def aget(self, key: str, default: Any = None) -> Any:
         row = self._row(key)
         cell = await self._storage.aget(row, _ABSENT)
-        return cell[0] if _never_expires(cell) else await self._live(awaiting, row, cell, default)
+        if type(cell) is list and cell[1:] == _NEVER:
+            return cell[0]
+        return await self._live(awaiting, row, cell, default)
 
     def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
         return drive(self._get_many(blocking, keys, default))
@@ -133,11 +138,6 @@ class _ObjectStore:
     def _rows(self, entries: Iterable[Entry]) -> dict[str, Any]:
         now = milliseconds(self._clock)
         return {self._row(key): [value, expires_at(ttl, now)] for key, value, ttl in entries}
-
-
-def _never_expires(cell: Any) -> bool:
-    """Whether a cell holds a value for ever: nearly every one, so this is asked before all else."""
-    return type(cell) is list and len(cell) == 2 and cell[1] is None  # noqa: PLR2004 - the value, and when it expires
 
 
 def _checked(store_id: str) -> str:

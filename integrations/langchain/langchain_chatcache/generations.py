@@ -58,7 +58,7 @@ def from_record(record: Any) -> list[Generation]:
     Raises:
         Exception: any at all, where the record is not what `to_record` writes.
     """
-    return [_read(written) for written in record]
+    return list(map(_read, record))
 
 
 def refusal_of(generations: Sequence[Generation]) -> Refusal | None:
