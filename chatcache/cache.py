@@ -39,7 +39,8 @@ class ResponseCache:
         object: the name of the object, which is one SQLite file.
         ttl: how long a record lives: seconds, a timedelta, or None for ever.
         mode: see `Mode`. In mode ``auto``, which is the default, ``CHATCACHE_MODE`` decides where it is set.
-        allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``.
+        allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``,
+            ``interrupted``.
         clock: gives the time in seconds since the epoch.
 
     Attributes:
@@ -75,6 +76,7 @@ class ResponseCache:
         self.mode = _mode_of(mode)
         self.refused: Counter[Refusal] = Counter()
         self.bypassed = 0
+        self._said: set[type[Exception]] = set()
 
     @property
     def location(self) -> Path:
@@ -196,12 +198,21 @@ class ResponseCache:
         """Return the miss of a request in mode ``replay``, to be raised."""
         return ReplayMiss(key=key, request=request, store_id=self.store_id, reason=reason, where=str(self._object.path))
 
-    def bypass(self, problem: object) -> None:
-        """Count a call that goes on without the cache, and say why the first time."""
+    def refuses(self, refusal: Refusal) -> bool:
+        """Return whether an answer is not to be kept for this reason, and count it if so."""
+        if refusal in self._allowed:
+            return False
+        self.refused[refusal] += 1
+        return True
+
+    def bypass(self, problem: Exception) -> None:
+        """Count a call that goes on without the cache, and say why the first time for each kind of problem."""
         self.bypassed += 1
-        if self.bypassed == 1:
+        if type(problem) not in self._said:
+            self._said.add(type(problem))
             _logger.warning(
-                "store %r is not used for a call: %s\nCalls go on without it; this is said once.",
+                "store %r is not used for a call: %s\n"
+                "Calls go on without it; this is said once for each kind of problem.",
                 self.store_id,
                 problem,
             )
@@ -222,10 +233,7 @@ class ResponseCache:
         lives = parse_ttl(self.ttl if ttl is None else ttl)
         if not (mode or self.mode).writes or (lives is not None and lives <= 0):
             return False
-        if refusal is None or refusal in self._allowed:
-            return True
-        self.refused[refusal] += 1
-        return False
+        return refusal is None or not self.refuses(refusal)
 
 
 def _checked(ttl: TTL) -> TTL:

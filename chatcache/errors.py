@@ -102,6 +102,7 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
         request: the request as it was keyed, a JSON value, or the text that could not be.
         store_id: the store that was asked.
         reason: why there is no answer, in a few words.
+        where: the file of the records.
     """
 
     def __init__(self, *, key: str | None, request: Any, store_id: str, reason: str, where: str) -> None:
@@ -119,7 +120,8 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
             f"  store    {self.store_id!r} in {self.where}\n"
             f"  key      {self.key or 'none'}\n"
             f"  request  {_shortened(repr(self.request))}\n"
-            "Nothing was called. To record it, run once with CHATCACHE_MODE=auto where the provider can be reached."
+            "Nothing was called. To record it, run once in a mode that calls, such as 'auto', where the provider can be "
+            "reached."
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -47,6 +47,8 @@ class Refusal(StrEnum):
     """The provider filtered it."""
     EMPTY = "empty"
     """There is nothing in it."""
+    INTERRUPTED = "interrupted"
+    """It is a stream that ended without saying why it ended."""
 
 
 def parse_mode(mode: str, source: str = "mode") -> Mode:
@@ -70,6 +72,6 @@ def parse_refusals(allow: Collection[str]) -> frozenset[Refusal]:
     """
     try:
         return frozenset(Refusal(each) for each in allow)
-    except ValueError:
+    except (TypeError, ValueError):
         names = ", ".join(repr(str(each)) for each in Refusal)
         raise InvalidModeError(f"allow is {allow!r}; it is a collection of {names}") from None

@@ -6,6 +6,7 @@ already expired.
 """
 
 import math
+from contextlib import suppress
 from datetime import timedelta
 
 from .errors import InvalidTTLError
@@ -27,12 +28,14 @@ def parse_ttl(ttl: TTL) -> int | None:
             return None
         case timedelta():
             return -(-ttl // timedelta(milliseconds=1))
-        case int() | float() if not isinstance(ttl, bool) and math.isfinite(ttl):
-            return math.ceil(round(ttl * 1000, 6))  # the rounding undoes 16.1 * 1000 == 16100.000000000002
-        case _:
-            raise InvalidTTLError(
-                f"a TTL of {ttl!r} is no time to live; pass seconds (int or float), a timedelta, or None for ever"
-            )
+        case int() | float() if not isinstance(ttl, bool):
+            with suppress(OverflowError, ValueError):  # beyond any number, or none
+                # the rounding undoes 16.1 * 1000 == 16100.000000000002
+                duration = math.ceil(round(ttl * 1000, 6))
+                return 1 if ttl > 0 and duration == 0 else duration
+    raise InvalidTTLError(
+        f"a TTL of {ttl!r:.200} is no time to live; pass seconds (int or float), a timedelta, or None for ever"
+    )
 
 
 def expires_at(ttl: TTL, now: int) -> int | None:

@@ -67,17 +67,16 @@ class Database:
     def read(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Return what a query gives for its argument, or `absent` where nothing was ever written."""
         with self._lock:
-            try:
-                connection = self._connection or self._reopened()
-                return absent if connection is None else query(connection, argument)
-            except (sqlite3.Error, OSError) as error:
-                raise _explained(error, self.path) from error
+            return self._read(query, argument, absent)
 
     async def aread(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Awaiting twin of `read`: in place, unless a thread is at work on the connection just now."""
-        if self._lock.locked():
+        if not self._lock.acquire(blocking=False):
             return await off_loop(self.read, query, argument, absent)
-        return self.read(query, argument, absent)
+        try:
+            return self._read(query, argument, absent)
+        finally:
+            self._lock.release()
 
     def write(self, write: Write) -> int:
         """Run a statement for all of its rows, or for none; return how many rows it changed. Then it is on disk."""
@@ -110,22 +109,25 @@ class Database:
         with self._lock:
             self._release()
 
-    def hold(self) -> None:
-        """Keep every thread from using the connection, until `release`."""
+    def before_fork(self) -> None:
+        """Close everything, and keep it closed: SQLite's own record of the locks it has would be wrong in the child."""
         self._lock.acquire()
+        self._release()
 
-    def release(self) -> None:
-        """Let threads use the connection again."""
+    def after_fork_in_parent(self) -> None:
+        """Let it be opened again."""
         self._lock.release()
 
-    def forsake(self) -> None:
-        """In a forked child: leave the connections to the parent, whose locks on the file they stand for."""
-        _PARENTS.append((self._connection, self._writers))
-        if self._closer is not None:
-            self._closer.detach()
-        for writer in self._writers.values():
-            writer.forsake()
+    def after_fork_in_child(self) -> None:
+        """Begin anew: the locks of the parent's threads are of no use here."""
         self._begin()
+
+    def _read(self, query: Query[A, R], argument: A, absent: R) -> R:
+        try:
+            connection = self._connection or self._reopened()
+            return absent if connection is None else query(connection, argument)
+        except (sqlite3.Error, OSError) as error:
+            raise _explained(error, self.path) from error
 
     def _begin(self) -> None:
         self._lock = Lock()
@@ -159,46 +161,38 @@ class _Writer:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: aiosqlite.Connection | None = None
-        self._closer: finalize[..., Any] | None = None
 
     async def connection(self) -> aiosqlite.Connection:
         if self._connection is None:
             opened = await off_loop(_create, self._path)  # aiosqlite leaves a thread behind where opening fails
             connection = born_daemon(lambda: aiosqlite.Connection(lambda: opened, _FETCHED_AT_ONCE))
-            self._closer = finalize(self, finish_apart, connection.close)
+            finalize(self, finish_apart, connection.close)
             self._connection = await connection
         return self._connection
 
-    def forsake(self) -> None:
-        """In a forked child: there is no thread to close the connection."""
-        if self._closer is not None:
-            self._closer.detach()
-
 
 _DATABASES: WeakSet[Database] = WeakSet()
-_HELD: list[Database] = []  # while a fork is under way
-_PARENTS: list[Any] = []  # what forked children hold for ever, since to drop it would close it
+_FORKING: list[Database] = []  # while a fork is under way
 
 
-def _hold_all() -> None:
-    """Before a fork: let no thread be in the middle of anything, for SQLite in the child would wait for it for ever."""
-    _HELD.extend(_DATABASES)
-    for database in _HELD:
-        database.hold()
+def _before_fork() -> None:
+    _FORKING.extend(_DATABASES)
+    for database in _FORKING:
+        database.before_fork()
 
 
-def _release_all() -> None:
-    while _HELD:
-        _HELD.pop().release()
+def _after_fork_in_parent() -> None:
+    while _FORKING:
+        _FORKING.pop().after_fork_in_parent()
 
 
-def _forsake_all() -> None:
-    while _HELD:
-        _HELD.pop().forsake()
+def _after_fork_in_child() -> None:
+    while _FORKING:
+        _FORKING.pop().after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_forsake_all)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def _commit(connection: sqlite3.Connection, write: Write) -> int:

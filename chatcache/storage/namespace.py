@@ -2,10 +2,11 @@
 
 from os import PathLike
 from pathlib import Path
+from stat import S_ISDIR
 from weakref import WeakValueDictionary
 
 from chatcache._bridge import Lock
-from chatcache.errors import StorageError
+from chatcache.errors import InvalidInputError, StorageError
 
 from .database import Database
 from .ids import check_namespace, check_object_name, object_id
@@ -24,9 +25,9 @@ class DurableObject:
         storage: its key/value storage.
     """
 
-    def __init__(self, name: str, object_id: str, path: Path) -> None:
+    def __init__(self, name: str, identifier: str, path: Path) -> None:
         self.name = name
-        self.id = object_id
+        self.id = identifier
         self.path = path
         self._database = Database(path)
         self.storage = Storage(self._database)
@@ -51,16 +52,15 @@ class ObjectNamespace:
 
     Raises:
         InvalidNameError: the name is no such name.
-        StorageError: `root` is a file.
+        InvalidInputError: `root` cannot be the path of a folder.
+        StorageError: `root` is a file, or cannot be looked at.
     """
 
     def __init__(self, root: str | PathLike[str], name: str = "default") -> None:
         self.name = check_namespace(name)
-        self.root = Path(root)
+        self.root = _folder(root)
         self._objects: WeakValueDictionary[str, DurableObject] = WeakValueDictionary()
         self._lock = Lock()
-        if self.root.exists() and not self.root.is_dir():
-            raise StorageError(f"{self.root} is a file: pass a folder as path=, or set CHATCACHE_DIR to one")
 
     def get_by_name(self, name: str) -> DurableObject:
         """Return the object of that name, the same one as long as somebody holds it.
@@ -81,3 +81,21 @@ class ObjectNamespace:
 
     def __repr__(self) -> str:
         return f"<ObjectNamespace {self.name!r} in {str(self.root)!r}>"
+
+
+def _folder(root: str | PathLike[str]) -> Path:
+    """Return a folder by its whole path, so that it stays the same where the program changes its own."""
+    if not isinstance(root, str | PathLike) or not str(root) or "\0" in str(root):
+        raise InvalidInputError(f"path {root!r:.200}: pass the path of a folder, as a str or a Path")
+    folder = Path(root).absolute()
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return folder
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be looked at ({error}): pass another path=, or set CHATCACHE_DIR"
+        ) from error
+    if not S_ISDIR(found.st_mode):
+        raise StorageError(f"{folder} is a file: pass a folder as path=, or set CHATCACHE_DIR to one")
+    return folder

@@ -118,10 +118,12 @@ async def test_10_a_ttl_that_is_not_positive_hides_the_old_value(store: BackingS
 async def test_11_part_of_a_millisecond_counts_as_a_whole_one(
     store: BackingStore, clock: ManualClock, call: Call
 ) -> None:
-    await call(store, "set_many", [("a", 1, 0.0001), ("b", 1, timedelta(microseconds=1)), ("c", 1, 0.0011)])
-    assert await call(store, "get_many", ["a", "b", "c"]) == [1, 1, 1]
+    await call(
+        store, "set_many", [("a", 1, 0.0001), ("b", 1, timedelta(microseconds=1)), ("c", 1, 0.0011), ("d", 1, 1e-10)]
+    )
+    assert await call(store, "get_many", ["a", "b", "c", "d"]) == [1, 1, 1, 1]
     clock.now += 0.001
-    assert await call(store, "get_many", ["a", "b", "c"]) == [None, None, 1]
+    assert await call(store, "get_many", ["a", "b", "c", "d"]) == [None, None, 1, None]
 
 
 async def test_12_an_expired_row_is_deleted_when_it_is_met(
@@ -204,7 +206,7 @@ async def test_the_whole_row(store: BackingStore, storage: Storage, clock: Manua
     }
 
 
-@pytest.mark.parametrize("ttl", ["10", True, math.nan, -math.inf, object()])
+@pytest.mark.parametrize("ttl", ["10", True, math.nan, -math.inf, 1e308, object()])
 async def test_a_ttl_of_the_wrong_type_is_refused(store: BackingStore, call: Call, ttl: Any) -> None:
     with pytest.raises(InvalidTTLError, match="no time to live; pass seconds"):
         await call(store, "set", "key", 1, ttl)

@@ -82,7 +82,8 @@ async def test_a_miss_in_replay_names_the_key_and_the_request(tmp_path: Path, ca
         f"  store    'store' in {cache.location}\n"
         "  key      0123abcd\n"
         "  request  {'model': 'm', 'prompt': 'How high is it?'}\n"
-        "Nothing was called. To record it, run once with CHATCACHE_MODE=auto where the provider can be reached."
+        "Nothing was called. To record it, run once in a mode that calls, such as 'auto', where the provider can be "
+        "reached."
     )
     assert str(pickle.loads(pickle.dumps(miss))) == str(miss)  # noqa: S301 - our own
 
@@ -118,7 +119,7 @@ async def test_refused_answers_are_counted_and_can_be_allowed(tmp_path: Path, ca
     cache = ResponseCache("store", path=tmp_path, allow=["length"])
     for refusal in Refusal:
         await call(cache, "update", refusal, "answer", refusal=refusal)
-    assert cache.refused == {Refusal.CONTENT_FILTER: 1, Refusal.EMPTY: 1}
+    assert cache.refused == {Refusal.CONTENT_FILTER: 1, Refusal.EMPTY: 1, Refusal.INTERRUPTED: 1}
     assert await call(cache, "lookup", "length", REQUEST, same) == "answer"
     assert await call(cache, "lookup", "empty", REQUEST, same) is None
 
@@ -212,7 +213,12 @@ def test_a_folder_that_this_user_may_not_write_is_bypassed() -> None:
         ({"mode": "sometimes"}, InvalidModeError, "use one of 'auto', 'read_only', 'refresh', 'replay', 'off'"),
         ({"mode": None}, InvalidModeError, "mode is None"),
         ({"ttl": "10"}, InvalidTTLError, "'10' is no time to live"),
-        ({"allow": ["errors"]}, InvalidInputError, "'length', 'content_filter', 'empty'"),
+        ({"allow": ["errors"]}, InvalidInputError, "'length', 'content_filter', 'empty', 'interrupted'"),
+        ({"allow": 5}, InvalidInputError, "allow is 5"),
+        ({"path": ""}, InvalidInputError, "pass the path of a folder"),
+        ({"path": 5}, InvalidInputError, "pass the path of a folder"),
+        ({"path": "a\0b"}, InvalidInputError, "pass the path of a folder"),
+        ({"path": "x" * 5000}, StorageError, "cannot be looked at"),
     ],
 )
 def test_bad_input_says_what_to_do(

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import rmtree
 
+import pytest
+
 from chatcache import ObjectNamespace, Storage
 
 
@@ -165,6 +167,49 @@ print(len(storage.list()))
 def test_a_forked_child_has_connections_of_its_own(tmp_path: Path) -> None:
     done = run(FORKED, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "{0}\n22\n", "")
+
+
+FORKED_THEN_CLOSED = """
+import os, sys
+from chatcache import ObjectNamespace
+def open_one(): return ObjectNamespace(sys.argv[1]).get_by_name("thing")
+thing = open_one()
+thing.storage.put("parent", 0)
+begin, go = os.pipe()
+children = []
+for child in range(2):
+    pid = os.fork()
+    if pid == 0:
+        thing.storage.put(f"{child} first", 0)
+        os.read(begin, 1)
+        for number in range(30):
+            thing.storage.put(f"{child} {number}", number)
+        os._exit(0)
+    children.append(pid)
+thing.close()
+for _ in range(20):  # as other programs would: the last to close a file takes its WAL away
+    other = open_one()
+    other.storage.get("parent")
+    other.close()
+os.write(go, b"xx")
+print([os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in children])
+print(len(open_one().storage.list()))
+"""
+
+
+def test_a_forked_child_loses_nothing_when_its_parent_closes(tmp_path: Path) -> None:
+    done = run(FORKED_THEN_CLOSED, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 0]\n63\n", "")
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    thing = ObjectNamespace("root").get_by_name("thing")
+    thing.storage.put("one", 1)
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir("sub")
+    asyncio.run(thing.storage.aput("two", 2))
+    assert ObjectNamespace(tmp_path / "root").get_by_name("thing").storage.list() == {"one": 1, "two": 2}
 
 
 async def test_what_is_written_after_the_file_was_deleted_is_in_a_new_one(tmp_path: Path) -> None:
