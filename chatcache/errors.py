@@ -120,8 +120,8 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
             f"  store    {self.store_id!r} in {self.where}\n"
             f"  key      {self.key or 'none'}\n"
             f"  request  {_shortened(repr(self.request))}\n"
-            "Nothing was called. To record it, run once in a mode that calls, such as 'auto', where the provider can be "
-            "reached."
+            "Nothing was called. To record it, run once in a mode that calls, such as 'auto', where the provider can "
+            "be reached."
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

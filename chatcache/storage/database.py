@@ -223,11 +223,10 @@ def _create(path: Path) -> sqlite3.Connection:
     """Open a file to write to, and make it where there is none, readable for its owner only."""
     path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     given_up = time.monotonic() + _BUSY
     while True:  # SQLite itself does not wait where two connections make one file at once
         try:
-            return _prepared(path, _PAGE, "PRAGMA journal_mode = WAL", _SCHEMA)
+            return _prepared(path, _PAGE, "PRAGMA journal_mode = WAL", _SCHEMA, make=True)
         except sqlite3.OperationalError as error:
             if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > given_up:
                 raise
@@ -245,9 +244,12 @@ def _open(path: Path) -> sqlite3.Connection | None:
     return None
 
 
-def _prepared(path: Path, *statements: str) -> sqlite3.Connection:
+def _prepared(path: Path, *statements: str, make: bool = False) -> sqlite3.Connection:
+    """Connect to a file. Only SQLite ever opens it: to close another descriptor of it would drop SQLite's locks."""
     connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
     try:
+        if make and path.stat().st_size == 0:
+            path.chmod(0o600)  # while nothing is in it; SQLite gives the files beside it the same
         for statement in ("PRAGMA synchronous = FULL", *statements):
             connection.execute(statement)
     except BaseException:

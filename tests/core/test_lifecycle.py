@@ -140,6 +140,18 @@ def test_processes_share_one_object(tmp_path: Path) -> None:
     assert len(ObjectNamespace(tmp_path).get_by_name("thing").storage.list()) == 200
 
 
+def test_another_program_that_closes_the_file_leaves_its_log_to_those_who_have_it_open(tmp_path: Path) -> None:
+    thing = ObjectNamespace(tmp_path).get_by_name("thing")
+    thing.storage.put("blocking", 1)
+    asyncio.run(thing.storage.aput("awaiting", 1))  # a second connection must not cost the first one its lock
+    log = thing.path.with_name(thing.path.name + "-wal")
+    assert log.exists()
+    subprocess.run([sys.executable, "-c", ANOTHER_PROCESS, str(tmp_path), "other"], check=True)
+    assert log.exists()
+    thing.storage.put("blocking", 2)
+    assert len(ObjectNamespace(tmp_path).get_by_name("thing").storage.list()) == 52
+
+
 FORKED = """
 import asyncio, os, sys, threading
 from chatcache import ObjectNamespace
