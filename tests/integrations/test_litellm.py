@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import litellm
+import provider as provider_module
 import pytest
 import pytest_asyncio
 from litellm.caching.caching import Cache
@@ -111,6 +113,10 @@ async def test_max_messages_limits_what_is_cached(
     monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, max_messages=1))
     for messages in (MESSAGES, MESSAGES, MESSAGES * 2, MESSAGES * 2):
         await complete(messages=messages)
+    assert provider.calls == 3
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, max_messages=1, mode="replay"))
+    with pytest.raises(ReplayMiss, match="it has more than max_messages=1"):
+        await complete(messages=MESSAGES * 2)
     assert provider.calls == 3
 
 
@@ -334,6 +340,63 @@ async def test_calls_of_one_id_are_not_mixed_up(cache: DOCache, provider: Provid
     assert provider.calls == 2
 
 
+async def test_a_stream_that_breaks_off_is_not_kept(
+    cache: DOCache, provider: Provider, complete: Complete, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an error, that is: a proxy in between closed it, say. LiteLLM says that it ended with "stop"."""
+    whole = provider_module._chunks
+    monkeypatch.setattr(provider_module, "_chunks", lambda *asked: list(whole(*asked))[:5])
+    for _ in range(2):
+        assert text(await complete(stream=True))
+    assert provider.calls == 2
+    assert cache.engine.refused == {"interrupted": 2}
+    monkeypatch.setattr(litellm, "cache", DOCache("other", path=cache.engine.location.parent, allow=["interrupted"]))
+    for _ in range(2):
+        assert text(await complete(stream=True))
+    assert provider.calls == 3
+
+
+async def test_a_result_that_cannot_be_written_is_lost_to_the_cache_only(cache: DOCache) -> None:
+    cache.add_cache("no JSON", model="gpt-4o", messages=MESSAGES)
+    cache.add_cache(object(), model="gpt-4o", messages=MESSAGES)
+    assert cache.engine.bypassed == 2
+
+
+class Unwritable(BaseModel):
+    call: Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    "odd", [{"response_format": Unwritable}, {"x": Unwritable(call=print)}, {"logit_bias": {1: 5, "1": -5}}], ids=str
+)
+async def test_an_argument_without_a_form_in_json_is_bypassed(
+    cache: DOCache, odd: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert cache.get_cache(model="gpt-4o", messages=MESSAGES, **odd) is None
+    assert cache.get_cache_key(model="gpt-4o", messages=MESSAGES, **odd) == ""
+    assert cache.engine.bypassed == 1
+    assert "is not used for a call" in caplog.text
+
+
+async def test_no_secret_is_in_a_key_or_in_a_miss(tmp_path: Path) -> None:
+    cache = DOCache("store", path=tmp_path, mode="replay")
+    secrets = {
+        "api_key": "hush",
+        "aws_secret_access_key": "hush",
+        "azure_ad_token": "hush",
+        "client_secret": "hush",
+        "vertex_credentials": {"private_key": "hush"},
+        "extra_headers": {"Authorization": "hush", "X-Api-Key": "hush", "Cookie": "hush", "x-variant": "b"},
+    }
+    call = {"model": "gpt-4o", "messages": MESSAGES}
+    for cached in (cache, DOCache("store", path=tmp_path, mode="replay", max_messages=0)):
+        with pytest.raises(ReplayMiss) as missed:
+            cached.get_cache(**call, **secrets)
+        assert "hush" not in str(missed.value)
+        assert "x-variant" in str(missed.value)
+    assert cache.get_cache_key(**call, **secrets) == cache.get_cache_key(**call, extra_headers={"x-variant": "b"})
+
+
 async def test_a_stream_of_several_choices_is_not_cached(
     cache: DOCache, provider: Provider, complete: Complete, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -353,43 +416,60 @@ async def test_a_greatest_age_is_never_exceeded(cache: DOCache, provider: Provid
 class Told(CustomLogger):
     def __init__(self) -> None:
         super().__init__()
-        self.hits: list[tuple[Any, Any]] = []
+        self.hits: list[tuple[str, Any]] = []
 
     async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         if kwargs.get("cache_hit"):
-            self.hits.append((kwargs["cache_hit"], kwargs.get("response_cost")))
+            self.hits.append(("awaiting", kwargs.get("response_cost")))
+
+    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        if kwargs.get("cache_hit"):
+            self.hits.append(("blocking", kwargs.get("response_cost")))
 
 
 TOLD = Told()  # one for all tests: LiteLLM takes two of one class for the same
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_callbacks_are_told_of_an_awaited_hit_once_at_no_cost(
-    cache: DOCache, provider: Provider, monkeypatch: pytest.MonkeyPatch, *, stream: bool
+async def test_callbacks_are_told_of_a_hit_once_at_no_cost(
+    cache: DOCache, provider: Provider, complete: Complete, monkeypatch: pytest.MonkeyPatch, *, stream: bool
 ) -> None:
-    call = {
-        "model": "openai/gpt-4o",
-        "messages": MESSAGES,
-        "api_base": provider.url,
-        "api_key": "none",
-        "stream": stream,
-    }
-
-    async def read() -> None:
-        answer = await litellm.acompletion(**call)
-        if stream:
-            assert [chunk async for chunk in answer]
-
-    await read()
+    await complete(stream=stream)
     monkeypatch.setattr(litellm, "callbacks", [TOLD])
     TOLD.hits.clear()
-    await read()
+    await complete(stream=stream)
+    told = (complete.__name__, 0.0)
     for _ in range(500):
         await asyncio.sleep(0.01)
-        if TOLD.hits:
+        if told in TOLD.hits:
             break
     await asyncio.sleep(0.1)
-    assert TOLD.hits == [(True, 0.0)]
+    assert TOLD.hits.count(told) == 1
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_loop_goes_on_while_another_program_holds_the_file(
+    cache: DOCache, provider: Provider, *, stream: bool
+) -> None:
+    call = {"model": "openai/gpt-4o", "api_base": provider.url, "api_key": "none", "stream": stream}
+    await read(await litellm.acompletion(messages=[{"role": "user", "content": "first"}], **call))
+    other = sqlite3.connect(cache.engine.location, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    await asyncio.wait_for(read(await litellm.acompletion(messages=MESSAGES, **call)), 5)
+    other.execute("ROLLBACK")
+    other.close()
+    for _ in range(500):
+        if cache.get_cache(messages=MESSAGES, litellm_logging_obj=None, **{**call, "stream": False}) is not None:
+            break
+        await asyncio.sleep(0.01)
+    await read(await litellm.acompletion(messages=MESSAGES, **call))
+    assert provider.calls == 2
+
+
+async def read(answer: Any) -> None:
+    if hasattr(answer, "__aiter__"):
+        assert [chunk async for chunk in answer]
 
 
 ENDS_AT_ONCE = """

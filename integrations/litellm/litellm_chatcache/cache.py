@@ -8,10 +8,10 @@ from os import PathLike
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from chatcache import TTL, ChatcacheError, InvalidValueError, Mode, ResponseCache, parse_mode
+from chatcache import TTL, InvalidValueError, Mode, ResponseCache, parse_mode
 
-from .repairs import nothing_left, repair
-from .request import keyed
+from .repairs import briefly, nothing_left, repair
+from .request import keyed, request_of
 from .responses import from_record, refusal_of, to_record
 from .stream import ReplayedStream
 
@@ -35,7 +35,8 @@ class DOCache:
         ttl: how long a record lives: seconds, a timedelta, or None for ever.
         mode: ``auto``, ``read_only``, ``refresh``, ``replay`` or ``off``; see `chatcache.Mode`. In mode ``auto``,
             ``CHATCACHE_MODE`` decides where it is set.
-        allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``.
+        allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``,
+            ``interrupted``.
         max_messages: requests of more messages are not cached; None for any number.
 
     Attributes:
@@ -64,7 +65,7 @@ class DOCache:
         self.supported_call_types = ["completion", "acompletion"]
         self.cache = self
         self._keys: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of lookups, by the logging object of the call
-        repair(lambda cache: isinstance(cache, DOCache))
+        repair(lambda cache: cache.engine if isinstance(cache, DOCache) else None)
 
     def get_cache_key(self, **arguments: Any) -> str:
         """Return the key of a call: 64 hex digits, the caller's own ``cache_key``, or ``""`` where it has none."""
@@ -107,16 +108,16 @@ class DOCache:
             if key and mode.writes and not self._too_long(arguments):
                 record = to_record(result)
                 self.engine.update(key, record, refusal=refusal_of(record), ttl=controls.get("ttl"), mode=mode)
-        except (ChatcacheError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is
             self.engine.bypass(error)
 
     def async_add_cache(self, result: Any, dynamic_cache_object: Any = None, **arguments: Any) -> Awaitable[None]:  # noqa: ARG002 - LiteLLM's
         """Record a response before this returns, and return what there is left to await: nothing.
 
         LiteLLM awaits it in a task that nobody waits for, and that ends with the loop. So the write does not wait for
-        the task. It holds up the loop for one fsync, and longer while another process writes to the same file.
+        the task. It holds up the loop for one fsync; where another process holds the file, for a tenth of a second.
         """
-        self.add_cache(result, **arguments)
+        briefly(lambda: self.add_cache(result, **arguments))
         return nothing_left()
 
     def supports_async(self) -> bool:
@@ -142,14 +143,17 @@ class DOCache:
     def _asked(self, arguments: dict[str, Any]) -> tuple[str, Any, Mode] | None:
         """Return the key, the request and the mode of a call, or None where it is none of the cache's."""
         mode = self._mode(arguments)
-        if mode is Mode.OFF or self._too_long(arguments):
+        if mode is Mode.OFF:
+            return None
+        if self._too_long(arguments):
+            if mode is Mode.REPLAY:
+                raise self.engine.miss(None, _shown(arguments), f"it has more than max_messages={self.max_messages}")
             return None
         try:
             key, request = keyed(arguments)
         except InvalidValueError as error:
             if mode is Mode.REPLAY:
-                shown = {name: repr(each) for name, each in arguments.items()}
-                raise self.engine.miss(None, shown, str(error)) from error
+                raise self.engine.miss(None, _shown(arguments), str(error)) from error
             self.engine.bypass(error)
             return None
         key = arguments.get("cache_key") or key
@@ -175,3 +179,8 @@ class DOCache:
 
     def __repr__(self) -> str:
         return f"<litellm_chatcache.DOCache {self.engine.store_id!r} in {str(self.engine.location)!r}>"
+
+
+def _shown(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a request that has no key, to be shown."""
+    return {name: repr(value) for name, value in request_of(arguments)["arguments"].items()}

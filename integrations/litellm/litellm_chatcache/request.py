@@ -1,12 +1,15 @@
 """From the arguments of a LiteLLM call to a request that can be keyed. Pure.
 
-Every argument counts, known or not, except those listed here, which do not change what the model answers.
+Every argument counts, known or not, except those listed here, which do not change what the model answers. Neither do
+credentials, and they are secret: they are left out of the request altogether, from its headers too.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError
+from pydantic_core import PydanticSerializationError
 
 from chatcache import InvalidValueError, request_key
 
@@ -29,20 +32,48 @@ _NOISE = frozenset(
         "proxy_server_request",
         "tags",
         "verbose",
-        # how the provider is reached: by which key and client, how long, how often
+        # who asks: credentials have no place in a key, nor in what a miss shows
         "api_key",
+        "aws_access_key_id",
+        "aws_profile_name",
+        "aws_role_name",
+        "aws_secret_access_key",
+        "aws_session_name",
+        "aws_session_token",
+        "aws_web_identity_token",
+        "azure_ad_token",
+        "azure_ad_token_provider",
+        "azure_password",
+        "azure_scope",
+        "azure_username",
+        "client_id",
+        "client_secret",
+        "litellm_credential_name",
+        "organization",
+        "tenant_id",
+        "vertex_credentials",
+        "vertex_ai_credentials",
+        # how the provider is reached: by which client, how long, how often
         "client",
         "context_window_fallback_dict",
+        "cooldown_time",
         "fallbacks",
+        "itpm",
+        "max_parallel_requests",
         "max_retries",
         "num_retries",
+        "order",
         "original_function",
+        "otpm",
         "request_timeout",
         "retry_policy",
         "retry_strategy",
+        "rpm",
         "shared_session",
         "stream_timeout",
         "timeout",
+        "tpm",
+        "weight",
         # how this call is cached, here and at the provider
         "cache",
         "cache_key",
@@ -58,6 +89,9 @@ _NOISE = frozenset(
     }
 )
 
+_HEADERS = {"default_headers", "extra_headers", "headers"}
+_CREDENTIAL = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
+
 
 def keyed(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the key of a chat completion, and the request that it is the key of.
@@ -72,8 +106,12 @@ def keyed(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     try:
         return request_key(request), request
     except InvalidValueError:
+        pass
+    try:
         request = _plain(request)
-        return request_key(request), request
+    except (PydanticSchemaGenerationError, PydanticSerializationError, PydanticUserError) as error:
+        raise InvalidValueError(f"a pydantic class or model in this call has no form in JSON: {error}") from error
+    return request_key(request), request
 
 
 def request_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,8 +127,17 @@ def request_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
     if counting.get("stream") is False:
         del counting["stream"]
+    for name in _HEADERS & counting.keys():
+        counting[name] = _without_credentials(counting[name])
     namespace = (arguments.get("cache") or {}).get("namespace")
     return {"client": "litellm", "namespace": namespace, "arguments": counting}
+
+
+def _without_credentials(headers: Any) -> Any:
+    """Return HTTP headers without those that hold a secret."""
+    if not isinstance(headers, Mapping):
+        return headers
+    return {name: value for name, value in headers.items() if not _CREDENTIAL.search(str(name))}
 
 
 def _plain(value: Any) -> Any:
@@ -101,7 +148,10 @@ def _plain(value: Any) -> Any:
         case BaseModel():
             return value.model_dump(mode="json", exclude_none=True)
         case dict():
-            return {str(key) if isinstance(key, int | float) else key: _plain(item) for key, item in value.items()}
+            plain = {str(key) if isinstance(key, int | float) else key: _plain(item) for key, item in value.items()}
+            if len(plain) < len(value):
+                raise InvalidValueError(f"in {value!r:.200} two keys are one in JSON: write them as different strings")
+            return plain
         case list() | tuple():
             return [_plain(item) for item in value]
         case _:
