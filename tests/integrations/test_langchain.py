@@ -14,7 +14,7 @@ from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.outputs.chat_result import ChatResult
-from langchain_openai import ChatOpenAI
+from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from langchain_tests.integration_tests.cache import AsyncCacheTestSuite, SyncCacheTestSuite
 from provider import Provider
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -326,6 +326,35 @@ def test_a_prompt_with_an_object_in_it_has_no_key(cache: DOCache, caplog: pytest
     cache.update(prompt, "llm", [Generation(text="answer")])
     assert cache.lookup(prompt, "llm") is None
     assert "this prompt holds an object that LangChain cannot write as JSON" in caplog.text
+
+
+class Thing(BaseModel):
+    text: str
+
+
+def test_a_model_configured_with_an_object_has_no_key(
+    cache: DOCache, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LangChain writes a class as its name and module: another class of that name would have its answers."""
+    llm_string = model(provider, model_kwargs={"response_format": Thing})._get_llm_string()
+    cache.update("prompt", llm_string, [Generation(text="answer")])
+    assert cache.lookup("prompt", llm_string) is None
+    assert "this model is configured with what LangChain cannot write as JSON" in caplog.text
+
+
+def test_who_asks_does_not_change_the_key(cache: DOCache) -> None:
+    fixed: dict[str, Any] = {"azure_endpoint": "http://localhost", "api_version": "1", "model": "gpt-4o"}
+    one = AzureChatOpenAI(**fixed, azure_ad_token_provider=lambda: "one")
+    other = AzureChatOpenAI(**fixed, azure_ad_token=SecretStr("other"))
+    cache.update("prompt", one._get_llm_string(), [Generation(text="answer")])
+    assert cache.lookup("prompt", other._get_llm_string()) is not None
+
+
+async def test_a_long_prompt_is_cached(cache: DOCache, provider: Provider, invoke: Invoke) -> None:
+    long = [HumanMessage("Why? " * 100_000)]
+    first, second = [await invoke(model(provider), long) for _ in range(2)]
+    assert first.content == second.content
+    assert provider.calls == 1
 
 
 def test_the_parts_of_a_prompt_that_are_noise(cache: DOCache) -> None:

@@ -41,7 +41,10 @@ _REASONS = ("finish_reason", "stop_reason", "done_reason")
 
 
 def to_record(generations: Sequence[Generation]) -> list[Any]:
-    """Return generations as a JSON value: tuples and sets in them become lists, members of enums their values.
+    """Return generations as a JSON value.
+
+    In what a provider adds to them tuples and sets become lists, members of enums their values, and bytes, dates,
+    decimals and the like strings, as in pydantic's JSON; so do keys that are numbers.
 
     Raises:
         ValueError: one of them is of a class, or holds a value, that a record has no form for.

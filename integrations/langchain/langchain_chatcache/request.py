@@ -7,11 +7,13 @@ so that what does not change the answer can be left out:
 * of a message: its id, and the ids that LangChain makes for parts of its content; what an earlier answer cost and who
   gave it (``usage_metadata``, ``response_metadata``), since LangChain itself changes the first of them on a hit, and a
   conversation would never meet its own record again; and a tool's ``artifact``, which no model is shown;
-* of a model and of a call: how often and how long it tries, and whether it streams; an argument that is None.
+* of a model and of a call: how often and how long it tries, by which credentials, and whether it streams; an argument
+  that is None.
 """
 
 import ast
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -39,7 +41,9 @@ _NO_PART_OF_A_MODEL = frozenset(
         "verbose",
     }
 )
+_SECRET = ("api_key", "api_token", "access_token", "ad_token", "token_provider", "credentials")  # ends of names
 _MADE_BY_LANGCHAIN = "lc_"
+_REMEMBERED = 65_536  # characters; longer texts cost their memory for less than it takes to hash them
 _WRITTEN_AS_REPR = '"not_implemented"'
 
 
@@ -47,18 +51,26 @@ class UnkeyableError(ValueError):
     """LangChain does not tell enough of a request: another one would have its key, or it would never have one twice."""
 
 
-@lru_cache(maxsize=32)  # LangChain passes the same two texts before a call and after it
 def keyed(prompt: str, llm_string: str) -> tuple[str, dict[str, Any]]:
     """Return the key of a call, and the request that it is the key of.
 
     Raises:
         UnkeyableError: the texts stand for objects by their address or their class, and not by what is in them.
     """
+    if len(prompt) > _REMEMBERED:
+        return _worked_out(prompt, llm_string)
+    return _remembered(prompt, llm_string)
+
+
+def _worked_out(prompt: str, llm_string: str) -> tuple[str, dict[str, Any]]:
     request = {"client": "langchain", "prompt": _prompt(prompt), "llm": _llm(llm_string)}
     try:
         return request_key(request), request
     except InvalidValueError as error:
         raise UnkeyableError(str(error)) from error
+
+
+_remembered = lru_cache(maxsize=32)(_worked_out)  # LangChain passes the same two texts before a call and after it
 
 
 def _prompt(prompt: str) -> Any:
@@ -125,8 +137,11 @@ def _llm(llm_string: str) -> Any:
 
 def _model(model: dict[str, Any]) -> dict[str, Any]:
     fields = model.get("kwargs")
-    if isinstance(fields, dict):
-        fields = {name: value for name, value in fields.items() if name not in _NO_PART_OF_A_MODEL}
+    if not isinstance(fields, dict):
+        raise UnkeyableError(f"LangChain cannot write this model as JSON: {model!r:.300}")
+    fields = _without_noise(fields.items())
+    if _holds_an_object(fields):
+        raise UnkeyableError(f"this model is configured with what LangChain cannot write as JSON: {fields!r:.500}")
     return {"class": model.get("id"), "fields": fields}
 
 
@@ -134,7 +149,7 @@ def _arguments(text: str) -> Any:
     """Return the arguments of a call as data where their repr is that of data, without what is noise."""
     try:
         pairs = json.loads(json.dumps(ast.literal_eval(text)))
-        return {name: value for name, value in pairs if value is not None and name not in _NO_PART_OF_A_MODEL}
+        return {name: value for name, value in _without_noise(pairs).items() if value is not None}
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         if "<" not in text:
             return text
@@ -142,3 +157,7 @@ def _arguments(text: str) -> Any:
         "LangChain shows an argument of this call by its class or address only, as in structured output with "
         f"a class under method='json_schema' (use method='function_calling'): {text:.300}"
     )
+
+
+def _without_noise(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if name not in _NO_PART_OF_A_MODEL and not str(name).endswith(_SECRET)}
