@@ -27,6 +27,8 @@ import aiosqlite
 from chatcache._bridge import Lock, PerLoop, born_daemon, finish_apart, off_loop
 from chatcache.errors import CorruptStorageError, StorageError
 
+from .recent import Recent, WalIndex
+
 __all__ = ["Database", "Write"]
 
 A = TypeVar("A")
@@ -63,6 +65,14 @@ class Database:
         self.path = path
         self._begin()
         _DATABASES.add(self)
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value in the row of a key, or None."""
+        return self._recent.get(key) or self.read(self._recent.read, key, None)
+
+    async def aget(self, key: str) -> bytes | None:
+        """Awaiting twin of `get`."""
+        return self._recent.get(key) or await self.aread(self._recent.read, key, None)
 
     def read(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Return what a query gives for its argument, or `absent` where nothing was ever written."""
@@ -131,6 +141,7 @@ class Database:
 
     def _begin(self) -> None:
         self._lock = Lock()
+        self._recent = Recent()
         self._connection = self._closer = self._file = None
         self._writers = PerLoop(lambda: _Writer(self.path))
 
@@ -139,6 +150,7 @@ class Database:
         return self._file is not None and self._file != _identity(self.path)
 
     def _release(self) -> None:
+        self._recent.begin(None)
         self._writers.clear()
         if self._closer is not None:
             self._closer()
@@ -152,6 +164,7 @@ class Database:
         """Hold a connection until `close`, or until nobody holds this object, or the program ends."""
         self._connection, self._closer = connection, finalize(self, connection.close)
         self._file = _identity(self.path)
+        self._recent.begin(WalIndex.beside(self.path))
         return connection
 
 

@@ -9,13 +9,13 @@ from chatcache.errors import CorruptRecordError, InvalidInputError
 
 from .database import Database, Write
 from .ranges import KeyRange, check_key, key_range, prefix_range
+from .recent import read_row
 
 __all__ = ["Storage"]
 
 Rows = list[tuple[str, bytes]]
 Listing = tuple[str, tuple[Any, ...]]
 
-_GET = "SELECT value FROM _cf_KV WHERE key = ?"
 _PUT = "INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
 _DELETE = "DELETE FROM _cf_KV WHERE key = ?"
 _DELETE_SAME = f"{_DELETE} AND value = ?"
@@ -38,12 +38,12 @@ class Storage:
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value under a key, or `default`."""
-        data = self._database.read(_one, check_key(key), None)
+        data = self._database.get(check_key(key))
         return default if data is None else self._value(key, data)
 
     async def aget(self, key: str, default: Any = None) -> Any:
         """Awaiting twin of `get`."""
-        data = await self._database.aread(_one, check_key(key), None)
+        data = await self._database.aget(check_key(key))
         return default if data is None else self._value(key, data)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
@@ -165,15 +165,10 @@ class Storage:
             raise CorruptRecordError(f"key {key!r} in {self._database.path}: {error}") from error
 
 
-def _one(connection: Connection, key: str) -> bytes | None:
-    row = connection.execute(_GET, (key,)).fetchone()
-    return None if row is None else row[0]
-
-
 def _some(connection: Connection, keys: list[str]) -> Rows:
     try:
         connection.execute("BEGIN")  # so that all are read from one state
-        found = [(key, _one(connection, key)) for key in keys]
+        found = [(key, read_row(connection, key)) for key in keys]
     finally:
         if connection.in_transaction:
             connection.execute("COMMIT")

@@ -1,0 +1,101 @@
+"""Rows that were read lately, kept in memory, and given again only while nothing was committed since.
+
+SQLite's own readers know whether the pages they hold are still right by one comparison: the header of the WAL index,
+the first 48 bytes of the ``-shm`` file, which a commit of whatever connection of whatever process writes last. It holds
+a counter of commits, the salts of the log, and a checksum over all of its frames. `Recent` makes the same comparison,
+and so is right when SQLite is; it saves the locks and the search, which are most of what a read costs.
+
+The header is read through a descriptor, which has to stay open: POSIX has it that closing one drops all the locks that
+the process has on the file, whoever took them, and those are the locks of SQLite's connections.
+"""
+
+import os
+from pathlib import Path
+from sqlite3 import Connection
+from weakref import finalize
+
+__all__ = ["Recent", "WalIndex", "read_row"]
+
+_HEADER = 48  # bytes, https://www.sqlite.org/walformat.html#the_wal_index_header
+_LONGEST_ROW = 65_536  # bytes of one row that is kept
+_MOST = 8_388_608  # bytes of all; where they are more, keeping begins anew
+_MOST_INDEXES = 64  # descriptors
+_GET = "SELECT value FROM _cf_KV WHERE key = ?"
+
+
+class WalIndex:
+    """The index of one write-ahead log, open for reading."""
+
+    _open: "dict[tuple[int, int], WalIndex]" = {}  # noqa: RUF012 - of the process, as SQLite's locks are
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        finalize(self, os.close, descriptor).atexit = False
+
+    @classmethod
+    def beside(cls, path: Path) -> "WalIndex | None":
+        """Return the index of an open SQLite file, or None where there is none, or enough are open already.
+
+        It stays open until its file is deleted, as SQLite does when the last connection is closed.
+        """
+        if not hasattr(os, "pread"):  # Windows
+            return None
+        cls._open = {file: index for file, index in cls._open.items() if not index.is_deleted()}
+        beside = path.with_name(f"{path.name}-shm")
+        try:
+            found = beside.stat()
+            file = found.st_dev, found.st_ino
+            if file not in cls._open and len(cls._open) < _MOST_INDEXES:
+                cls._open[file] = cls(os.open(beside, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            return None
+        return cls._open.get(file)
+
+    def is_deleted(self) -> bool:
+        """Return whether the file has no name any more: nobody takes a lock on it then."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
+    def header(self) -> bytes:
+        """Return what changes with each commit."""
+        return os.pread(self._descriptor, _HEADER, 0)
+
+
+class Recent:
+    """Values of rows that were read since the last commit, by their keys."""
+
+    def __init__(self) -> None:
+        self.begin(None)
+
+    def begin(self, index: WalIndex | None) -> None:
+        """Keep nothing so far; from now on it is this index that says what is still right."""
+        self._kept: tuple[WalIndex | None, bytes, dict[str, bytes]] = index, b"", {}
+        self._size = 0
+
+    def get(self, key: str) -> bytes | None:
+        """Return a value that was read before and is still what the file holds, or None; for any thread."""
+        index, header, rows = self._kept  # in one step, since another thread may begin anew
+        value = rows.get(key)
+        return value if value is not None and index is not None and index.header() == header else None
+
+    def read(self, connection: Connection, key: str) -> bytes | None:
+        """Return a value from the file, and keep it; for one thread at a time."""
+        index = self._kept[0]
+        header = index.header() if index is not None else b""
+        value = read_row(connection, key)
+        if value is not None and index is not None and index.header() == header:
+            self._keep(index, header, key, value)
+        return value
+
+    def _keep(self, index: WalIndex, header: bytes, key: str, value: bytes) -> None:
+        if header != self._kept[1] or self._size + len(value) > _MOST:
+            self._kept = index, header, {}
+            self._size = 0
+        if len(value) <= _LONGEST_ROW:
+            self._kept[2][key] = value
+            self._size += len(value)
+
+
+def read_row(connection: Connection, key: str) -> bytes | None:
+    """Return the value of a row as SQLite finds it, or None."""
+    row = connection.execute(_GET, (key,)).fetchone()
+    return None if row is None else row[0]
