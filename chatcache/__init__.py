@@ -17,11 +17,13 @@ from .errors import (
     InvalidValueError,
     PersistenceError,
     ReplayMiss,
+    SQLError,
     StorageError,
+    TransactionError,
 )
 from .keys import canonical_json, request_key
 from .mode import Mode, Refusal, parse_mode
-from .storage import DurableObject, ObjectNamespace, Storage
+from .storage import Alarm, DurableObject, ObjectInfo, ObjectNamespace, Storage, Transaction
 from .ttl import TTL
 
 __all__ = [
@@ -37,7 +39,10 @@ __all__ = [
     # objects and stores
     "ObjectNamespace",
     "DurableObject",
+    "ObjectInfo",
     "Storage",
+    "Transaction",
+    "Alarm",
     "DurableObjectPersistence",
     "BackingStore",
     # errors
@@ -50,6 +55,8 @@ __all__ = [
     "PersistenceError",
     "StorageError",
     "CorruptStorageError",
+    "SQLError",
+    "TransactionError",
     "CorruptRecordError",
     "ReplayMiss",
 ]

@@ -16,16 +16,48 @@ In blocking colour nothing in such a coroutine suspends, so `drive` runs it to i
 """
 
 import asyncio
+from asyncio import AbstractEventLoop
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from contextlib import asynccontextmanager, suppress
-from threading import Lock, Thread
+from contextvars import ContextVar
+from threading import Lock, RLock, Thread
+from time import monotonic
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
-__all__ = ["Colour", "Lock", "PerLoop", "awaiting", "blocking", "born_daemon", "drive", "finish_apart", "off_loop"]
+__all__ = [
+    # colours
+    "Colour",
+    "awaiting",
+    "blocking",
+    "drive",
+    # exclusion
+    "ContextVar",
+    "Lock",
+    "RLock",
+    "Holder",
+    "Turnstile",
+    "WouldWaitForItself",
+    # threads and loops
+    "Loop",
+    "LoopThread",
+    "Outcome",
+    "PerLoop",
+    "Worker",
+    "beside",
+    "born_daemon",
+    "finish_apart",
+    "off_loop",
+    "running_loop",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 V = TypeVar("V")
+
+Loop = AbstractEventLoop
 
 _FINISH_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may hold it up
 
@@ -66,6 +98,206 @@ def drive(coroutine: Coroutine[Any, Any, R]) -> R:
     raise RuntimeError("a blocking call came to something that has to be awaited")
 
 
+def running_loop() -> Loop | None:
+    """Return the loop that runs in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+class Outcome:
+    """How something ended that tasks of any loop wait for, and any thread brings to its end.
+
+    Attributes:
+        expected: whether somebody waits for the end, or is about to.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: dict[Loop, list[asyncio.Future[None]]] = {}
+        self.expected = False
+        self.done = False
+        self.error: Exception | None = None
+
+    def end(self, error: Exception | None = None) -> bool:
+        """Set how it ended; return whether anybody will hear of it. Each loop is woken once, however many of its tasks wait."""
+        with self._lock:
+            self.done, self.error = True, error
+            waiting, self._waiting = self._waiting, {}
+        for loop, tasks in waiting.items():
+            with suppress(RuntimeError):  # the loop was closed, and nobody waits any more
+                loop.call_soon_threadsafe(_wake, tasks)
+        return self.expected
+
+    async def wait(self) -> None:
+        """Wait for the end; raise the error it ended with."""
+        self.expected = True
+        with self._lock:
+            if not self.done:
+                loop = asyncio.get_running_loop()
+                task: asyncio.Future[None] = loop.create_future()
+                self._waiting.setdefault(loop, []).append(task)
+        if not self.done:
+            await task
+        if self.error is not None:
+            raise self.error
+
+
+def _wake(tasks: list["asyncio.Future[None]"]) -> None:
+    for task in tasks:
+        if not task.done():
+            task.set_result(None)
+
+
+class Worker:
+    """One thread for what waits for the disk. What it was given is done before the program ends."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._executor: ThreadPoolExecutor | None = None
+
+    def submit(self, job: Callable[[], R]) -> "Future[R]":
+        """Have a job done; return its future."""
+        with self._lock:
+            try:
+                self._executor = self._executor or ThreadPoolExecutor(1, "chatcache")
+                return self._executor.submit(job)
+            except RuntimeError:  # the interpreter is ending and starts no more threads
+                pass
+        done: Future[R] = Future()
+        done.set_result(job())
+        return done
+
+    async def run(self, job: Callable[[], R]) -> R:
+        """Await a job. A task that is cancelled waits for the end of it all the same: nothing goes on unseen."""
+        future = self.submit(job)
+        cancelled: asyncio.CancelledError | None = None
+        ended = Outcome()
+        future.add_done_callback(lambda _: ended.end())
+        while not future.done():
+            try:
+                await ended.wait()
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        return future.result()
+
+    def stop(self) -> None:
+        """Let the thread end when its jobs are done; another starts where it is needed."""
+        with self._lock:
+            if self._executor is not None:
+                self._executor.shutdown(wait=False)
+            self._executor = None
+
+
+class WouldWaitForItself(Exception):  # noqa: N818 - says what would happen
+    """A blocking call, on the thread of a loop, would wait for a task of that loop."""
+
+
+class Holder(Protocol):
+    """Who passed a turnstile: its loop, or None for a thread, and what to do where the loop stopped in the middle."""
+
+    loop: Loop | None
+
+    def abandon(self) -> None:
+        """Give up, in whatever thread; the turnstile is left next."""
+        ...
+
+
+class Turnstile:
+    """Lets one holder in at a time, first come first served, threads and tasks in one queue.
+
+    A holder whose loop stopped, and so may never leave, is abandoned when somebody else wants to enter.
+    """
+
+    _LOOK = 0.05  # seconds between looks at whether the holder's loop still runs
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._queue: deque[tuple[Holder, Future[None]]] = deque()
+        self.holder: Holder | None = None
+
+    def try_enter(self, holder: Holder) -> bool:
+        """Enter if nobody is in; return whether it was possible."""
+        with self._lock:
+            self._free_of_stopped()
+            if self.holder is None:
+                self.holder = holder
+            return self.holder is holder
+
+    def enter(self, holder: Holder, timeout: float) -> None:
+        """Enter, waiting for at most so many seconds.
+
+        Raises:
+            TimeoutError: it took longer.
+            WouldWaitForItself: this thread's loop would have to go on first.
+        """
+        ticket = self._queue_up(holder, running_loop())
+        until = monotonic() + timeout
+        while ticket is not None:
+            try:
+                ticket.result(self._LOOK)
+                break
+            except NotYet:
+                self._look_again(ticket, until)
+
+    async def aenter(self, holder: Holder, timeout: float) -> None:  # noqa: ASYNC109 - it cannot just be cancelled
+        """Awaiting twin of `enter`."""
+        ticket = self._queue_up(holder, None)
+        if ticket is None:
+            return
+        until = monotonic() + timeout
+        woken = Outcome()
+        ticket.add_done_callback(lambda _: woken.end())
+        try:
+            while not ticket.done():
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(woken.wait(), self._LOOK)
+                if not ticket.done():
+                    self._look_again(ticket, until)
+        except BaseException:
+            if not ticket.cancel():
+                self.leave(holder)
+            raise
+
+    def leave(self, holder: Holder) -> None:
+        """Let the next one in. Nothing happens where the holder was abandoned before."""
+        with self._lock:
+            if self.holder is not holder:
+                return
+            self.holder = None
+            while self._queue and self.holder is None:
+                entering, ticket = self._queue.popleft()
+                if ticket.set_running_or_notify_cancel():
+                    self.holder = entering
+                    ticket.set_result(None)
+
+    def _queue_up(self, holder: Holder, here: Loop | None) -> "Future[None] | None":
+        with self._lock:
+            if self.try_enter(holder):
+                return None
+            ahead = [self.holder, *(waiting for waiting, ticket in self._queue if not ticket.cancelled())]
+            if here is not None and any(each is not None and each.loop is here for each in ahead):
+                raise WouldWaitForItself
+            ticket: Future[None] = Future()
+            self._queue.append((holder, ticket))
+            return ticket
+
+    def _look_again(self, ticket: "Future[None]", until: float) -> None:
+        with self._lock:
+            self._free_of_stopped()
+        if monotonic() > until and ticket.cancel():
+            raise TimeoutError
+
+    def _free_of_stopped(self) -> None:
+        holder = self.holder
+        if holder is not None and holder.loop is not None and not holder.loop.is_running():
+            holder.abandon()
+            self.leave(holder)
+
+
 class PerLoop(Generic[V]):
     """One value for each event loop, made when the loop first asks, and dropped when the loop was closed."""
 
@@ -92,6 +324,55 @@ class PerLoop(Generic[V]):
         """Drop the values of all loops."""
         with self._lock:
             self._values = {}
+
+
+class LoopThread:
+    """A daemon thread with an event loop of its own, for what goes on beside the program.
+
+    Args:
+        step: is awaited again and again; returns how many seconds to wait until the next time.
+    """
+
+    def __init__(self, step: Callable[[], Coroutine[Any, Any, float]]) -> None:
+        self._step = step
+        self._lock = Lock()
+        self._loop: Loop | None = None
+        self._woken: asyncio.Event | None = None
+        self._stopping = False
+        self._thread = Thread(target=self._run, daemon=True, name="chatcache-alarms")
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Take the next step now."""
+        with self._lock, suppress(RuntimeError):
+            if self._loop is not None and self._woken is not None:
+                self._loop.call_soon_threadsafe(self._woken.set)
+
+    def stop(self, timeout: float) -> None:
+        """Take no further step; what the last one left running is cancelled. Wait for so many seconds at most."""
+        self._stopping = True
+        self.wake()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        with self._lock:
+            self._loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
+        while not self._stopping:
+            pause = await self._step()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), pause)
+            self._woken.clear()
+
+
+def beside(coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    """Begin a coroutine in the running loop, without waiting for it."""
+    return asyncio.get_running_loop().create_task(coroutine)
 
 
 async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -10,27 +10,44 @@ The first byte names the form of the rest, so that a later version can add one a
         {"$float": "nan" | "inf" | "-inf"}
         {"$int": "0x10000000000000000"}           beyond 64 bits, hexadecimal
         {"$str": "<base64 of its WTF-8 bytes>"}   lone surrogates
-        {"$dict": [[key, value], ...]}            a dictionary with a key that begins with $, or has lone surrogates
+        {"$bytes": "<base64>"}
+        {"$datetime": "2024-02-29T12:30:00.000000+01:00"}
+        {"$tuple": [item, ...]}
+        {"$set": [member, ...]}                   in the order of the members' bytes, so that equal sets
+        {"$frozenset": [member, ...]}             are stored as equal bytes
+        {"$dict": [[key, value], ...]}            a dictionary with a key that is no str, begins with $, or has lone
+                                                  surrogates
 
-A value comes back equal and of the same type. Values are None, bool, int, float, str, and lists and string-keyed dicts
-of those, each of exactly that type: a subclass (an enum's member, a defaultdict) would come back as something else, so
-it is refused. There is no pickle, and no class is named in the bytes: whatever they are, decoding gives such a value
-or raises.
+A value comes back equal and of the same type. Values are None, bool, int, float, str, bytes, aware datetimes, and
+lists, tuples, sets, frozensets and dicts of those, each of exactly that type: a subclass (an enum's member, a
+defaultdict, a named tuple) would come back as something else, so it is refused. A dictionary keeps its order.
+
+A datetime keeps its instant, to the microsecond, and its offset from UTC; a named zone comes back as that fixed offset,
+which is equal. (The one exception is Python's: in the hour that a named zone has twice, or skips, it holds a datetime
+unequal to any of another zone, and so to what comes back, though the instant and the offset are the same.)
+
+There is no pickle, and no class is named in the bytes: whatever they are, decoding gives such a value or raises.
 """
 
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from datetime import datetime
 from math import isfinite
 from typing import Any
 
 import orjson
 
-from .errors import CorruptRecordError, InvalidValueError
+from .errors import CorruptRecordError, InvalidValueError, shown
 
 __all__ = ["decode", "encode"]
 
 _PLAIN, _TAGGED = b"\x01", b"\x02"
 _SCALARS = frozenset({str, bool, type(None)})
-_DEPTH = "the value nests more than 250 levels deep, or contains itself: it cannot be stored"
+_STORABLE = _SCALARS | {int, float, bytes, datetime, list, tuple, dict, set, frozenset}
+_DEPTH = (
+    "the value contains itself, or nests too deeply to be stored: some 250 lists or dictionaries in one another are "
+    "the most, or 120 tuples or sets, or 80 dictionaries whose keys are no str; store the inner parts by themselves"
+)
 
 
 def encode(value: Any) -> bytes:
@@ -62,12 +79,12 @@ def decode(data: bytes) -> Any:
             return orjson.loads(data[1:])
         if form == _TAGGED:
             return _untagged(orjson.loads(data[1:]))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CorruptRecordError(f"stored bytes are damaged: {error}") from error
     raise CorruptRecordError(f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache")
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any) -> bool:  # noqa: PLR0911 - a table, a case a row
     """Whether JSON says it all, lone surrogates aside."""
     kind = type(value)
     if kind in _SCALARS:
@@ -75,68 +92,135 @@ def _is_plain(value: Any) -> bool:
     if kind is int:
         return bool(-(2**63) <= value < 2**64)
     if kind is float:
-        return bool(isfinite(value))
+        return isfinite(value)
     if kind is list:
-        return _all_plain(enumerate(value))
-    if kind is dict:
-        for key in value:
-            if type(key) is not str:
-                raise InvalidValueError(
-                    f"the dictionary key {key!r:.200} is of type {type(key).__name__}; only str keys can be stored"
-                )
-        return _all_plain(value.items())
-    raise InvalidValueError(
-        f"{value!r:.200} is of type {kind.__name__}, which cannot be stored; "
-        "a value is made of None, bool, int, float, str, list and dict"
-    )
+        for item in value:
+            if type(item) not in _SCALARS and not _is_plain(item):
+                return False
+    elif kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or (type(item) not in _SCALARS and not _is_plain(item)):
+                return False
+    else:
+        return False
+    return True
 
 
-def _all_plain(items: Any) -> bool:
-    plain = True
+def _tagged(value: Any) -> Any:
+    """Return the JSON of the tagged form; two frames a level, so that Python's limit is not met before orjson's."""
+    if type(value) not in _STORABLE:
+        raise InvalidValueError(
+            f"{shown(value)} is of type {type(value).__name__}, which cannot be stored; convert it to None, bool, int, "
+            "float, str, bytes, datetime, list, tuple, dict, set or frozenset, and to none of their subclasses"
+        )
+    match value:
+        case list():
+            return _tagged_items(enumerate(value))
+        case tuple():
+            return {"$tuple": _tagged_items(enumerate(value))}
+        case set() | frozenset():
+            return {f"${type(value).__name__}": sorted(_tagged_members(value), key=orjson.dumps)}
+        case dict():
+            items = _tagged_items(value.items())
+            if all(map(_is_json_key, value)):
+                return dict(zip(value, items, strict=True))
+            return {"$dict": [[key, item] for key, item in zip(_tagged_members(value), items, strict=True)]}
+        case _:
+            return _tagged_scalar(value)
+
+
+def _tagged_items(items: Iterable[tuple[Any, Any]]) -> list[Any]:
+    tagged = []
     for step, item in items:
-        if type(item) in _SCALARS:
-            continue
         try:
-            plain = _is_plain(item) and plain
+            tagged.append(_tagged(item))
         except InvalidValueError as error:
             raise error.within(step) from None
-    return plain
+    return tagged
 
 
-def _tagged(value: Any) -> Any:  # noqa: PLR0911 - a table, a case a row
+def _tagged_members(members: Iterable[Any]) -> list[Any]:
+    tagged = []
+    for member in members:
+        try:
+            tagged.append(_tagged(member))
+        except InvalidValueError as error:
+            raise error.among(member) from None
+    return tagged
+
+
+def _tagged_scalar(value: Any) -> Any:
     match value:
         case str():
-            return value if _is_utf8(value) else {"$str": b64encode(value.encode("utf-8", "surrogatepass")).decode()}
+            return value if _is_utf8(value) else {"$str": _base64(value.encode("utf-8", "surrogatepass"))}
+        case bytes():
+            return {"$bytes": _base64(value)}
+        case datetime():
+            return {"$datetime": _iso(value)}
         case float() if not isfinite(value):
             return {"$float": repr(value)}
-        case bool() | None | float():
-            return value
-        case int():
-            return value if -(2**63) <= value < 2**64 else {"$int": hex(value)}
-        case list():
-            return [_tagged(item) for item in value]
+        case int() if not -(2**63) <= value < 2**64:
+            return {"$int": hex(value)}
         case _:
-            if all(_is_utf8(key) and not key.startswith("$") for key in value):
-                return {key: _tagged(item) for key, item in value.items()}
-            return {"$dict": [[_tagged(key), _tagged(item)] for key, item in value.items()]}
+            return value
 
 
-def _untagged(value: Any) -> Any:  # noqa: PLR0911 - as above
+def _iso(moment: datetime) -> str:
+    if moment.utcoffset() is None:
+        raise InvalidValueError(
+            f"{shown(moment)} is naive: it names no instant, so it cannot be stored; "
+            "pass an aware datetime, such as datetime.now(UTC) or moment.replace(tzinfo=UTC)"
+        )
+    return moment.isoformat(timespec="microseconds")
+
+
+def _untagged(value: Any) -> Any:
     match value:
         case list():
             return [_untagged(item) for item in value]
-        case {"$float": text}:
-            return float(text)
-        case {"$int": text}:
-            return int(text, 16)
-        case {"$str": text}:
-            return b64decode(text, validate=True).decode("utf-8", "surrogatepass")
-        case {"$dict": items}:
-            return {_untagged(key): _untagged(item) for key, item in items}
         case dict():
+            if len(value) == 1:
+                ((tag, content),) = value.items()
+                if tag.startswith("$"):
+                    return _meaning(tag, content)
             return {key: _untagged(item) for key, item in value.items()}
         case _:
             return value
+
+
+def _meaning(tag: str, content: Any) -> Any:  # noqa: PLR0911 - a table, a case a row
+    match tag, content:
+        case "$float", "nan" | "inf" | "-inf":
+            return float(content)  # each NaN an object of its own: a set holds as many as it held
+        case "$int", str():
+            return int(content, 16)
+        case "$str", str():
+            return b64decode(content, validate=True).decode("utf-8", "surrogatepass")
+        case "$bytes", str():
+            return b64decode(content, validate=True)
+        case "$datetime", str():
+            # fromisoformat takes an offset of less than a second for none
+            return datetime.strptime(content, "%Y-%m-%dT%H:%M:%S.%f%z")
+        case "$tuple", list():
+            return tuple(map(_untagged, content))
+        case "$set", list():
+            return set(map(_untagged, content))
+        case "$frozenset", list():
+            return frozenset(map(_untagged, content))
+        case "$dict", list():
+            return {_untagged(key): _untagged(item) for key, item in content}
+        case _:
+            raise CorruptRecordError(
+                f"stored bytes hold {shown({tag: content})}: damaged, or written by a newer version of chatcache"
+            )
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+def _is_json_key(key: Any) -> bool:
+    return type(key) is str and not key.startswith("$") and _is_utf8(key)
 
 
 def _is_utf8(text: str) -> bool:

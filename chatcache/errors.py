@@ -7,10 +7,12 @@
     │   ├── InvalidNameError                     an object, a namespace, a store id, a key
     │   ├── InvalidModeError                     not one of the modes
     │   ├── InvalidTTLError                      not a time to live
-    │   └── InvalidValueError                    not a JSON value (also a PersistenceError)
+    │   └── InvalidValueError                    not to be stored, or not JSON (also a PersistenceError)
     ├── PersistenceError                         a record could not be kept or read
     │   ├── StorageError                         the file cannot be opened, read or written
-    │   │   └── CorruptStorageError              the file is no SQLite database, or a damaged one
+    │   │   ├── CorruptStorageError              the file is no SQLite database, or a damaged one
+    │   │   └── SQLError                         a statement of ``storage.sql`` failed
+    │   ├── TransactionError                     a transaction was used after its end, or where none may be
     │   └── CorruptRecordError                   one record's bytes are not what chatcache wrote
     └── ReplayMiss                               mode ``replay``, and there is no record to replay
 
@@ -18,6 +20,7 @@ Errors of the libraries underneath (``sqlite3``, ``orjson``) stand as the cause 
 themselves.
 """
 
+import json
 from typing import Any
 
 __all__ = [
@@ -31,7 +34,9 @@ __all__ = [
     "InvalidValueError",
     "PersistenceError",
     "ReplayMiss",
+    "SQLError",
     "StorageError",
+    "TransactionError",
 ]
 
 
@@ -60,10 +65,12 @@ class PersistenceError(ChatcacheError):
 
 
 class InvalidValueError(InvalidInputError, PersistenceError):
-    """A value that is not JSON.
+    """A value that cannot be stored, or a request that is not JSON.
 
     Attributes:
-        path: where in the value the part is that is not JSON, such as ``$.a[3].b``.
+        path: where in the value the part is that cannot be, such as ``$.a[3].b``. A key that is no identifier stands in
+            brackets, as in ``$["a b"]`` or ``$[(1, 2)]``; a member of a set, and a key that is itself at fault, stand
+            in braces, as in ``$.tags{Decimal('1')}``.
         problem: what is wrong with it, and what to do.
     """
 
@@ -76,10 +83,13 @@ class InvalidValueError(InvalidInputError, PersistenceError):
         """Say where, then what."""
         return f"{self.path}: {self.problem}"
 
-    def within(self, step: str | int) -> "InvalidValueError":
+    def within(self, step: object) -> "InvalidValueError":
         """Return this error as seen from the container that holds the part under a key or an index."""
-        here = f"[{step}]" if isinstance(step, int) else f".{step}"
-        return InvalidValueError(self.problem, f"${here}{self.path[1:]}")
+        return InvalidValueError(self.problem, f"${_step(step)}{self.path[1:]}")
+
+    def among(self, member: object) -> "InvalidValueError":
+        """Return it as seen from the set that has the part as a member, or the dictionary that has it as a key."""
+        return InvalidValueError(self.problem, f"${{{shown(member)}}}{self.path[1:]}")
 
 
 class StorageError(PersistenceError):
@@ -88,6 +98,14 @@ class StorageError(PersistenceError):
 
 class CorruptStorageError(StorageError):
     """The file of an object is no SQLite database, or a damaged one."""
+
+
+class SQLError(StorageError):
+    """A statement of ``storage.sql`` is wrong, is not allowed, or failed."""
+
+
+class TransactionError(PersistenceError):
+    """A transaction was used after its end, or something was called that cannot be in one."""
 
 
 class CorruptRecordError(PersistenceError):
@@ -135,3 +153,20 @@ def _rebuild_miss(key: str | None, request: Any, store_id: str, reason: str, whe
 
 def _shortened(text: str, limit: int = 2_000) -> str:
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
+
+
+def shown(value: object) -> str:
+    """Return a value's repr as far as a message has room for it; one whose repr fails must not hide the message."""
+    try:
+        return _shortened(repr(value), 200)
+    except Exception:  # noqa: BLE001 - any code of a caller's class, and Python's limits of digits and of depth
+        return f"<{type(value).__name__} object, whose repr fails>"
+
+
+def _step(step: object) -> str:
+    if not isinstance(step, str):
+        return f"[{shown(step)}]"
+    if step.isidentifier():
+        return f".{step}"
+    quoted = json.dumps(_shortened(step, 200), ensure_ascii=False)
+    return f"[{quoted.encode('utf-8', 'backslashreplace').decode()}]"

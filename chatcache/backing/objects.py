@@ -12,8 +12,8 @@ from typing import Any
 
 from chatcache._bridge import Colour, awaiting, blocking, drive
 from chatcache.clock import Clock, milliseconds
-from chatcache.errors import CorruptRecordError, InvalidNameError, StorageError
-from chatcache.storage import Storage
+from chatcache.errors import CorruptRecordError, InvalidNameError, PersistenceError
+from chatcache.storage import Storage, Transaction
 from chatcache.storage.ranges import check_key
 from chatcache.ttl import TTL, expires_at
 
@@ -84,25 +84,28 @@ class _ObjectStore:
         self._storage.put_many(self._rows([(key, value, ttl)]))
 
     async def aset(self, key: str, value: Any, ttl: TTL = None) -> None:
-        await self._storage.aput_many(self._rows([(key, value, ttl)]))
+        await self.aset_many([(key, value, ttl)])
 
     def set_many(self, entries: Iterable[Entry]) -> None:
         self._storage.put_many(self._rows(entries))
 
     async def aset_many(self, entries: Iterable[Entry]) -> None:
         await self._storage.aput_many(self._rows(entries))
+        await self._storage.aflush()
 
     def remove(self, key: str) -> None:
         self._storage.delete(self._row(key))
 
     async def aremove(self, key: str) -> None:
         await self._storage.adelete(self._row(key))
+        await self._storage.aflush()
 
     def clear(self) -> None:
         self._storage.delete_prefix(self._prefix)
 
     async def aclear(self) -> None:
         await self._storage.adelete_prefix(self._prefix)
+        await self._storage.aflush()
 
     async def _get_many(self, colour: Colour, keys: Sequence[str], default: Any) -> list[Any]:
         rows = [self._row(key) for key in keys]
@@ -126,9 +129,25 @@ class _ObjectStore:
             case [value, int() as expires] if expires > milliseconds(self._clock):
                 return value
             case [_, int()]:
-                with suppress(StorageError):  # it is hidden already; to free its space can wait
-                    await colour(self._storage.delete_same, self._storage.adelete_same, row, cell)
+                with suppress(PersistenceError):  # it is hidden already; to free its space can wait
+                    await colour(self._free, self._afree, row, cell)
         return default
+
+    def _free(self, row: str, expired: Any) -> None:
+        """Delete a row unless it was written to meanwhile."""
+
+        def body(transaction: Transaction) -> None:
+            if transaction.get(row) == expired:
+                transaction.delete(row)
+
+        self._storage.transaction(body)
+
+    async def _afree(self, row: str, expired: Any) -> None:
+        async def body(transaction: Transaction) -> None:
+            if await transaction.aget(row) == expired:
+                await transaction.adelete(row)
+
+        await self._storage.atransaction(body)
 
     def _row(self, key: str) -> str:
         if isinstance(key, str):

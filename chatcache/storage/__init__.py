@@ -4,7 +4,20 @@ Differences from the real thing are stated where they are; the names are Cloudfl
 an awaiting twin whose name begins with ``a``.
 """
 
-from .namespace import DurableObject, ObjectNamespace
-from .storage import Storage
+from .alarms import Alarm
+from .namespace import DurableObject, ObjectInfo, ObjectNamespace
+from .sql import SQL, SQLCursor
+from .storage import Storage, SyncKV
+from .transaction import Transaction
 
-__all__ = ["DurableObject", "ObjectNamespace", "Storage"]
+__all__ = [
+    "Alarm",
+    "DurableObject",
+    "ObjectInfo",
+    "ObjectNamespace",
+    "SQL",
+    "SQLCursor",
+    "Storage",
+    "SyncKV",
+    "Transaction",
+]

@@ -1,68 +1,115 @@
-"""The SQLite file of one object, for blocking and awaiting callers.
+"""The SQLite file of one object: a connection to read by, one to write by, and one for each loop for long reads.
 
-Blocking callers, of any thread, share one connection of ``sqlite3`` behind a lock. Awaiting callers read through the
-same connection in place: a point read takes microseconds, a thread hop a hundred. They write, which waits for the
-disk, through a connection of ``aiosqlite``, one for each event loop, a statement at a time; SQLite itself keeps the two
-kinds of writers apart.
+Reads of a few rows happen in place, in both colours, on a connection of ``sqlite3`` that all threads share: a point read
+takes microseconds, a thread hop a hundred. What may take longer is awaited through ``aiosqlite``, on a connection for
+each event loop. Whatever is written goes through one connection (see `chatcache.storage.turns`), so that a reader never
+waits for a writer's disk.
 
-The draft of this design had one connection for both. Then a write that awaits its commit holds the connection while
-other code runs, and where its loop is stopped in that moment (``run_until_complete`` returned, a notebook's cell ended)
-nobody can use the file any more. With a connection a loop, and no transaction that is open while a loop may stop, a
-stopped loop holds up nobody but itself.
-
-Files are made when something is first written: reading from an object that was never written to touches no disk.
+Files are made when something is first written: reading from an object that was never written to touches no disk. A
+process holds the connections of so many objects only; those that were opened first and are idle are closed, and opened
+again when they are used.
 """
 
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakSet, finalize
+from weakref import WeakSet, finalize, ref
 
 import aiosqlite
 
-from chatcache._bridge import Lock, PerLoop, born_daemon, finish_apart, off_loop
-from chatcache.errors import CorruptStorageError, StorageError
+from chatcache._bridge import Lock, PerLoop, RLock, Worker, born_daemon, finish_apart, off_loop
+from chatcache.errors import CorruptStorageError, InvalidInputError, StorageError
 
 from .recent import Recent, WalIndex
 
-__all__ = ["Database", "Write"]
+__all__ = ["Database", "Durability", "connect", "explained", "read_name"]
 
 A = TypeVar("A")
 R = TypeVar("R")
 Query = Callable[[sqlite3.Connection, A], R]
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",
+    "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",  # the last: all are there
+)
 _HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV'"
 _PAGE = "PRAGMA page_size = 16384"  # an answer of 2 kB stays in one page; of workerd's 4096 bytes it would take two
-_BUSY = 10.0  # seconds to wait for another process's write
-_FETCHED_AT_ONCE = 64  # rows; aiosqlite asks for it, and nothing is read through aiosqlite
+_NAME = 3  # the key of the object's name among the metadata; workerd has 1 and 2
+_NAME_IT = "INSERT INTO _cf_METADATA VALUES (?, ?) ON CONFLICT DO NOTHING"
+_FETCHED_AT_ONCE = 64  # rows
+_MOST_OPEN = 24  # objects with connections, of which each has up to seven descriptors
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One SQL statement, and the parameters of each time that it is run."""
+class Durability(Enum):
+    """What a commit waits for."""
 
-    sql: str
-    rows: Sequence[Sequence[Any]]
+    FULL = "full"
+    """The disk: nothing that was committed is lost, whatever happens."""
+    NORMAL = "normal"
+    """The operating system: a crash of the program loses nothing, one of the machine may lose the last commits."""
+
+    @classmethod
+    def parse(cls, value: str) -> "Durability":
+        """Return the durability of a name.
+
+        Raises:
+            InvalidInputError: there is no such one.
+        """
+        try:
+            return cls(value)
+        except ValueError:
+            raise InvalidInputError(f"durability {value!r:.200}: use 'full' or 'normal'") from None
+
+
+class _Connections:
+    """What one file is read and written by in this process."""
+
+    reader: sqlite3.Connection | None = None
+    writer: sqlite3.Connection | None = None
+
+    def close_reader(self) -> None:
+        if self.reader is not None:
+            self.reader.close()
+        self.reader = None
+
+    def close_writer(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        self.writer = None
+
+    def close(self) -> None:
+        self.close_writer()
+        self.close_reader()
 
 
 class Database:
-    """One SQLite file in WAL mode, with an fsync for each commit; opened when first used, and again after `close`.
+    """One SQLite file in WAL mode; opened when first used, and again after `close`.
 
     Every method raises `StorageError` where the file cannot be opened, read or written, and its subclass
     `CorruptStorageError` where it is damaged.
+
+    Args:
+        path: the file.
+        name: the name of the object, to be kept in the file when it is made, if it is known.
+        durability: what a commit waits for.
+        timeout: how many seconds to wait for a lock that somebody else holds.
     """
 
-    _connection: sqlite3.Connection | None
-    _closer: "finalize[..., Any] | None"
-    _file: tuple[int, int] | None
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str | None, durability: Durability, timeout: float) -> None:
         self.path = path
+        self.timeout = timeout
+        self._name = name
+        # not a method, which would keep this object alive as long as it is one of its attributes
+        self._connect = partial(connect, path, timeout, f"PRAGMA synchronous = {durability.value}")
+        self._connections = _Connections()
+        finalize(self, self._connections.close)
         self._begin()
         _DATABASES.add(self)
 
@@ -75,58 +122,80 @@ class Database:
         return self._recent.get(key) or await self.aread(self._recent.read, key, None)
 
     def read(self, query: Query[A, R], argument: A, absent: R) -> R:
-        """Return what a query gives for its argument, or `absent` where nothing was ever written."""
-        with self._lock:
+        """Return what a query of a few rows gives for its argument, or `absent` where nothing was ever written."""
+        with self._reading:
             return self._read(query, argument, absent)
 
     async def aread(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Awaiting twin of `read`: in place, unless a thread is at work on the connection just now."""
-        if not self._lock.acquire(blocking=False):
+        if not self._reading.acquire(blocking=False):
             return await off_loop(self.read, query, argument, absent)
         try:
             return self._read(query, argument, absent)
         finally:
-            self._lock.release()
+            self._reading.release()
 
-    def write(self, write: Write) -> int:
-        """Run a statement for all of its rows, or for none; return how many rows it changed. Then it is on disk."""
-        with self._lock:
-            try:
-                if self._is_gone():
-                    self._release()
-                return _commit(self._connection or self._keep(_create(self.path)), write)
-            except (sqlite3.Error, OSError) as error:
-                raise _explained(error, self.path) from error
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, any number of them."""
+        return self.read(_fetched, (sql, parameters), [])
 
-    async def awrite(self, write: Write) -> int:
-        """Awaiting twin of `write`. Cancelled, it still writes either everything or nothing.
-
-        One row is one statement, for the connection of the loop. More are a transaction: a thread makes it in one go,
-        so that it never stands open while a loop does something else.
-        """
-        if len(write.rows) > 1 or self._is_gone():
-            return await off_loop(self.write, write)
+    async def afetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Awaiting twin of `fetch`, off the loop."""
+        if await self.aread(_is_there, None, absent=False) is False:
+            return []
         try:
-            async with self._writers.turn() as writer:
-                connection = await writer.connection()
-                self._file = self._file or _identity(self.path)
-                return (await connection.execute(write.sql, write.rows[0])).rowcount
+            async with self._loops.turn() as reader:
+                connection = await reader.connection()
+                return [tuple(row) for row in await connection.execute_fetchall(sql, parameters)]
         except (sqlite3.Error, OSError) as error:
-            raise _explained(error, self.path) from error
+            raise explained(error, self.path) from error
+
+    @contextmanager
+    def writer(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection to write by, to one thread at a time; it may be in the middle of a transaction."""
+        with self._writing:
+            try:
+                writer = self._connections.writer
+                if writer is None or (not writer.in_transaction and self._is_gone()):
+                    writer = self._create()
+                yield writer
+            except (sqlite3.Error, OSError) as error:
+                raise explained(error, self.path) from error
 
     def close(self) -> None:
         """Release the file. What is used afterwards opens it again."""
-        with self._lock:
+        with self._writing, self._reading:
             self._release()
+
+    def close_if_idle(self) -> bool:
+        """Release the file unless something is under way; return whether it was released."""
+        if not self._writing.acquire(blocking=False):
+            return False
+        try:
+            if not self.is_idle() or not self._reading.acquire(blocking=False):
+                return False
+            try:
+                self._release()
+            finally:
+                self._reading.release()
+            return True
+        finally:
+            self._writing.release()
+
+    def is_idle(self) -> bool:
+        """Return whether nothing is under way that needs the connection to write by."""
+        return True
 
     def before_fork(self) -> None:
         """Close everything, and keep it closed: SQLite's own record of the locks it has would be wrong in the child."""
-        self._lock.acquire()
+        self._writing.acquire()
+        self._reading.acquire()
         self._release()
 
     def after_fork_in_parent(self) -> None:
         """Let it be opened again."""
-        self._lock.release()
+        self._reading.release()
+        self._writing.release()
 
     def after_fork_in_child(self) -> None:
         """Begin anew: the locks of the parent's threads are of no use here."""
@@ -134,56 +203,89 @@ class Database:
 
     def _read(self, query: Query[A, R], argument: A, absent: R) -> R:
         try:
-            connection = self._connection or self._reopened()
+            connection = self._connections.reader or self._reopened()
             return absent if connection is None else query(connection, argument)
         except (sqlite3.Error, OSError) as error:
-            raise _explained(error, self.path) from error
+            raise explained(error, self.path) from error
 
     def _begin(self) -> None:
-        self._lock = Lock()
+        self._reading = Lock()
+        self._writing = RLock()
         self._recent = Recent()
-        self._connection = self._closer = self._file = None
-        self._writers = PerLoop(lambda: _Writer(self.path))
+        self._file: tuple[int, int] | None = None
+        self.worker = Worker()
+        self._loops = PerLoop(partial(_LoopReader, self._connect))
 
     def _is_gone(self) -> bool:
         """Whether the file that was opened was deleted or replaced since: what is written to it would be lost."""
-        return self._file is not None and self._file != _identity(self.path)
+        return self._file != _identity(self.path)
 
     def _release(self) -> None:
+        self._release_reader()
+        self._connections.close_writer()
+        self.worker.stop()
+
+    def _release_reader(self) -> None:
         self._recent.begin(None)
-        self._writers.clear()
-        if self._closer is not None:
-            self._closer()
-        self._connection = self._closer = self._file = None
+        self._loops.clear()
+        self._connections.close_reader()
 
     def _reopened(self) -> sqlite3.Connection | None:
-        opened = _open(self.path)
-        return None if opened is None else self._keep(opened)
-
-    def _keep(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        """Hold a connection until `close`, or until nobody holds this object, or the program ends."""
-        self._connection, self._closer = connection, finalize(self, connection.close)
-        self._file = _identity(self.path)
+        """Open the file to read by, if something was ever written to it."""
+        if not self.path.exists():
+            return None
+        connection = self._connect()
+        if connection.execute(_HAS_SCHEMA).fetchone() is None:
+            connection.close()
+            return None
+        self._connections.reader = connection
         self._recent.begin(WalIndex.beside(self.path))
+        self._stay_few()
         return connection
 
+    def _create(self) -> sqlite3.Connection:
+        """Open the file to write to, and make it where there is none, readable for its owner only."""
+        self._connections.close_writer()
+        with self._reading:  # what it reads by may be a file that was deleted
+            self._release_reader()
+        self.path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        connection = self._connect(_PAGE, "PRAGMA journal_mode = WAL", *_SCHEMA, make=True)
+        if self._name is not None:
+            connection.execute(_NAME_IT, (_NAME, self._name))
+        self._file = _identity(self.path)
+        self._connections.writer = connection
+        self._stay_few()
+        return connection
 
-class _Writer:
-    """The connection through which the tasks of one event loop write."""
+    def _stay_few(self) -> None:
+        """Close what was opened long ago and is idle, where this process holds the files of many objects."""
+        if self not in (held() for held in _OPEN):
+            _OPEN.append(ref(self))
+        for _ in range(len(_OPEN) - _MOST_OPEN):
+            oldest = _OPEN.popleft()
+            database = oldest()
+            if database is not None and (database is self or not database.close_if_idle()):
+                _OPEN.append(oldest)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+
+class _LoopReader:
+    """The connection through which the tasks of one event loop read much."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
         self._connection: aiosqlite.Connection | None = None
 
     async def connection(self) -> aiosqlite.Connection:
         if self._connection is None:
-            opened = await off_loop(_create, self._path)  # aiosqlite leaves a thread behind where opening fails
+            opened = await off_loop(self._connect)  # aiosqlite leaves a thread behind where opening fails
             connection = born_daemon(lambda: aiosqlite.Connection(lambda: opened, _FETCHED_AT_ONCE))
             finalize(self, finish_apart, connection.close)
             self._connection = await connection
         return self._connection
 
 
+_OPEN: "deque[ref[Database]]" = deque()  # in the order in which they were opened
 _DATABASES: WeakSet[Database] = WeakSet()
 _FORKING: list[Database] = []  # while a fork is under way
 
@@ -208,19 +310,12 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
-def _commit(connection: sqlite3.Connection, write: Write) -> int:
-    """Run a statement for all of its rows in one transaction; one row alone is a transaction by itself."""
-    if len(write.rows) == 1:
-        return connection.execute(write.sql, write.rows[0]).rowcount
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        changed = connection.executemany(write.sql, write.rows).rowcount
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return changed
+def _fetched(connection: sqlite3.Connection, query: tuple[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+    return connection.execute(*query).fetchall()
+
+
+def _is_there(_connection: sqlite3.Connection, _argument: None) -> bool:
+    return True
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -232,46 +327,37 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _create(path: Path) -> sqlite3.Connection:
-    """Open a file to write to, and make it where there is none, readable for its owner only."""
-    path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    given_up = time.monotonic() + _BUSY
-    while True:  # SQLite itself does not wait where two connections make one file at once
+def read_name(connection: sqlite3.Connection, _argument: None = None) -> str | None:
+    """Return the name that the object was made by, or None."""
+    row = connection.execute("SELECT value FROM _cf_METADATA WHERE key = ?", (_NAME,)).fetchone()
+    return None if row is None else row[0]
+
+
+def connect(path: Path, timeout: float, *statements: str, make: bool = False) -> sqlite3.Connection:
+    """Connect to a file, and run statements; make it where asked to, readable for its owner only.
+
+    Only SQLite ever opens it: to close another descriptor of it would drop the locks of the process.
+    """
+    given_up = time.monotonic() + timeout
+    while True:
+        connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
         try:
-            return _prepared(path, _PAGE, "PRAGMA journal_mode = WAL", _SCHEMA, make=True)
-        except sqlite3.OperationalError as error:
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > given_up:
+            if make and path.stat().st_size == 0:
+                path.chmod(0o600)  # while nothing is in it; SQLite gives the files beside it the same
+            for statement in statements:
+                connection.execute(statement)
+        except BaseException as error:
+            connection.close()
+            # SQLite itself does not wait where two connections make one file at once
+            busy = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname.startswith("SQLITE_BUSY")
+            if not (make and busy) or time.monotonic() > given_up:
                 raise
+        else:
+            return connection
         time.sleep(0.005)
 
 
-def _open(path: Path) -> sqlite3.Connection | None:
-    """Open a file that was written to, or return None."""
-    if not path.exists():
-        return None
-    connection = _prepared(path)
-    if connection.execute(_HAS_SCHEMA).fetchone() is not None:
-        return connection
-    connection.close()
-    return None
-
-
-def _prepared(path: Path, *statements: str, make: bool = False) -> sqlite3.Connection:
-    """Connect to a file. Only SQLite ever opens it: to close another descriptor of it would drop SQLite's locks."""
-    connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
-    try:
-        if make and path.stat().st_size == 0:
-            path.chmod(0o600)  # while nothing is in it; SQLite gives the files beside it the same
-        for statement in ("PRAGMA synchronous = FULL", *statements):
-            connection.execute(statement)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _explained(error: Exception, path: Path) -> StorageError:
+def explained(error: Exception, path: Path) -> StorageError:
     """Return an error of SQLite or of the system as one that says what to do."""
     elsewhere = "pass another path=, or set CHATCACHE_DIR"
     match getattr(error, "sqlite_errorname", type(error).__name__):
@@ -281,7 +367,8 @@ def _explained(error: Exception, path: Path) -> StorageError:
             )
         case "SQLITE_BUSY" | "SQLITE_BUSY_SNAPSHOT" | "SQLITE_BUSY_RECOVERY" | "SQLITE_LOCKED":
             return StorageError(
-                f"{path} was locked by another connection for more than {_BUSY:g} s ({error}): find what holds it"
+                f"{path} was locked by another connection for too long ({error}): "
+                "find what holds it, or pass a longer timeout"
             )
         case "SQLITE_FULL":
             return StorageError(f"{path} cannot grow, the disk is full ({error}): make room, or {elsewhere}")

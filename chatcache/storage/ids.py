@@ -7,19 +7,47 @@ prove that the id belongs to the namespace. So a file name never holds anything 
 import hmac
 import re
 from hashlib import sha256
+from secrets import token_bytes
 
 from chatcache.errors import InvalidNameError
 
-__all__ = ["check_namespace", "check_object_name", "object_id"]
+__all__ = ["check_namespace", "check_object_name", "new_id", "object_id", "parse_id"]
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+_ID = re.compile(r"[0-9a-fA-F]{64}")
 _LONGEST_NAME = 1024  # bytes of UTF-8
 
 
 def object_id(unique_key: str, name: str) -> str:
     """Return the id of the object of that name, as workerd's ``idFromName`` does for a namespace of that unique key."""
-    key = sha256(unique_key.encode()).digest()
-    base = hmac.digest(key, name.encode(), "sha256")[:16]
+    key = _key(unique_key)
+    return _proven(key, hmac.digest(key, name.encode(), "sha256")[:16])
+
+
+def new_id(unique_key: str) -> str:
+    """Return an id that no object of the namespace has, as ``newUniqueId`` does."""
+    return _proven(_key(unique_key), token_bytes(16))
+
+
+def parse_id(unique_key: str, text: str) -> str:
+    """Return an id from its text, in capitals perhaps, as ``idFromString`` does.
+
+    Raises:
+        InvalidNameError: it is no id, or one of another namespace.
+    """
+    if not isinstance(text, str) or not _ID.fullmatch(text):
+        raise InvalidNameError(f"object id {text!r:.200}: an id is 64 hexadecimal digits")
+    identifier = text.lower()
+    if not hmac.compare_digest(identifier, _proven(_key(unique_key), bytes.fromhex(identifier)[:16])):
+        raise InvalidNameError(f"object id {identifier}: it belongs to another namespace than {unique_key!r}")
+    return identifier
+
+
+def _key(unique_key: str) -> bytes:
+    return sha256(unique_key.encode()).digest()
+
+
+def _proven(key: bytes, base: bytes) -> str:
     return (base + hmac.digest(key, base, "sha256")[:16]).hex()
 
 

@@ -17,6 +17,9 @@ class KeyRange:
     start: bytes
     end: bytes | None
 
+    def __contains__(self, key: str) -> bool:
+        return self.start <= key.encode() and (self.end is None or key.encode() < self.end)
+
 
 def check_key(key: str) -> str:
     """Return a key.

@@ -1,215 +1,163 @@
-"""The key/value storage of one object."""
+"""The storage of one object, as Cloudflare's ``ctx.storage``."""
 
-from collections.abc import Iterable, Mapping
-from sqlite3 import Connection
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any, TypeVar
 
-from chatcache.codec import decode, encode
-from chatcache.errors import CorruptRecordError, InvalidInputError
+from chatcache._bridge import off_loop, running_loop
+from chatcache.errors import TransactionError
 
-from .database import Database, Write
-from .ranges import KeyRange, check_key, key_range, prefix_range
-from .recent import read_row
+from .keyvalues import KeyValues
+from .layer import Layer
+from .ranges import prefix_range
+from .sql import SQL
+from .transaction import Transaction, atransact, transact
+from .turns import Turn
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "SyncKV"]
 
-Rows = list[tuple[str, bytes]]
-Listing = tuple[str, tuple[Any, ...]]
-
-_PUT = "INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
-_DELETE = "DELETE FROM _cf_KV WHERE key = ?"
-_DELETE_SAME = f"{_DELETE} AND value = ?"
-_FROM = "key >= CAST(? AS TEXT)"
-_RANGE = f"{_FROM} AND key < CAST(? AS TEXT)"
+R = TypeVar("R")
 
 
-class Storage:
-    """Keys and values of one object, ordered by the UTF-8 bytes of the keys.
+class Storage(KeyValues):
+    """Keys and values of one object; see `chatcache.storage.keyvalues.KeyValues`.
 
-    Keys are str. Values are JSON values (see `chatcache.codec`); what is read is a new object each time. A write is on
-    disk when its call returns, and the writes of one call are one transaction.
-
-    Every method raises `InvalidNameError` for a key that is none, `StorageError` where the file cannot be used, and,
-    where it reads, `CorruptRecordError` for a value that chatcache did not write.
+    A blocking write is on disk when its call returns. Awaited writes are seen at once by everyone in this process; what
+    the tasks of a loop write between two points where it does something else is committed together, a moment later,
+    and `aflush` returns when it is. Two processes may use one object; what one of them reads and writes in a
+    `transaction`, no other comes in between.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def transaction(self, body: Callable[[Transaction], R]) -> R:
+        """Run a body in a transaction, and return what it returns.
+
+        Whatever the body raises rolls it back, and is raised again. What the body calls on this storage itself is part
+        of the transaction as well; within another transaction, it is one within that one.
+
+        Raises:
+            StorageError: the transaction could not begin, because somebody else wrote for too long, or could not be
+                committed. Nothing of it was kept.
+        """
+        return transact(self._turns, self._longest_row, body)
+
+    async def atransaction(self, body: Callable[[Transaction], Awaitable[R]]) -> R:
+        """Awaiting twin of `transaction`. Where it is cancelled, the transaction is rolled back, or else committed."""
+        return await atransact(self._turns, self._longest_row, body)
+
+    def transaction_sync(self, body: Callable[[], R]) -> R:
+        """Run a body that uses `kv` and `sql`; whatever it raises undoes what it wrote, and is raised again.
+
+        In a running loop it is part of the loop's turn, and committed with it; elsewhere it is committed at its end.
+        """
+        if running_loop() is None or self._turns.transaction() is not None:
+            return self.transaction(lambda _: body())
+        with self._turns.join() as turn:
+            point = turn.push()
+            try:
+                result = body()
+            except BaseException:
+                point.undo()
+                raise
+            point.release()
+            return result
+
+    @cached_property
+    def kv(self) -> "SyncKV":
+        """The synchronous view, for use in a running loop: what it writes is part of the loop's turn."""
+        return SyncKV(_InTurn(self._turns, self._longest_row))
+
+    @cached_property
+    def sql(self) -> SQL:
+        """SQL on tables of your own, in the same file."""
+        return SQL(self._turns)
+
+    @property
+    def database_size(self) -> int:
+        """How many bytes of the file are in use; 0 before anything was written."""
+        sizes = self._turns.fetch(
+            "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, "
+            "pragma_page_size",
+            (),
+        )
+        return int(sizes[0][0]) if sizes else 0
+
+    def flush(self) -> None:
+        """Return when everything that was written so far is on disk (``sync()`` of Cloudflare's).
+
+        Raises:
+            StorageError: it could not be written; nothing of what was not on disk yet is kept.
+            TransactionError: the caller is in a transaction.
+        """
+        self._turns.flush()
+
+    async def aflush(self) -> None:
+        """Awaiting twin of `flush`."""
+        await self._turns.aflush()
+
+    def delete_all(self) -> None:
+        """Delete every key, every table of `sql` and the alarm, and give the space back. Nothing of it can be undone.
+
+        Raises:
+            TransactionError: the caller is in a transaction.
+        """
+        if self._turns.transaction() is not None:
+            raise TransactionError("cannot call delete_all() within a transaction")
+        with self._turns.blocking(locked=True) as turn:
+            turn.layer.clear(prefix_range(""))
+            turn.layer.alarm = None
+            self.sql.drop_all()
+        self._turns.vacuum()
+
+    async def adelete_all(self) -> None:
+        """Awaiting twin of `delete_all`."""
+        await off_loop(self.delete_all)
+
+    def _layers(self, _method: str, /) -> Sequence[Layer]:
+        return self._turns.layers()
+
+    def _turn(self, method: str, /) -> AbstractContextManager[Turn]:
+        return self._turns.blocking(locked=method == "delete_many")
+
+    async def _aturn(self, _method: str, /) -> Turn:
+        return await self._turns.ajoin()
+
+
+class SyncKV:
+    """Keys and values without awaiting, as ``storage.kv`` of Cloudflare's.
+
+    In a running loop what is written is part of the loop's turn, and committed with it; elsewhere it is committed when
+    the call returns.
+    """
+
+    def __init__(self, keyvalues: KeyValues) -> None:
+        self._keyvalues = keyvalues
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value under a key, or `default`."""
-        data = self._database.get(check_key(key))
-        return default if data is None else self._value(key, data)
-
-    async def aget(self, key: str, default: Any = None) -> Any:
-        """Awaiting twin of `get`."""
-        data = await self._database.aget(check_key(key))
-        return default if data is None else self._value(key, data)
-
-    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values under those of the keys that exist, in the order of the storage."""
-        return self._values(self._database.read(_some, _distinct(keys), []))
-
-    async def aget_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Awaiting twin of `get_many`."""
-        return self._values(await self._database.aread(_some, _distinct(keys), []))
+        return self._keyvalues.get(key, default)
 
     def put(self, key: str, value: Any) -> None:
-        """Store a value under a key.
-
-        Raises:
-            InvalidValueError: the value cannot be stored; nothing was written.
-        """
-        self._database.write(_put({key: value}))
-
-    async def aput(self, key: str, value: Any) -> None:
-        """Awaiting twin of `put`."""
-        await self._database.awrite(_put({key: value}))
-
-    def put_many(self, entries: Mapping[str, Any]) -> None:
-        """Store values under keys: all of them, or none.
-
-        Raises:
-            InvalidValueError: one of the values cannot be stored; nothing was written.
-        """
-        if entries:
-            self._database.write(_put(entries))
-
-    async def aput_many(self, entries: Mapping[str, Any]) -> None:
-        """Awaiting twin of `put_many`."""
-        if entries:
-            await self._database.awrite(_put(entries))
+        """Store a value under a key."""
+        self._keyvalues.put(key, value)
 
     def delete(self, key: str) -> bool:
         """Delete a key; return whether it existed."""
-        return self._database.write(_delete([key])) > 0
+        return self._keyvalues.delete(key)
 
-    async def adelete(self, key: str) -> bool:
-        """Awaiting twin of `delete`."""
-        return await self._database.awrite(_delete([key])) > 0
-
-    def delete_many(self, keys: Iterable[str]) -> int:
-        """Delete keys, all in one transaction; return how many existed."""
-        write = _delete(keys)
-        return self._database.write(write) if write.rows else 0
-
-    async def adelete_many(self, keys: Iterable[str]) -> int:
-        """Awaiting twin of `delete_many`."""
-        write = _delete(keys)
-        return await self._database.awrite(write) if write.rows else 0
-
-    def delete_prefix(self, prefix: str) -> int:
-        """Delete every key that begins with a prefix, in one statement; return how many. Not in Cloudflare's API."""
-        return self._database.write(_delete_range(prefix_range(prefix)))
-
-    async def adelete_prefix(self, prefix: str) -> int:
-        """Awaiting twin of `delete_prefix`."""
-        return await self._database.awrite(_delete_range(prefix_range(prefix)))
-
-    def delete_same(self, key: str, value: Any) -> bool:
-        """Delete a key if its value is still this one; return whether it was. Not in Cloudflare's API."""
-        return self._database.write(_delete_same(key, value)) > 0
-
-    async def adelete_same(self, key: str, value: Any) -> bool:
-        """Awaiting twin of `delete_same`."""
-        return await self._database.awrite(_delete_same(key, value)) > 0
-
-    def list(  # noqa: PLR0913 - Cloudflare's options of a listing
-        self,
-        *,
-        prefix: str = "",
-        start: str | None = None,
-        start_after: str | None = None,
-        end: str | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> dict[str, Any]:
-        """Return keys with their values, in order.
-
-        Args:
-            prefix: only keys that begin so.
-            start: the first key, if it exists, whatever the direction.
-            start_after: the key before the first; not together with `start`.
-            end: the key before which the listing ends, whatever the direction.
-            reverse: from the last key to the first.
-            limit: at most so many keys, counted in the direction of the listing; at least 1.
-
-        Raises:
-            InvalidInputError: the options contradict each other, or the limit is not positive.
-        """
-        bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
-        return self._values(self._database.read(_range, _listing(bounds, reverse=reverse, limit=limit), []))
-
-    async def alist(  # noqa: PLR0913 - as `list`
-        self,
-        *,
-        prefix: str = "",
-        start: str | None = None,
-        start_after: str | None = None,
-        end: str | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> dict[str, Any]:
-        """Awaiting twin of `list`."""
-        bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
-        rows: Rows = await self._database.aread(_range, _listing(bounds, reverse=reverse, limit=limit), [])
-        return self._values(rows)
-
-    def _values(self, rows: Rows) -> dict[str, Any]:
-        return {key: self._value(key, data) for key, data in rows}
-
-    def _value(self, key: str, data: bytes) -> Any:
-        try:
-            return decode(data)
-        except CorruptRecordError as error:
-            raise CorruptRecordError(f"key {key!r} in {self._database.path}: {error}") from error
+    def list(self, **options: Any) -> Iterator[tuple[str, Any]]:
+        """Yield keys with their values, in order; the options are those of `Storage.list`."""
+        return self._keyvalues.scan(**options)
 
 
-def _some(connection: Connection, keys: list[str]) -> Rows:
-    try:
-        connection.execute("BEGIN")  # so that all are read from one state
-        found = [(key, read_row(connection, key)) for key in keys]
-    finally:
-        if connection.in_transaction:
-            connection.execute("COMMIT")
-    return [(key, value) for key, value in found if value is not None]
+class _InTurn(KeyValues):
+    """Keys and values that are written in the turn of the running loop."""
 
+    def _layers(self, _method: str, /) -> Sequence[Layer]:
+        return self._turns.layers()
 
-def _range(connection: Connection, listing: Listing) -> Rows:
-    return connection.execute(*listing).fetchall()
+    def _turn(self, _method: str, /) -> AbstractContextManager[Turn]:
+        return self._turns.join()
 
-
-def _listing(bounds: KeyRange, *, reverse: bool, limit: int | None) -> Listing:
-    if limit is not None and (not isinstance(limit, int) or limit <= 0):
-        raise InvalidInputError(f"list() got limit={limit!r}: pass a whole number from 1 on, or None for all")
-    where, parameters = _where(bounds)
-    order = "DESC" if reverse else "ASC"
-    sql = f"SELECT key, value FROM _cf_KV WHERE {where} ORDER BY key {order} LIMIT ?"  # noqa: S608 - no input in it
-    return sql, (*parameters, -1 if limit is None else limit)
-
-
-def _put(entries: Mapping[str, Any]) -> Write:
-    return Write(_PUT, [(check_key(key), encode(value)) for key, value in entries.items()])
-
-
-def _delete(keys: Iterable[str]) -> Write:
-    return Write(_DELETE, [(key,) for key in _distinct(keys)])
-
-
-def _delete_same(key: str, value: Any) -> Write:
-    return Write(_DELETE_SAME, [(check_key(key), encode(value))])
-
-
-def _distinct(keys: Iterable[str]) -> list[str]:
-    return sorted({check_key(key) for key in keys})
-
-
-def _delete_range(bounds: KeyRange) -> Write:
-    where, parameters = _where(bounds)
-    return Write(f"DELETE FROM _cf_KV WHERE {where}", [parameters])  # noqa: S608 - no input in it
-
-
-def _where(bounds: KeyRange) -> tuple[str, tuple[bytes, ...]]:
-    if bounds.end is None:
-        return _FROM, (bounds.start,)
-    return _RANGE, (bounds.start, bounds.end)
+    async def _aturn(self, _method: str, /) -> Turn:
+        return await self._turns.ajoin()

@@ -156,7 +156,10 @@ FORKED = """
 import asyncio, os, sys, threading
 from chatcache import ObjectNamespace
 storage = ObjectNamespace(sys.argv[1]).get_by_name("thing").storage
-asyncio.run(storage.aput("parent", 0))
+async def durably(key, value):
+    await storage.aput(key, value)
+    await storage.aflush()
+asyncio.run(durably("parent", 0))
 stop = threading.Event()
 def write():
     while not stop.is_set():
@@ -167,7 +170,7 @@ for child in range(10):
     if os.fork() == 0:
         assert storage.get("parent") == 0
         storage.put(f"child {child}", child)
-        asyncio.run(storage.aput(f"child {child} awaiting", child))
+        asyncio.run(durably(f"child {child} awaiting", child))
         os._exit(0)
 print({os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(10)})
 stop.set()
@@ -228,9 +231,11 @@ async def test_what_is_written_after_the_file_was_deleted_is_in_a_new_one(tmp_pa
     thing = ObjectNamespace(tmp_path).get_by_name("thing")
     for write in (thing.storage.aput, thing.storage.aput, asyncio_put(thing.storage)):
         await write("before", 1)
+        await thing.storage.aflush()
         rmtree(tmp_path / "default")
         await write("after", 2)
-        assert ObjectNamespace(tmp_path).get_by_name("thing").storage.list() == {"after": 2}
+        await thing.storage.aflush()
+        assert ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage.list() == {"after": 2}
     thing.close()
 
 

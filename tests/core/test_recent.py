@@ -54,7 +54,7 @@ async def test_whatever_is_written_is_read_from_the_file_again(storage: Storage,
         (lambda: storage.put_many({"key": 2, "other": 2}), 2),
         (lambda: storage.delete("key"), None),
         (lambda: elsewhere("INSERT INTO _cf_KV SELECT 'key', value FROM _cf_KV WHERE key = 'other'"), 2),
-        (lambda: ObjectNamespace(tmp_path).get_by_name("thing").storage.put("key", 3), 3),
+        (lambda: ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage.put("key", 3), 3),
         (lambda: storage.delete_prefix("k"), None),
     ]
     for write, expected in writes:
@@ -63,6 +63,7 @@ async def test_whatever_is_written_is_read_from_the_file_again(storage: Storage,
         write()
         assert storage.get("key") == expected
     await storage.aput("key", 4)
+    await storage.aflush()
     assert storage.get("key") == storage.get("key") == 4
     await storage.adelete("key")
     assert storage.get("key") is None
@@ -72,7 +73,7 @@ def test_what_is_committed_during_a_read_is_not_taken_for_what_was_read(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage.put("key", "before")
-    elsewhere = ObjectNamespace(tmp_path).get_by_name("thing").storage
+    elsewhere = ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage
     read_row = recent.read_row
 
     def overtaken(connection: sqlite3.Connection, key: str) -> bytes | None:
@@ -96,7 +97,7 @@ def test_memory_is_bounded(storage: Storage, monkeypatch: pytest.MonkeyPatch) ->
     assert reads == ["long"] * 3
     for number in range(20):
         storage.get(f"short {number}")
-    kept = storage._database._recent._kept[2]
+    kept = storage._turns._recent._kept[2]
     assert 1 <= len(kept) <= 10
     assert storage.get("short 19") == "x" * 1_000
     assert reads == ["long"] * 3 + [f"short {number}" for number in range(20)]
@@ -123,10 +124,10 @@ def test_indexes_of_deleted_logs_are_closed_and_no_more_than_some_are_open(
 
 
 def test_closing_one_object_of_a_file_leaves_the_locks_of_another(tmp_path: Path) -> None:
-    first, second = (ObjectNamespace(tmp_path).get_by_name("thing") for _ in range(2))
+    first, second = (ObjectNamespace(tmp_path, timeout=each).get_by_name("thing") for each in (9, 10))
     first.storage.put("key", 1)
     assert second.storage.get("key") == 1
-    connection = second.storage._database._connection
+    connection = second.storage._turns._connections.reader
     assert connection is not None
     connection.execute("BEGIN IMMEDIATE")
     first.storage.get("key")

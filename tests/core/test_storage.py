@@ -82,8 +82,8 @@ async def test_nothing_at_once(call: Call) -> None:
 
 
 async def test_put_many_writes_all_or_nothing(call: Call) -> None:
-    with pytest.raises(InvalidValueError, match="of type set"):
-        await call("put_many", {"a": 1, "b": {1}})
+    with pytest.raises(InvalidValueError, match="of type object"):
+        await call("put_many", {"a": 1, "b": object()})
     assert await call("list") == {}
 
 
@@ -129,14 +129,8 @@ async def test_options_that_make_no_sense_are_refused(call: Call, options: dict[
 
 async def test_delete_prefix_takes_it_literally(call: Call) -> None:
     await call("put_many", dict.fromkeys(["a%b:1", "a%b:2", "aXb:1", "a_b:1", "A%B:1", "b"], 0))
-    assert await call("delete_prefix", "a%b:") == 2
+    await call("delete_prefix", "a%b:")
     assert list(await call("list")) == ["A%B:1", "aXb:1", "a_b:1", "b"]
-
-
-async def test_delete_same_spares_what_was_written_since(call: Call) -> None:
-    await call("put", "key", 1)
-    assert await call("delete_same", "key", 2) is False
-    assert await call("delete_same", "key", 1) is True
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 2**64, -(2**70), "\ud800", {"$float": "x"}])
@@ -145,7 +139,7 @@ async def test_values_beyond_json_come_back(call: Call, value: Any) -> None:
     assert repr(await call("get", "key")) == repr([value])
 
 
-@pytest.mark.parametrize("value", [{1, 2}, b"x", (1, 2), object(), {1: 2}])
+@pytest.mark.parametrize("value", [object(), range(3), bytearray(b"x"), len, 1j])
 async def test_a_value_that_cannot_be_stored_is_refused_by_its_path(call: Call, value: Any) -> None:
     await call("put", "key", "before")
     with pytest.raises(InvalidValueError, match=r"^\$\.a\[1\]: "):
@@ -163,6 +157,7 @@ async def test_a_key_that_is_none_is_refused(call: Call, key: Any) -> None:
 
 async def test_a_damaged_record_is_named(call: Call, tmp_path: Path) -> None:
     await call("put", "key", 1)
+    await call("flush")
     path = next(tmp_path.glob("default/*.sqlite"))
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE _cf_KV SET value = x'09ff'")
@@ -182,9 +177,14 @@ def test_the_rows_on_disk(storage: Storage, tmp_path: Path) -> None:
     storage.put_many({"plain": {"a": [1, 2.5, None, "ü"]}, "beyond": [math.nan, 2**64], "dollar": {"$x": math.inf}})
     connection = sqlite3.connect(next(tmp_path.glob("default/*.sqlite")))
     rows = connection.execute("SELECT key, value FROM _cf_KV ORDER BY key").fetchall()
-    schema = connection.execute("SELECT sql FROM sqlite_master").fetchall()
+    schema = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
+    metadata = connection.execute("SELECT key, value FROM _cf_METADATA").fetchall()
     connection.close()
-    assert schema == [("CREATE TABLE _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",)]
+    assert schema == [
+        ("CREATE TABLE _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",),
+        ("CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",),
+    ]
+    assert metadata == [(3, "thing")]
     assert rows == [
         ("beyond", b'\x02[{"$float":"nan"},{"$int":"0x10000000000000000"}]'),
         ("dollar", b'\x02{"$dict":[["$x",{"$float":"inf"}]]}'),

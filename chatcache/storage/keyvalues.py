@@ -1,0 +1,392 @@
+"""Keys and values: what the storage of an object, a transaction in it and the synchronous view have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from sqlite3 import Connection
+from typing import Any
+
+from chatcache._bridge import Colour, awaiting, blocking, drive
+from chatcache.codec import decode, encode
+from chatcache.errors import CorruptRecordError, InvalidInputError, InvalidValueError
+
+from .layer import UNKNOWN, Layer, Row, Unknown, find, overlaid
+from .ranges import KeyRange, check_key, key_range, prefix_range
+from .recent import read_row
+from .turns import Turn, Turns, read_alarm
+
+__all__ = ["KeyValues"]
+
+_LONGEST_IN_PLACE = 100  # rows that a task reads without leaving its loop
+_PAGE = 500  # rows that are read at a time where a listing is given piece by piece
+
+
+class KeyValues(ABC):
+    """Keys and values of one object, ordered by the UTF-8 bytes of the keys.
+
+    Keys are str. Values are what `chatcache.codec` stores; what is read is a new object each time.
+
+    Every method raises `InvalidNameError` for a key that is none, `StorageError` where the file cannot be used,
+    `TransactionError` on a transaction that is over, and, where it reads, `CorruptRecordError` for a value that
+    chatcache did not write.
+    """
+
+    def __init__(self, turns: Turns, longest_row: int) -> None:
+        self._turns = turns
+        self._longest_row = longest_row
+
+    @abstractmethod
+    def _layers(self, method: str, /) -> Sequence[Layer]:
+        """Return what a method sees over the file, the newest first."""
+
+    @abstractmethod
+    def _turn(self, method: str, /) -> AbstractContextManager[Turn]:
+        """Give the turn that a blocking method writes in."""
+
+    @abstractmethod
+    async def _aturn(self, method: str, /) -> Turn:
+        """Return the turn that an awaiting method writes in."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value under a key, or `default`."""
+        layers = self._layers("get")
+        data = find(layers, check_key(key)) if layers else UNKNOWN
+        if isinstance(data, Unknown):
+            data = self._turns.get(check_key(key))
+        return default if data is None else self._value(key, data)
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """Awaiting twin of `get`."""
+        layers = self._layers("get")
+        data = find(layers, check_key(key)) if layers else UNKNOWN
+        if isinstance(data, Unknown):
+            data = await self._turns.aget(check_key(key))
+        return default if data is None else self._value(key, data)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values under those of the keys that exist, in the order of the storage."""
+        return self._values(drive(self._some(blocking, _distinct(keys), "get_many")))
+
+    async def aget_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Awaiting twin of `get_many`."""
+        return self._values(await self._some(awaiting, _distinct(keys), "get_many"))
+
+    def put(self, key: str, value: Any) -> None:
+        """Store a value under a key.
+
+        Raises:
+            InvalidValueError: the value cannot be stored, or is too large; nothing was written.
+        """
+        rows = {check_key(key): self._data(key, value)}
+        with self._turn("put") as turn:
+            turn.layer.rows.update(rows)
+
+    async def aput(self, key: str, value: Any) -> None:
+        """Awaiting twin of `put`."""
+        data = self._data(check_key(key), value)
+        turn = await self._aturn("put")
+        turn.layer.rows[key] = data
+
+    def put_many(self, entries: Mapping[str, Any]) -> None:
+        """Store values under keys: all of them, or none.
+
+        Raises:
+            InvalidValueError: one of the values cannot be stored, or is too large; nothing was written.
+        """
+        rows = self._rows(entries)
+        with self._turn("put_many") as turn:
+            turn.layer.rows.update(rows)
+
+    async def aput_many(self, entries: Mapping[str, Any]) -> None:
+        """Awaiting twin of `put_many`."""
+        rows = self._rows(entries)
+        turn = await self._aturn("put_many")
+        turn.layer.rows.update(rows)
+
+    def delete(self, key: str) -> bool:
+        """Delete a key; return whether it existed."""
+        return self.delete_many([key]) > 0
+
+    async def adelete(self, key: str) -> bool:
+        """Awaiting twin of `delete`."""
+        return await self.adelete_many([key]) > 0
+
+    def delete_many(self, keys: Iterable[str]) -> int:
+        """Delete keys, all or none; return how many existed."""
+        names = _distinct(keys)
+        with self._turn("delete_many") as turn:
+            existing = drive(self._some(blocking, names, "delete_many"))
+            turn.layer.rows.update(dict.fromkeys(names))
+        return len(existing)
+
+    async def adelete_many(self, keys: Iterable[str]) -> int:
+        """Awaiting twin of `delete_many`."""
+        names = _distinct(keys)
+        while True:
+            turn = await self._aturn("delete_many")
+            existing = await self._some(awaiting, names, "delete_many")
+            if not turn.over:  # it is if the read left the loop
+                break
+        turn.layer.rows.update(dict.fromkeys(names))
+        return len(existing)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete every key that begins with a prefix, however many they are. Not in Cloudflare's API."""
+        bounds = prefix_range(prefix)
+        with self._turn("delete_prefix") as turn:
+            turn.layer.clear(bounds)
+
+    async def adelete_prefix(self, prefix: str) -> None:
+        """Awaiting twin of `delete_prefix`."""
+        bounds = prefix_range(prefix)
+        turn = await self._aturn("delete_prefix")
+        turn.layer.clear(bounds)
+
+    def list(  # noqa: PLR0913 - Cloudflare's options of a listing
+        self,
+        *,
+        prefix: str = "",
+        start: str | None = None,
+        start_after: str | None = None,
+        end: str | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> dict[str, Any]:
+        """Return keys with their values, in order.
+
+        Args:
+            prefix: only keys that begin so.
+            start: the first key, if it exists, whatever the direction.
+            start_after: the key before the first; not together with `start`.
+            end: the key before which the listing ends, whatever the direction.
+            reverse: from the last key to the first.
+            limit: at most so many keys, counted in the direction of the listing; at least 1.
+
+        Raises:
+            InvalidInputError: the options contradict each other, or the limit is not positive.
+        """
+        bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
+        return self._values(drive(self._range(blocking, bounds, _checked(limit), reverse=reverse)))
+
+    async def alist(  # noqa: PLR0913 - as `list`
+        self,
+        *,
+        prefix: str = "",
+        start: str | None = None,
+        start_after: str | None = None,
+        end: str | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> dict[str, Any]:
+        """Awaiting twin of `list`."""
+        bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
+        return self._values(await self._range(awaiting, bounds, _checked(limit), reverse=reverse))
+
+    def scan(
+        self,
+        *,
+        prefix: str = "",
+        start: str | None = None,
+        start_after: str | None = None,
+        end: str | None = None,
+        reverse: bool = False,
+    ) -> Iterator[tuple[str, Any]]:
+        """Yield what `list` returns, piece by piece, for listings that do not fit in memory.
+
+        What is written ahead of it meanwhile is seen. Not in Cloudflare's API, but as ``kv.list()`` there.
+        """
+        rest: KeyRange | None = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
+        while rest is not None:
+            page = drive(self._range(blocking, rest, _PAGE, reverse=reverse))
+            yield from self._values(page).items()
+            rest = _behind(page, rest, reverse=reverse)
+
+    async def ascan(
+        self,
+        *,
+        prefix: str = "",
+        start: str | None = None,
+        start_after: str | None = None,
+        end: str | None = None,
+        reverse: bool = False,
+    ) -> AsyncIterator[tuple[str, Any]]:
+        """Awaiting twin of `scan`."""
+        rest: KeyRange | None = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
+        while rest is not None:
+            page = await self._range(awaiting, rest, _PAGE, reverse=reverse)
+            for item in self._values(page).items():
+                yield item
+            rest = _behind(page, rest, reverse=reverse)
+
+    def set_alarm(self, when: datetime | float) -> None:
+        """Have the namespace's handler called at a time, or at once if it has passed, instead of any time set before.
+
+        Args:
+            when: an aware datetime, or seconds since the epoch; kept in whole milliseconds.
+
+        Raises:
+            InvalidInputError: it is no such time, or the namespace has no handler.
+        """
+        alarm = self._alarm_at(when)
+        with self._turn("set_alarm") as turn:
+            self._turns.firing = None
+            turn.layer.alarm = alarm
+
+    async def aset_alarm(self, when: datetime | float) -> None:
+        """Awaiting twin of `set_alarm`."""
+        alarm = self._alarm_at(when)
+        turn = await self._aturn("set_alarm")
+        self._turns.firing = None
+        turn.layer.alarm = alarm
+
+    def get_alarm(self) -> datetime | None:
+        """Return when the handler is to be called, in UTC; None for never, and while it runs."""
+        alarm = self._alarm_over("get_alarm")
+        if isinstance(alarm, Unknown):
+            alarm = self._turns.read(read_alarm, None, None)
+        return self._as_datetime(alarm)
+
+    async def aget_alarm(self) -> datetime | None:
+        """Awaiting twin of `get_alarm`."""
+        alarm = self._alarm_over("get_alarm")
+        if isinstance(alarm, Unknown):
+            alarm = await self._turns.aread(read_alarm, None, None)
+        return self._as_datetime(alarm)
+
+    def delete_alarm(self) -> None:
+        """Have the handler not called any more; one that runs is not stopped, but not called again if it fails."""
+        with self._turn("delete_alarm") as turn:
+            turn.layer.alarm = None
+
+    async def adelete_alarm(self) -> None:
+        """Awaiting twin of `delete_alarm`."""
+        turn = await self._aturn("delete_alarm")
+        turn.layer.alarm = None
+
+    async def _some(self, colour: Colour, keys: Sequence[str], method: str) -> Sequence[Row]:
+        """Return the rows of those keys that exist, all of one moment."""
+        while True:
+            commits = self._turns.commits
+            layers = self._layers(method)
+            found = {key: find(layers, key) for key in keys}
+            unknown = [key for key, value in found.items() if isinstance(value, Unknown)]
+            if unknown:
+                rows: Sequence[Row] = await colour(self._turns.read, self._turns.aread, _read_rows, unknown, [])
+                found.update(rows)
+            if commits == self._turns.commits:
+                return [(key, value) for key, value in found.items() if isinstance(value, bytes)]
+
+    async def _range(self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:
+        """Return the rows of a range, in order, all of one moment."""
+        while True:
+            commits = self._turns.commits
+            layers = self._layers("list")
+            rows = await self._overlaid(colour, layers, bounds, limit, reverse=reverse)
+            if commits == self._turns.commits:
+                return rows
+
+    async def _overlaid(
+        self, colour: Colour, layers: Sequence[Layer], bounds: KeyRange, limit: int | None, *, reverse: bool
+    ) -> Sequence[Row]:
+        if not layers:
+            return await self._fetched(colour, bounds, limit, reverse=reverse)
+        result: list[Row] = []
+        rest: KeyRange | None = bounds
+        size = None if limit is None else max(limit, _PAGE)
+        while rest is not None and (limit is None or len(result) < limit):
+            page = await self._fetched(colour, rest, size, reverse=reverse)
+            behind = _behind(page, rest, reverse=reverse, size=size)
+            covered = rest if behind is None else _before(rest, behind, reverse=reverse)
+            result += sorted(overlaid(layers, page, covered).items(), reverse=reverse)
+            rest = behind
+        return result[:limit]
+
+    async def _fetched(self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:
+        query = _query(bounds, limit, reverse=reverse)
+        if limit is not None and limit <= _LONGEST_IN_PLACE:
+            return await colour(self._turns.read, self._turns.aread, _read_range, query, [])
+        return await colour(self._turns.fetch, self._turns.afetch, *query)
+
+    def _alarm_over(self, method: str) -> int | Unknown | None:
+        return next((layer.alarm for layer in self._layers(method) if not isinstance(layer.alarm, Unknown)), UNKNOWN)
+
+    def _alarm_at(self, when: datetime | float) -> int:
+        if self._turns.schedule is None:
+            raise InvalidInputError("set_alarm() needs somebody to call: ObjectNamespace(alarm=handler)")
+        return self._turns.schedule.time_of(when)
+
+    def _as_datetime(self, alarm: int | None) -> datetime | None:
+        return None if alarm is None or alarm == self._turns.firing else datetime.fromtimestamp(alarm / 1e9, UTC)
+
+    def _rows(self, entries: Mapping[str, Any]) -> dict[str, bytes | None]:
+        return {check_key(key): self._data(key, value) for key, value in entries.items()}
+
+    def _data(self, key: str, value: Any) -> bytes:
+        data = encode(value)
+        if len(data) + len(key) > self._longest_row:
+            raise InvalidValueError(
+                f"under the key {key!r:.60} the value takes {len(data):,} bytes: a row holds at most "
+                f"{self._longest_row:,}, which ObjectNamespace(longest_row=) sets"
+            )
+        return data
+
+    def _values(self, rows: Iterable[Row]) -> dict[str, Any]:
+        return {key: self._value(key, data) for key, data in rows}
+
+    def _value(self, key: str, data: bytes) -> Any:
+        try:
+            return decode(data)
+        except CorruptRecordError as error:
+            raise CorruptRecordError(f"key {key!r} in {self._turns.path}: {error}") from error
+
+
+Query = tuple[str, tuple[Any, ...]]
+
+
+def _read_rows(connection: Connection, keys: Iterable[str]) -> list[Row]:
+    try:
+        connection.execute("BEGIN")  # so that all are read from one state
+        found = [(key, read_row(connection, key)) for key in keys]
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+    return [(key, value) for key, value in found if value is not None]
+
+
+def _read_range(connection: Connection, query: Query) -> list[Row]:
+    return connection.execute(*query).fetchall()
+
+
+def _query(bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:
+    end = "" if bounds.end is None else " AND key < CAST(? AS TEXT)"
+    order = "DESC" if reverse else "ASC"
+    sql = f"SELECT key, value FROM _cf_KV WHERE key >= CAST(? AS TEXT){end} ORDER BY key {order} LIMIT ?"  # noqa: S608 - no input in it
+    ends = () if bounds.end is None else (bounds.end,)
+    return sql, (bounds.start, *ends, -1 if limit is None else limit)
+
+
+def _behind(page: Sequence[Row], bounds: KeyRange, *, reverse: bool, size: int | None = _PAGE) -> KeyRange | None:
+    """Return the part of a range that comes after a page of it, or None where the page is the last."""
+    if size is None or len(page) < size:
+        return None
+    last = page[-1][0].encode()
+    return replace(bounds, end=last) if reverse else replace(bounds, start=last + b"\0")
+
+
+def _before(bounds: KeyRange, behind: KeyRange, *, reverse: bool) -> KeyRange:
+    """Return the part of a range that comes before another part of it."""
+    return replace(bounds, start=behind.end or b"") if reverse else replace(bounds, end=behind.start)
+
+
+def _checked(limit: int | None) -> int | None:
+    if limit is not None and (type(limit) is not int or limit <= 0):
+        raise InvalidInputError(f"list() got limit={limit!r}: pass a whole number from 1 on, or None for all")
+    return limit
+
+
+def _distinct(keys: Iterable[str]) -> list[str]:
+    if isinstance(keys, str):
+        raise InvalidInputError(f"keys {keys!r:.200} is one str: pass a list of keys")
+    return sorted({check_key(key) for key in keys})

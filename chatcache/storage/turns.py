@@ -1,0 +1,522 @@
+"""Who writes to an object when, and what is committed together.
+
+What tasks of an event loop write between two points where the loop does something else is one *turn*, as in workerd:
+the writes are seen at once by everyone in this process, and committed together, in a thread, when the turn ends.
+Turns that ended while the disk was busy are committed together. A blocking write is a turn of its own that is committed
+when the call returns; an explicit transaction is a turn that holds the file's write lock, so that no other process
+comes in between.
+
+Until they are committed, the writes of a turn are in memory, in layers over the rows of the file: no lock of SQLite is
+held while Python code runs, except in an explicit transaction or where `chatcache.storage.sql` wrote, and a loop that
+is stopped in the middle of a turn holds up nobody. Where a commit fails, everything that was not committed is lost, and
+that is said: to those who wait for it, or else at the next call.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from sqlite3 import Connection
+from typing import NoReturn, Protocol, TypeVar
+
+from chatcache._bridge import Colour, ContextVar, Lock, Loop, Outcome, Turnstile, WouldWaitForItself, running_loop
+from chatcache.errors import StorageError, TransactionError
+
+from .database import Database, Durability
+from .layer import UNKNOWN, Layer, Unknown
+
+__all__ = ["Savepoint", "Schedule", "Turn", "Turns", "read_alarm"]
+
+R = TypeVar("R")
+
+_PUT = "INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+_DELETE = "DELETE FROM _cf_KV WHERE key = ?"
+_DELETE_FROM = "DELETE FROM _cf_KV WHERE key >= CAST(? AS TEXT)"
+_SET_ALARM = "INSERT INTO _cf_METADATA VALUES (1, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+
+_CURRENT: "ContextVar[Turn | None]" = ContextVar("chatcache_transaction", default=None)
+
+
+class Turn:
+    """What is committed together.
+
+    Attributes:
+        loop: the loop whose tasks write, or None for a thread.
+        layers: what was written, with a further layer for each transaction that runs inside.
+        locked: whether the connection to write by is in a transaction for this turn.
+        outer: the explicit transaction that was current when this one began; of another object, that is.
+        rolled_back: whether nothing of it will be kept.
+        over: whether it holds up nobody any more.
+        outcome: how its commit ended.
+    """
+
+    def __init__(self, turns: "Turns", loop: Loop | None, *, explicit: bool = False) -> None:
+        self.turns = turns
+        self.loop = loop
+        self.layers = [Layer()]
+        self.locked = False
+        self.outer = _CURRENT.get() if explicit else None
+        self.rolled_back = self.over = False
+        self.outcome = Outcome()
+        self._explicit = explicit
+
+    @property
+    def layer(self) -> Layer:
+        """Where is written to now."""
+        return self.layers[-1]
+
+    def push(self) -> "Savepoint":
+        """Return a point to which everything written from now on can be undone."""
+        return Savepoint(self)
+
+    def abandon(self) -> None:
+        """End it because its loop was stopped: a transaction is rolled back, any other turn is committed."""
+        if self._explicit:
+            self.rolled_back = self.over = True
+            self.turns.roll_back(self)
+        else:
+            self.turns.end(self)
+
+
+class Savepoint:
+    """A point in a turn: a layer, and a savepoint of SQLite where the turn holds its lock."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._depth = len(turn.layers)
+        self._was_locked = turn.locked
+        if turn.locked:
+            self._execute("SAVEPOINT turn_{depth}")
+        turn.layers.append(Layer())
+
+    def release(self) -> None:
+        """Keep what was written since."""
+        later = self._turn.layers.pop()
+        self._turn.layer.absorb(later)
+        if self._was_locked:
+            self._execute("RELEASE turn_{depth}")
+
+    def undo(self) -> None:
+        """Forget what was written since."""
+        del self._turn.layers[self._depth :]
+        if self._was_locked:
+            self._execute("ROLLBACK TO turn_{depth}")
+            self._execute("RELEASE turn_{depth}")
+        elif self._turn.locked:  # by what is undone
+            self._execute("ROLLBACK")
+            self._turn.locked = False
+
+    def _execute(self, sql: str) -> None:
+        with self._turn.turns.writer() as connection:
+            connection.execute(sql.format(depth=self._depth))
+
+
+class Schedule(Protocol):
+    """Where it is written down, outside the file, when the alarm of an object is to go off."""
+
+    def time_of(self, when: datetime | float) -> int:
+        """Return a time in nanoseconds since the epoch, not before now."""
+        ...
+
+    def before(self, when: int) -> None:
+        """Note an alarm that is about to be committed."""
+        ...
+
+    def after(self, when: int | None) -> None:
+        """Note the alarm that was committed, or that there is none any more."""
+        ...
+
+
+class Turns(Database):
+    """A database that is written to in turns.
+
+    Args:
+        path: the file.
+        name: the name of the object, if it is known.
+        durability: what a commit waits for.
+        timeout: how many seconds to wait for a lock, or for somebody's turn.
+        schedule: is told of alarms; None where nobody handles them.
+
+    Attributes:
+        firing: the alarm whose handler runs, in nanoseconds since the epoch.
+        commits: how often layers went into the file: what was read over one of these times is read again.
+    """
+
+    _open: Turn | None
+    _sealed: tuple[Turn, ...]
+    _lost: StorageError | None
+
+    def __init__(
+        self, path: Path, name: str | None, durability: Durability, timeout: float, schedule: Schedule | None
+    ) -> None:
+        self.schedule = schedule
+        self.firing: int | None = None
+        super().__init__(path, name, durability, timeout)
+
+    def layers(self) -> Sequence[Layer]:
+        """Return what the caller sees that is not committed yet, the newest first.
+
+        Raises:
+            StorageError: what was written before could not be committed, and nobody was told so far.
+        """
+        if self._open is None and not self._sealed and self._lost is None and _CURRENT.get() is None:
+            return ()
+        transaction = self.transaction()
+        if transaction is not None:
+            return transaction.layers[::-1]
+        self._tell_of_loss()
+        current = self._open  # before the sealed ones, or a turn that is sealed just now would be in neither
+        sealed = [turn.layer for turn in reversed(self._sealed)]
+        return sealed if current is None or current.layer in sealed else [*reversed(current.layers), *sealed]
+
+    def transaction(self) -> Turn | None:
+        """Return the explicit transaction of this object that the caller is in, or None.
+
+        Raises:
+            TransactionError: it was rolled back, and its body still runs.
+        """
+        turn = _CURRENT.get()
+        while turn is not None and (turn.turns is not self or turn.over):
+            turn = turn.outer
+        if turn is not None and turn.rolled_back:
+            raise TransactionError("the transaction was rolled back: its storage can be used again after its end")
+        return turn
+
+    def joined(self) -> Turn | None:
+        """Return the turn of the running loop, if its tasks wrote already."""
+        turn = self._open
+        return turn if turn is not None and turn.loop is running_loop() else None
+
+    async def ajoin(self) -> Turn:
+        """Return the turn of the running loop, or begin one as soon as nobody else is writing."""
+        turn = self.transaction() or self.joined()
+        if turn is None:
+            self._tell_of_loss()
+            turn = Turn(self, running_loop())
+            await self._aenter(turn)
+            self._begin_turn(turn)
+        return turn
+
+    @contextmanager
+    def join(self) -> Iterator[Turn]:
+        """Give the turn of the running loop; where none runs, one that is committed at the end.
+
+        Raises:
+            TransactionError: somebody else is writing, and to wait for it would stop the running loop.
+            StorageError: it could not be committed.
+        """
+        loop = running_loop()
+        if loop is None or self.transaction() is not None:
+            with self.blocking() as turn:
+                yield turn
+            return
+        turn = self.joined() or Turn(self, loop)
+        if turn is not self._open:
+            self._tell_of_loss()
+            if not self._turnstile.try_enter(turn):
+                self._refuse_to_wait()
+            self._begin_turn(turn)
+        yield turn
+
+    @contextmanager
+    def blocking(self, *, locked: bool = False) -> Iterator[Turn]:
+        """Give a turn that is committed at the end: one of its own, or that of the running loop.
+
+        Args:
+            locked: hold the file's write lock from the beginning, so that what is read in between stays true.
+
+        Raises:
+            TransactionError: somebody else is writing, and to wait for it would stop the running loop.
+            StorageError: it could not be committed.
+        """
+        transaction = self.transaction()
+        if transaction is not None:
+            yield transaction
+            return
+        self._tell_of_loss()
+        turn = self.joined() or self._entered()
+        if len(turn.layers) > 1:
+            raise TransactionError("a blocking call within transaction_sync() would commit half of it: use storage.kv")
+        try:
+            if locked:
+                self.lock(turn)
+            yield turn
+        except BaseException:
+            if turn.loop is None:
+                self.roll_back(turn)
+                self._turnstile.leave(turn)
+            raise
+        self._seal(turn)
+        self.commit()
+        if turn.outcome.error is not None:
+            raise turn.outcome.error
+
+    def flush(self) -> None:
+        """Commit everything that was written so far.
+
+        Raises:
+            StorageError: it could not be committed.
+            TransactionError: the caller is in a transaction.
+        """
+        self._refuse_in_transaction("flush")
+        with self.blocking():
+            pass
+
+    async def aflush(self) -> None:
+        """Awaiting twin of `flush`."""
+        self._refuse_in_transaction("aflush")
+        self._tell_of_loss()
+        current = self._open
+        if current is not None and current.loop is not running_loop():  # it is over when this loop may enter
+            turn = Turn(self, running_loop())
+            await self._aenter(turn)
+            self._turnstile.leave(turn)
+            current = None
+        last = current or next(reversed(self._sealed), None)
+        if last is not None:
+            last.outcome.expected = True
+            self.end(last)
+            await last.outcome.wait()
+
+    async def exclusively(
+        self, colour: Colour, body: Callable[[Turn], R], abody: Callable[[Turn], Awaitable[R]], loop: Loop | None
+    ) -> R:
+        """Return what a body returns that runs in an explicit transaction; whatever it raises rolls it back."""
+        turn = Turn(self, loop, explicit=True)
+        current = self.joined()
+        if current is not None:
+            self.end(current)
+        self._tell_of_loss()
+        await colour(self._enter, self._aenter, turn)
+        try:
+            await colour(self.lock, self._alock, turn)
+            token = _CURRENT.set(turn)
+            try:
+                result = await colour(body, abody, turn)
+            finally:
+                _CURRENT.reset(token)
+            if not turn.rolled_back:
+                await colour(self._finish, self._afinish, turn)
+        except BaseException:
+            self.roll_back(turn)
+            raise
+        finally:
+            turn.over = True
+            self._turnstile.leave(turn)
+        return result
+
+    def lock(self, turn: Turn) -> None:
+        """Begin a transaction on the connection to write by, after what was sealed is committed."""
+        if turn.locked:
+            return
+        self.commit()
+        self._tell_of_loss()
+        with self.writer() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            turn.locked = True
+
+    def roll_back(self, turn: Turn) -> None:
+        """Undo what a turn wrote."""
+        turn.layers = [Layer()]
+        if turn.locked:
+            turn.locked = False
+            with suppress(StorageError), self.writer() as connection:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def end(self, turn: Turn) -> None:
+        """End the turn of a loop, and have it committed by the worker."""
+        if self._open is turn:
+            self._seal(turn)
+            if self._sealed:
+                self.worker.submit(self.commit)
+
+    def commit(self) -> None:
+        """Commit every turn that is sealed, in one transaction. Each hears by its outcome how it ended."""
+        lost: Turn | None = None
+        with self._writing:
+            turns = self._sealed
+            if not turns:
+                return
+            try:
+                with self.writer() as connection:
+                    self._commit(turns, connection)
+            except StorageError as error:
+                lost = self._lose(error)
+            else:
+                with self._guard:
+                    self._sealed = self._sealed[len(turns) :]
+                for turn in turns:
+                    turn.outcome.end()
+        if lost is not None:
+            self._turnstile.leave(lost)
+
+    def vacuum(self) -> None:
+        """Give the space of what was deleted back to the file system."""
+        with suppress(StorageError), self.writer() as connection:
+            if not connection.in_transaction:
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def is_idle(self) -> bool:
+        """Return whether no turn is under way or to be committed."""
+        return self._turnstile.holder is None and not self._sealed
+
+    def close(self) -> None:
+        """Commit what is to be committed, and release the file. What is used afterwards opens it again."""
+        current = self._open
+        if current is not None:
+            self._seal(current)
+        self.commit()
+        super().close()
+
+    def before_fork(self) -> None:
+        """Commit what is sealed; then as `Database.before_fork`."""
+        self.commit()
+        super().before_fork()
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._guard = Lock()
+        self._turnstile = Turnstile()
+        self._open = self._lost = None
+        self._sealed = ()
+        self.commits = 0
+
+    def _begin_turn(self, turn: Turn) -> None:
+        self._open = turn
+        if turn.loop is not None:
+            turn.loop.call_soon(self.end, turn)
+
+    def _entered(self) -> Turn:
+        turn = Turn(self, None)
+        self._enter(turn)
+        return turn
+
+    def _enter(self, turn: Turn) -> None:
+        try:
+            self._turnstile.enter(turn, self.timeout)
+        except TimeoutError:
+            self._refuse_to_wait_longer()
+        except WouldWaitForItself:
+            self._refuse_to_wait()
+
+    async def _aenter(self, turn: Turn) -> None:
+        try:
+            await self._turnstile.aenter(turn, self.timeout)
+        except TimeoutError:
+            self._refuse_to_wait_longer()
+
+    async def _alock(self, turn: Turn) -> None:
+        await self.worker.run(partial(self.lock, turn))
+
+    def _finish(self, turn: Turn) -> None:
+        """Commit an explicit transaction."""
+        with self.writer() as connection:
+            self._commit((turn,), connection)
+
+    async def _afinish(self, turn: Turn) -> None:
+        await self.worker.run(partial(self._finish, turn))
+
+    def _seal(self, turn: Turn) -> None:
+        """Let nothing more be written in a turn; it is committed with the next `commit`."""
+        with self._guard:
+            if turn is self._open or (turn.loop is None and not turn.over):
+                turn.over = True
+                if turn.layer or turn.locked:
+                    self._sealed = (*self._sealed, turn)
+                else:
+                    turn.outcome.end()
+            if turn is self._open:
+                self._open = None
+        self._turnstile.leave(turn)
+
+    def _commit(self, turns: tuple[Turn, ...], connection: Connection) -> None:
+        try:
+            if not any(turn.locked for turn in turns):
+                connection.execute("BEGIN IMMEDIATE")
+            else:
+                self._must_be_locked(connection)
+            for turn in turns:
+                _write(turn.layer, connection)
+            alarm = _alarm_of(turns)
+            if self.schedule is not None and isinstance(alarm, int):
+                self.schedule.before(alarm)
+            connection.execute("COMMIT")
+            self.commits += 1
+            if self.schedule is not None and not isinstance(alarm, Unknown):
+                self.schedule.after(alarm)
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _must_be_locked(self, connection: Connection) -> None:
+        if not connection.in_transaction:
+            raise StorageError(f"{self.path} was closed in the middle of a transaction: nothing of it was kept")
+
+    def _lose(self, error: StorageError) -> Turn | None:
+        """Give up whatever is not committed, since it was written by those who saw what could not be.
+
+        Return the turn that was under way, which is to leave the turnstile.
+        """
+        with self._guard:
+            sealed, self._sealed = self._sealed, ()
+            current, self._open = self._open, None
+            lost = [*sealed, *([] if current is None else [current])]
+            told = [turn.outcome.end(error) for turn in lost]
+            if any(turn.loop is not None and not heard for turn, heard in zip(lost, told, strict=True)):
+                self._lost = error
+            return current
+
+    def _tell_of_loss(self) -> None:
+        error, self._lost = self._lost, None
+        if error is not None:
+            raise StorageError(f"what was written before was lost: {error}") from error
+
+    def _refuse_in_transaction(self, method: str) -> None:
+        if self.transaction() is not None:
+            raise TransactionError(f"cannot call {method}() within a transaction: call it after its end")
+
+    def _refuse_to_wait(self) -> NoReturn:
+        raise TransactionError(
+            f"a blocking call on {self.path} would wait for a task of the loop that it stops: "
+            "await the method whose name begins with 'a'"
+        ) from None
+
+    def _refuse_to_wait_longer(self) -> NoReturn:
+        raise StorageError(
+            f"{self.path} was written to by another task or thread for more than {self.timeout:g} s: "
+            "end its transaction, or pass a longer timeout"
+        ) from None
+
+
+def read_alarm(connection: Connection, _argument: None = None) -> int | None:
+    """Return the alarm in the file, in nanoseconds since the epoch, or None."""
+    row = connection.execute("SELECT value FROM _cf_METADATA WHERE key = 1").fetchone()
+    return None if row is None else row[0]
+
+
+def _alarm_of(turns: Iterable[Turn]) -> int | Unknown | None:
+    """Return the alarm that was set or deleted last."""
+    alarm: int | Unknown | None = UNKNOWN
+    for turn in turns:
+        alarm = alarm if isinstance(turn.layer.alarm, Unknown) else turn.layer.alarm
+    return alarm
+
+
+def _write(layer: Layer, connection: Connection) -> None:
+    """Write a layer by a connection that is in a transaction."""
+    for bounds in layer.cleared:
+        if bounds.end is None:
+            connection.execute(_DELETE_FROM, (bounds.start,))
+        else:
+            connection.execute(f"{_DELETE_FROM} AND key < CAST(? AS TEXT)", (bounds.start, bounds.end))
+    deleted = [(key,) for key, value in layer.rows.items() if value is None]
+    if deleted:
+        connection.executemany(_DELETE, deleted)
+    if len(deleted) < len(layer.rows):
+        connection.executemany(_PUT, ((key, value) for key, value in layer.rows.items() if value is not None))
+    if layer.alarm is not UNKNOWN:
+        connection.execute(_SET_ALARM, (layer.alarm,))
