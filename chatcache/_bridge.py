@@ -121,7 +121,10 @@ class Outcome:
         self.error: Exception | None = None
 
     def end(self, error: Exception | None = None) -> bool:
-        """Set how it ended; return whether anybody will hear of it. Each loop is woken once, however many of its tasks wait."""
+        """Set how it ended; return whether anybody will hear of it.
+
+        Each loop is woken once, however many of its tasks wait.
+        """
         with self._lock:
             self.done, self.error = True, error
             waiting, self._waiting = self._waiting, {}

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("chatcache")
 _ABSENT: Any = object()
+_LONGEST_RECORD = 256 * 1024 * 1024  # bytes: a long answer, or one with images, is worth keeping as well
 
 
 class ResponseCache:
@@ -68,7 +69,7 @@ class ResponseCache:
         clock: Clock = time.time,
     ) -> None:
         folder = path if path is not None else os.environ.get("CHATCACHE_DIR") or ".chatcache"
-        self._object = ObjectNamespace(folder).get_by_name(object)
+        self._object = ObjectNamespace(folder, longest_row=_LONGEST_RECORD).get_by_name(object)
         self._store = DurableObjectPersistence(self._object.storage, clock=clock).make(store_id)
         self._allowed = parse_refusals(allow)
         self.store_id = store_id

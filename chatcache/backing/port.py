@@ -14,7 +14,8 @@ Entry = tuple[str, Any, TTL]
 class BackingStore(Protocol):
     """Entries under keys, isolated from those of every other store id.
 
-    Values are JSON values. An entry with a TTL is invisible from its last millisecond on; without one it never expires.
+    Values are those that `chatcache.codec` stores. An entry with a TTL is invisible from its last millisecond on;
+    without one it never expires.
     Each method raises `chatcache.PersistenceError` where the backend fails.
     """
 

@@ -1,9 +1,9 @@
-"""The SQLite file of one object: a connection to read by, one to write by, and one for each loop for long reads.
+"""The SQLite file of an object: a connection to read by, one to write by, and one for long reads in each loop.
 
-Reads of a few rows happen in place, in both colours, on a connection of ``sqlite3`` that all threads share: a point read
-takes microseconds, a thread hop a hundred. What may take longer is awaited through ``aiosqlite``, on a connection for
-each event loop. Whatever is written goes through one connection (see `chatcache.storage.turns`), so that a reader never
-waits for a writer's disk.
+Reads of a few rows happen in place, in both colours, on a connection of ``sqlite3`` that all threads share: a point
+read takes microseconds, a thread hop a hundred. What may take longer is awaited through ``aiosqlite``, on a connection
+for each event loop. Whatever is written goes through one connection (see `chatcache.storage.turns`), so that a reader
+never waits for a writer's disk.
 
 Files are made when something is first written: reading from an object that was never written to touches no disk. A
 process holds the connections of so many objects only; those that were opened first and are idle are closed, and opened

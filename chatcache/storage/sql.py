@@ -14,6 +14,7 @@ __all__ = ["SQL", "SQLCursor"]
 
 Binding = str | int | float | bytes | None
 
+_BINDINGS = frozenset({str, int, float, bytes, type(None)})
 _INTERNAL = "_cf_"
 _PRAGMAS = frozenset(
     {
@@ -103,9 +104,10 @@ class SQL:
             bindings: the values of the parameters ``?`` of the last statement: str, int, float, bytes or None.
 
         Raises:
-            SQLError: a statement is wrong, is not allowed, or failed. What the statements before it wrote stays, unless
-                a transaction undoes it.
+            SQLError: a statement is wrong, is not allowed, or failed. In a running loop, and in a transaction, what the
+                statements before it wrote stays; elsewhere nothing of the query does.
         """
+        _check(bindings)
         *before, last = _statements(query)
         with self._turns.join() as turn:
             for statement in before:
@@ -141,7 +143,7 @@ class SQL:
             try:
                 cursor = connection.execute(statement, bindings)
                 rows = tuple(cursor.fetchall())
-            except (sqlite3.Error, OverflowError) as error:
+            except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
                 raise SQLError(guard.refused or f"{error} in {statement:.200}") from error
             names = tuple(column[0] for column in cursor.description or ())
             return SQLCursor(names, connection.total_changes - before, rows)
@@ -189,6 +191,15 @@ def _prohibited(action: int, first: str | None, second: str | None) -> str | Non
     if any(str(name).lower().startswith(_INTERNAL) for name in (first, second) if name):
         return f"access to {first} is prohibited: names that begin with {_INTERNAL} are internal"
     return None
+
+
+def _check(bindings: tuple[Binding, ...]) -> None:
+    for binding in bindings:
+        if type(binding) not in _BINDINGS:
+            raise SQLError(
+                f"the binding {binding!r:.200} is of type {type(binding).__name__}: "
+                "pass str, int, float, bytes or None"
+            )
 
 
 def _statements(query: str) -> list[str]:

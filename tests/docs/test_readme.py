@@ -1,4 +1,4 @@
-"""Every code block of the README does what it says, as a newcomer would run it."""
+"""Every code block of the README and of docs/ does what it says, as a newcomer would run it."""
 
 import os
 import re
@@ -10,13 +10,18 @@ import pytest
 from provider import Provider
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [
+    block
+    for path in DOCUMENTS
+    for block in re.findall(r"^```(\w+)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+]
 PROGRAMS = [text for language, text in BLOCKS if language == "python"]
 COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
 
 
 def test_there_are_programs_and_commands_and_nothing_else() -> None:
-    assert (len(PROGRAMS), len(COMMANDS), len(BLOCKS)) == (5, 2, 6)
+    assert (len(PROGRAMS), len(COMMANDS), len(BLOCKS)) == (10, 2, 11)
 
 
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))
