@@ -6,13 +6,18 @@ MEMBERS := integrations/litellm integrations/langchain
 SOURCES := $(shell git ls-files chatcache integrations) pyproject.toml README.md LICENSE CHANGELOG.md
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: demo test bench lint types versions clean
+.PHONY: demo test fuzz bench lint types workerd versions clean
 
 demo: .venv/ready
 	@$(BIN)/python examples/demo.py
 
-test: lint types build/venvs/ready
+test: lint types workerd build/venvs/ready
 	$(BIN)/python -m pytest
+
+# make fuzz N=200000 SEED=1 runs so many random operations in our storage and in workerd's
+fuzz: .venv/ready workerd
+	FUZZ_OPERATIONS=$(or $(N),200000) FUZZ_SEED=$(or $(SEED),1) \
+		$(BIN)/python -m pytest --timeout 0 tests/differential/test_workerd.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -25,6 +30,10 @@ types: .venv/ready
 # make bench ROWS="litellm import" runs the rows whose names hold one of the words
 bench: .venv/ready
 	$(BIN)/python tests/bench/run.py $(ROWS)
+
+# Cloudflare's runtime, which our storage is compared with
+workerd: .venv/ready
+	@$(BIN)/python tests/differential/fetch.py
 
 # the development environment: every member editable, exact versions from the list
 .venv/ready: versions.txt pyproject.toml $(MEMBERS:=/pyproject.toml)

@@ -16,6 +16,7 @@ In blocking colour nothing in such a coroutine suspends, so `drive` runs it to i
 """
 
 import asyncio
+import atexit
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
@@ -23,7 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
-from threading import Lock, RLock, Thread
+from threading import Lock, RLock, Thread, current_thread
 from time import monotonic
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
@@ -330,42 +331,73 @@ class PerLoop(Generic[V]):
 
 
 class LoopThread:
-    """A daemon thread with an event loop of its own, for what goes on beside the program.
+    """A daemon thread with an event loop of its own, for what goes on beside the program, at most until its end.
 
     Args:
         step: is awaited again and again; returns how many seconds to wait until the next time.
     """
 
+    _END_WITHIN = 0.2  # seconds, where the program ends
+
     def __init__(self, step: Callable[[], Coroutine[Any, Any, float]]) -> None:
         self._step = step
-        self._lock = Lock()
         self._loop: Loop | None = None
-        self._woken: asyncio.Event | None = None
+        self._woken = asyncio.Event()
         self._stopping = False
-        self._thread = Thread(target=self._run, daemon=True, name="chatcache-alarms")
+        self._thread = Thread(target=self._run, daemon=True, name="chatcache")
 
     def start(self) -> None:
         """Begin."""
+        atexit.register(self._end)
         self._thread.start()
 
     def wake(self) -> None:
         """Take the next step now."""
-        with self._lock, suppress(RuntimeError):
-            if self._loop is not None and self._woken is not None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it was closed
                 self._loop.call_soon_threadsafe(self._woken.set)
 
     def stop(self, timeout: float) -> None:
         """Take no further step; what the last one left running is cancelled. Wait for so many seconds at most."""
+        atexit.unregister(self._end)
         self._stopping = True
         self.wake()
-        self._thread.join(timeout)
+        if self._thread is not current_thread():
+            self._thread.join(timeout)
+
+    @staticmethod
+    async def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Await a call that may block, made in a daemon thread of its own, which holds up no end of a program."""
+        future: Future[R] = Future()
+        future.set_running_or_notify_cancel()
+
+        def run() -> None:
+            try:
+                future.set_result(function(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+                future.set_exception(error)
+
+        Thread(target=run, daemon=True, name="chatcache").start()
+        return await asyncio.wrap_future(future)
+
+    async def attempt(self, work: Coroutine[Any, Any, None]) -> BaseException | None:
+        """Await something, and return what it raised. Only that this thread stops gets through."""
+        try:
+            await work
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if self._stopping:
+                raise
+            return error
+        return None
+
+    def _end(self) -> None:
+        self.stop(self._END_WITHIN)
 
     def _run(self) -> None:
         asyncio.run(self._main())
 
     async def _main(self) -> None:
-        with self._lock:
-            self._loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         while not self._stopping:
             pause = await self._step()
             with suppress(asyncio.TimeoutError):

@@ -42,6 +42,7 @@ from .errors import CorruptRecordError, InvalidValueError, shown
 __all__ = ["decode", "encode"]
 
 _PLAIN, _TAGGED = b"\x01", b"\x02"
+_LEAST, _GREATEST = -(2**63), 2**64 - 1
 _SCALARS = frozenset({str, bool, type(None)})
 _STORABLE = _SCALARS | {int, float, bytes, datetime, list, tuple, dict, set, frozenset}
 _DEPTH = (
@@ -84,26 +85,32 @@ def decode(data: bytes) -> Any:
     raise CorruptRecordError(f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache")
 
 
-def _is_plain(value: Any) -> bool:  # noqa: PLR0911 - a table, a case a row
+def _is_plain(value: Any) -> bool:  # noqa: PLR0911, C901 - a table, a case a row
     """Whether JSON says it all, lone surrogates aside."""
     kind = type(value)
-    if kind in _SCALARS:
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                return False
+            kind = type(item)
+            if kind in _SCALARS:
+                continue
+            if kind is int:
+                if not _LEAST <= item <= _GREATEST:
+                    return False
+            elif not _is_plain(item):
+                return False
         return True
-    if kind is int:
-        return bool(-(2**63) <= value < 2**64)
-    if kind is float:
-        return isfinite(value)
     if kind is list:
         for item in value:
             if type(item) not in _SCALARS and not _is_plain(item):
                 return False
-    elif kind is dict:
-        for key, item in value.items():
-            if type(key) is not str or (type(item) not in _SCALARS and not _is_plain(item)):
-                return False
-    else:
-        return False
-    return True
+        return True
+    if kind is int:
+        return bool(_LEAST <= value <= _GREATEST)
+    if kind is float:
+        return isfinite(value)
+    return kind in _SCALARS
 
 
 def _tagged(value: Any) -> Any:

@@ -1,13 +1,14 @@
 """Alarms: when an object is to be called, and the calls.
 
 The alarm of an object is a row of its own file, so it is set, undone and lost with the writes around it. Which objects
-of a namespace have one stands in the index, ``metadata.sqlite`` beside them, which is told before the object's file is
-committed where an alarm comes nearer, and afterwards where it goes: whatever is killed in between, the index names no
-time that is too late.
+of a namespace have one stands in the index, ``metadata.sqlite`` beside them. The index may name a time that is too
+early, and is put right then, but never one that is too late, whatever is killed: it is told of an alarm before the
+object's file is committed, and of a later time or of none only while the object is locked.
 
 One process at a time calls the handlers of a namespace: the one that has the lock of ``alarms.lock``, which ends with
-it. A handler is called at least once: an alarm is deleted when its handler returned. One that raises is called again
-after 2, 4, 8, 16, 32 and 64 seconds, each with up to a quarter more, and then no more, as in workerd.
+it. A handler is called at least once: an alarm is deleted when its handler returned and what it wrote is on disk. One
+that raises is called again after 2, 4, 8, 16, 32 and 64 seconds, each with up to a quarter more, and then no more, as
+in workerd.
 """
 
 import inspect
@@ -18,16 +19,17 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from chatcache._bridge import LoopThread, beside, off_loop
+from chatcache._bridge import Lock, LoopThread, beside
 from chatcache.clock import Clock
-from chatcache.errors import InvalidInputError, StorageError
+from chatcache.errors import InvalidInputError, StorageError, shown
 
 from .database import connect, explained
 from .locks import FileLock
+from .storage import Storage
 
 __all__ = ["Alarm", "AlarmIndex", "Alarms", "ObjectSchedule", "Target"]
 
@@ -38,16 +40,21 @@ _SCHEMA = (
     "(actor_id TEXT PRIMARY KEY, scheduled_time INTEGER, actor_name TEXT) WITHOUT ROWID"
 )
 _SOONER = (
-    "INSERT INTO _cf_ALARM VALUES (?, ?, ?) "
-    "ON CONFLICT DO UPDATE SET scheduled_time = min(scheduled_time, excluded.scheduled_time)"
+    "INSERT INTO _cf_ALARM VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "scheduled_time = min(scheduled_time, excluded.scheduled_time), "
+    "actor_name = coalesce(actor_name, excluded.actor_name)"
 )
-_EXACTLY = "UPDATE _cf_ALARM SET scheduled_time = ? WHERE actor_id = ? AND scheduled_time <> ?"
+_EXACTLY = "UPDATE _cf_ALARM SET scheduled_time = ? WHERE actor_id = ?"
 _NOT = "DELETE FROM _cf_ALARM WHERE actor_id = ?"
-_DUE = "SELECT actor_id, scheduled_time, actor_name FROM _cf_ALARM ORDER BY scheduled_time"
+_DUE = "SELECT actor_id, scheduled_time, actor_name FROM _cf_ALARM WHERE scheduled_time <= ? ORDER BY scheduled_time"
+_NEXT = "SELECT min(scheduled_time) FROM _cf_ALARM WHERE scheduled_time > ?"
 _RETRIES = (2, 4, 8, 16, 32, 64)  # seconds
 _JITTER = 0.25
 _LOOK = 1.0  # seconds at most between looks at the index, which other processes write to as well
-_LATEST = datetime(2189, 1, 1, tzinfo=UTC).timestamp()  # workerd's, the end of its clock
+_MOST = 64  # handlers at once
+_BROKEN = 30.0  # seconds
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = (datetime(2189, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()  # workerd's, the end of its clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +75,26 @@ class Alarm:
         return self.retry_count > 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    """That a handler raised.
+
+    Attributes:
+        when: the alarm that it was called for.
+        count: how often it raised for it.
+        after: the time before which it is not called again, in seconds since the epoch.
+    """
+
+    when: int
+    count: int
+    after: float
+
+
 class Target(Protocol):
     """An object, as far as its alarm is concerned."""
+
+    path: Path
+    storage: Storage
 
     def due(self) -> int | None:
         """Return when its alarm is to go off, as its file says, in nanoseconds since the epoch."""
@@ -105,32 +130,34 @@ class AlarmIndex:
 
     def sooner(self, identifier: str, when: int, name: str | None) -> None:
         """Note an alarm, unless an earlier one is noted."""
-        self._write(_SOONER, identifier, when, name)
+        with self._connection() as connection:
+            connection.execute(_SOONER, (identifier, when, name))
 
-    def exactly(self, identifier: str, when: int | None) -> None:
-        """Note the alarm of an object that has one noted, or that it has none."""
-        if when is None:
-            self._write(_NOT, identifier)
-        else:
-            self._write(_EXACTLY, when, identifier, when)
+    def correct(self, identifier: str, due: Callable[[], int | None]) -> None:
+        """Note what is due, asked for while nobody else notes anything."""
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            when = due()
+            if when is None:
+                connection.execute(_NOT, (identifier,))
+            else:
+                connection.execute(_EXACTLY, (when, identifier))
+            connection.execute("COMMIT")
 
-    def all(self) -> list[tuple[str, int, str | None]]:
-        """Return id, time and name of each object with an alarm, the earliest first."""
+    def due(self, now: int) -> tuple[list[tuple[str, int, str | None]], int | None]:
+        """Return id, time and name of each object whose alarm is due, the earliest first, and the time of the next."""
         if not self.exists():
-            return []
+            return [], None
         with self._connection() as connection:
-            return connection.execute(_DUE).fetchall()
-
-    def _write(self, sql: str, *parameters: str | int | None) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._connection() as connection:
-            connection.execute(sql, parameters)
+            ((following,),) = connection.execute(_NEXT, (now,))
+            return connection.execute(_DUE, (now,)).fetchall(), following
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection for one statement: alarms are rare, and a connection kept would have to be given up."""
+        """Give a connection for a moment: alarms are rare, and one that is kept would have to be closed for a fork."""
         try:
-            connection = connect(self._path, self._timeout, "PRAGMA journal_mode = WAL", _SCHEMA, make=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            connection = connect(self._path, self._timeout, _SCHEMA, make=True)
             try:
                 yield connection
             finally:
@@ -149,19 +176,14 @@ class ObjectSchedule:
 
     def time_of(self, when: datetime | float) -> int:
         """Return a time in nanoseconds since the epoch, in whole milliseconds, not before now."""
-        seconds = _seconds(when)
-        return max(int(seconds * 1000), int(self._alarms.clock() * 1000)) * 1_000_000
+        return max(_milliseconds(when), int(self._alarms.clock() * 1000)) * 1_000_000
 
     def before(self, when: int) -> None:
         """Note an alarm that is about to be committed."""
         self._alarms.index.sooner(self._id, when, self._name)
 
-    def after(self, when: int | None) -> None:
-        """Note the alarm that was committed, or that there is none any more."""
-        try:
-            self._alarms.index.exactly(self._id, when)
-        except StorageError as error:  # it names a time that is too early, which is looked into then
-            _logger.warning("the index of alarms was not told of a change: %s", error)
+    def after(self, _when: int | None) -> None:
+        """Have it looked at."""
         self._alarms.changed(self._id)
 
 
@@ -175,6 +197,8 @@ class Alarms:
         timeout: how many seconds to wait for a lock of the index.
     """
 
+    _thread: LoopThread | None
+
     def __init__(
         self, folder: Path, target: Callable[[str, str | None], Target], *, clock: Clock, timeout: float
     ) -> None:
@@ -182,111 +206,158 @@ class Alarms:
         self.clock = clock
         self._target = target
         self._lock = FileLock(folder / "alarms.lock")
-        self._retries: dict[str, tuple[int, float]] = {}  # how many so far, and when the next is, by id
-        self._running: set[str] = set()
-        self._thread: LoopThread | None = None
+        self._begin()
 
     def start(self) -> None:
         """Begin to look, in a thread beside the program."""
-        if self._thread is None:
-            self._thread = LoopThread(self._step)
-            self._thread.start()
+        with self._starting:
+            self._stopped = False
+            if self._thread is None:
+                self._thread = LoopThread(self._step)
+                self._thread.start()
 
     def stop(self) -> None:
-        """Look no more. A handler that runs is not waited for, and called again at the next start."""
-        if self._thread is not None:
-            self._thread.stop(timeout=1)
-            self._thread = None
+        """Look no more, until the next start. A handler that runs is not waited for, and is called again then."""
+        with self._starting:
+            self._stopped = True
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop(timeout=1)
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
         """Begin anew, without the thread and the lock, which are the parent's."""
         self._lock = self._lock.forgotten()
-        self._running, self._retries = set(), {}
-        if self._thread is not None:
-            self._thread = None
+        started = self._thread is not None
+        self._begin()
+        if started:
             self.start()
 
     def changed(self, identifier: str) -> None:
         """Take note that an alarm was set or deleted: no failure of the one before counts any more."""
         self._retries.pop(identifier, None)
-        self.start()
-        if self._thread is not None:
-            self._thread.wake()
+        if not self._stopped:
+            self.start()
+            self._wake()
+
+    def _begin(self) -> None:
+        self._starting = Lock()
+        self._stopped = False
+        self._thread = None
+        self._running: dict[str, object] = {}  # tasks, which nobody else holds
+        self._retries: dict[str, _Retry] = {}
+        self._broken: dict[str, float] = {}  # when objects that could not be used are tried again
+        self._said = ""
+
+    def _now(self) -> int:
+        """Return the time in nanoseconds since the epoch, in whole milliseconds."""
+        return int(self.clock() * 1000) * 1_000_000
+
+    def _wake(self) -> None:
+        thread = self._thread
+        if thread is not None:
+            thread.wake()
 
     async def _step(self) -> float:
         """Begin the handlers that are due; return in how many seconds the next may be."""
         try:
             if not self._lock.acquire():
                 return _LOOK
-            entries = await off_loop(self.index.all)
-        except StorageError as error:
-            _logger.warning("alarms are not looked at: %s", error)
+            entries, following = await LoopThread.call(self.index.due, self._now())
+        except (StorageError, OSError) as error:
+            if self._said != str(error):
+                self._said = str(error)
+                _logger.warning("alarms are not looked at: %s", error)
             return _LOOK
-        pause = _LOOK
-        for identifier, when, name in entries:
-            if identifier in self._running:
-                continue
-            wait = max(when / 1e9, self._retries.get(identifier, (0, 0.0))[1]) - self.clock()
-            if wait <= 0:
-                self._running.add(identifier)
-                beside(self._call(identifier, name))
-            else:
-                pause = min(pause, wait)
-        return pause
+        now = self.clock()
+        for identifier, _, name in entries:
+            idle = identifier not in self._running and self._broken.get(identifier, now) <= now
+            if idle and len(self._running) < _MOST:
+                self._running[identifier] = beside(self._look_at(identifier, name))
+        times = [retry.after for retry in self._retries.values() if retry.after > now]
+        if following is not None:
+            times.append(following / 1e9)
+        return min([_LOOK, *(max(0.0, time - now) for time in times)])
 
-    async def _call(self, identifier: str, name: str | None) -> None:
+    async def _look_at(self, identifier: str, name: str | None) -> None:
         try:
-            await self._call_if_due(identifier, self._target(identifier, name))
+            if await self._call_if_due(identifier, self._target(identifier, name)):
+                self._wake()
+            self._broken.pop(identifier, None)
         except Exception:
-            _logger.exception("the alarm of object %s could not be run", name or identifier)
-            self._retries[identifier] = 0, self.clock() + _RETRIES[0]
+            _logger.exception("the alarm of object %s could not be looked at", name or identifier)
+            self._broken[identifier] = self.clock() + _BROKEN
         finally:
-            self._running.discard(identifier)
-            if self._thread is not None:
-                self._thread.wake()
+            del self._running[identifier]
 
-    async def _call_if_due(self, identifier: str, target: Target) -> None:
-        when = await off_loop(target.due)
-        if when is None or when / 1e9 > self.clock():
-            await off_loop(self.index.exactly, identifier, when)
+    async def _call_if_due(self, identifier: str, target: Target) -> bool:
+        """Call the handler, or correct the index; return whether there was anything to do."""
+        when = await LoopThread.call(target.due)
+        retry = self._retries.get(identifier)
+        if retry is not None and retry.when != when:  # it was set anew
+            self._retries.pop(identifier, None)
+            retry = None
+        if when is None or when > self._now():
+            await LoopThread.call(self._correct, identifier, target)
+        elif retry is None or retry.after <= self.clock():
+            await self._call(identifier, target, when, 0 if retry is None else retry.count)
+        else:
+            return False
+        return True
+
+    async def _call(self, identifier: str, target: Target, when: int, count: int) -> None:
+        thread = self._thread
+        if thread is None:
             return
-        count, _ = self._retries.get(identifier, (0, 0.0))
         target.begin(when)
-        raised = await _raised(target, Alarm(datetime.fromtimestamp(when / 1e9, UTC), count))
-        unchanged = target.end() and await off_loop(target.due) == when
+        try:
+            raised = await thread.attempt(_fire(target, Alarm(_EPOCH + timedelta(microseconds=when // 1000), count)))
+        finally:
+            unchanged = target.end()
+        unchanged = unchanged and await LoopThread.call(target.due) == when
         if raised is not None:
             _logger.error("the alarm handler of object %s raised", identifier, exc_info=raised)
             if unchanged and count < len(_RETRIES):
                 pause = _RETRIES[count] * (1 + random.uniform(0, _JITTER))  # noqa: S311 - no secret
-                self._retries[identifier] = count + 1, self.clock() + pause
+                self._retries[identifier] = _Retry(when, count + 1, self.clock() + pause)
                 return
         self._retries.pop(identifier, None)
         if unchanged:
-            await off_loop(target.forget, when)
+            await LoopThread.call(target.forget, when)
+
+    def _correct(self, identifier: str, target: Target) -> None:
+        """Have the index say what the file of an object says, while nobody writes to that."""
+
+        def correct(_transaction: object = None) -> None:
+            self.index.correct(identifier, target.due)
+
+        if target.path.exists():
+            target.storage.transaction(correct)
+        else:
+            correct()
 
 
-async def _raised(target: Target, alarm: Alarm) -> Exception | None:
-    """Call the handler, and return what it raised."""
-    try:
-        made = await off_loop(target.fire, alarm)
-        if inspect.isawaitable(made):
-            await made
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
-        return error
-    return None
+async def _fire(target: Target, alarm: Alarm) -> None:
+    """Call the handler, and see that what it wrote is on disk."""
+    made = await LoopThread.call(target.fire, alarm)
+    if inspect.isawaitable(made):
+        await made
+    await target.storage.aflush()
 
 
-def _seconds(when: datetime | float) -> float:
+def _milliseconds(when: datetime | float) -> int:
     match when:
-        case datetime() if when.tzinfo is not None:
-            seconds = when.timestamp()
-        case int() | float() if not isinstance(when, bool) and math.isfinite(when):
-            seconds = float(when)
+        case datetime() if when.utcoffset() is not None:
+            since = when - _EPOCH
+            seconds, milliseconds = since.total_seconds(), since // timedelta(milliseconds=1)
+        case int() | float() if type(when) is not bool and 0 < when < _LATEST:
+            seconds, milliseconds = when, int(round(when * 1000, 3))
+        case int() | float() if type(when) is not bool and not math.isnan(when):
+            seconds, milliseconds = 0, 0
         case _:
             raise InvalidInputError(
-                f"set_alarm() got {when!r:.200}: pass an aware datetime, or seconds since the epoch"
+                f"set_alarm() got {shown(when)}: pass an aware datetime, or seconds since the epoch"
             )
     if not 0 < seconds < _LATEST:
-        raise InvalidInputError(f"set_alarm() got {when!r:.200}: the time must lie between 1970 and 2189")
-    return seconds
+        raise InvalidInputError(f"set_alarm() got {shown(when)}: the time must lie between 1970 and 2189")
+    return milliseconds

@@ -1,5 +1,6 @@
 """Keys and values: what the storage of an object, a transaction in it and the synchronous view have in common."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -184,7 +185,7 @@ class KeyValues(ABC):
         bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
         return self._values(await self._range(awaiting, bounds, _checked(limit), reverse=reverse))
 
-    def scan(
+    def scan(  # noqa: PLR0913 - as `list`
         self,
         *,
         prefix: str = "",
@@ -192,18 +193,16 @@ class KeyValues(ABC):
         start_after: str | None = None,
         end: str | None = None,
         reverse: bool = False,
+        limit: int | None = None,
     ) -> Iterator[tuple[str, Any]]:
-        """Yield what `list` returns, piece by piece, for listings that do not fit in memory.
+        """Return what `list` returns, to be read piece by piece, for listings that do not fit in memory.
 
         What is written ahead of it meanwhile is seen. Not in Cloudflare's API, but as ``kv.list()`` there.
         """
-        rest: KeyRange | None = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
-        while rest is not None:
-            page = drive(self._range(blocking, rest, _PAGE, reverse=reverse))
-            yield from self._values(page).items()
-            rest = _behind(page, rest, reverse=reverse)
+        bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
+        return self._pages(bounds, _checked(limit), reverse=reverse)
 
-    async def ascan(
+    def ascan(  # noqa: PLR0913 - as `list`
         self,
         *,
         prefix: str = "",
@@ -211,14 +210,11 @@ class KeyValues(ABC):
         start_after: str | None = None,
         end: str | None = None,
         reverse: bool = False,
+        limit: int | None = None,
     ) -> AsyncIterator[tuple[str, Any]]:
         """Awaiting twin of `scan`."""
-        rest: KeyRange | None = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
-        while rest is not None:
-            page = await self._range(awaiting, rest, _PAGE, reverse=reverse)
-            for item in self._values(page).items():
-                yield item
-            rest = _behind(page, rest, reverse=reverse)
+        bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
+        return self._apages(bounds, _checked(limit), reverse=reverse)
 
     def set_alarm(self, when: datetime | float) -> None:
         """Have the namespace's handler called at a time, or at once if it has passed, instead of any time set before.
@@ -264,6 +260,25 @@ class KeyValues(ABC):
         """Awaiting twin of `delete_alarm`."""
         turn = await self._aturn("delete_alarm")
         turn.layer.alarm = None
+
+    def _pages(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Iterator[tuple[str, Any]]:
+        rest: KeyRange | None = bounds
+        left = sys.maxsize if limit is None else limit
+        while rest is not None and left > 0:
+            page = drive(self._range(blocking, rest, min(left, _PAGE), reverse=reverse))
+            yield from self._values(page).items()
+            left -= len(page)
+            rest = _behind(page, rest, reverse=reverse)
+
+    async def _apages(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> AsyncIterator[tuple[str, Any]]:
+        rest: KeyRange | None = bounds
+        left = sys.maxsize if limit is None else limit
+        while rest is not None and left > 0:
+            page = await self._range(awaiting, rest, min(left, _PAGE), reverse=reverse)
+            for item in self._values(page).items():
+                yield item
+            left -= len(page)
+            rest = _behind(page, rest, reverse=reverse)
 
     async def _some(self, colour: Colour, keys: Sequence[str], method: str) -> Sequence[Row]:
         """Return the rows of those keys that exist, all of one moment."""

@@ -27,8 +27,9 @@ class FileLock:
         Raises:
             OSError: the file cannot be made.
         """
-        if self._held or fcntl is None:
+        if fcntl is None or (self._held and os.fstat(self._descriptors[0]).st_nlink > 0):
             return True
+        self.release()  # what was deleted is nobody's lock any more
         if not self._path.parent.exists():  # nobody ever wrote there
             return False
         if not self._descriptors:

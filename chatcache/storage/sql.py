@@ -197,8 +197,7 @@ def _check(bindings: tuple[Binding, ...]) -> None:
     for binding in bindings:
         if type(binding) not in _BINDINGS:
             raise SQLError(
-                f"the binding {binding!r:.200} is of type {type(binding).__name__}: "
-                "pass str, int, float, bytes or None"
+                f"the binding {binding!r:.200} is of type {type(binding).__name__}: pass str, int, float, bytes or None"
             )
 
 

@@ -515,6 +515,7 @@ def _write(layer: Layer, connection: Connection) -> None:
     if deleted:
         connection.executemany(_DELETE, deleted)
     if len(deleted) < len(layer.rows):
-        connection.executemany(_PUT, ((key, value) for key, value in layer.rows.items() if value is not None))
+        # in the order of the file, which is quicker than any other
+        connection.executemany(_PUT, sorted((key, value) for key, value in layer.rows.items() if value is not None))
     if layer.alarm is not UNKNOWN:
         connection.execute(_SET_ALARM, (layer.alarm,))

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from . import imports, langchain, litellm
-from .measure import Measured, measure
+from . import imports, langchain, litellm, storage
+from .measure import Amount, Line, Measured, measure
 
-ROWS = [*langchain.ROWS, *litellm.ROWS, *imports.ROWS]
+ROWS: list[Line] = [*langchain.ROWS, *litellm.ROWS, *imports.ROWS, *storage.ROWS]
 
 _WIDTH = 110  # where the table is not shown on a terminal
 
@@ -30,19 +30,27 @@ def main(words: list[str]) -> int:
 
 def _table(outcomes: list[Measured]) -> Table:
     table = Table("measured in one run")
-    for heading in ("at most", "ratio", "ours, µs", "theirs, µs", "holds"):
-        table.add_column(heading, justify="right")
+    for heading in ("at most", "measured", "ours, µs", "theirs, µs", "holds"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         most = outcome.row.most
         table.add_row(
             outcome.row.name,
-            "reported" if most is None else f"{most:g}",
-            f"{outcome.ratio:.2f}",
-            f"{outcome.ours:,.0f}",
-            f"{outcome.theirs:,.0f}",
+            "reported" if most is None else _figure(outcome.row, most),
+            outcome.absent if outcome.figure is None else _figure(outcome.row, outcome.figure, ".2f"),
+            _time(outcome.ours),
+            _time(outcome.theirs),
             "" if most is None else "yes" if outcome.holds else "[bold red]no",
         )
     return table
+
+
+def _figure(row: Line, figure: float, form: str = "g") -> str:
+    return f"{figure:{form}} {row.unit}" if isinstance(row, Amount) else f"{figure:{form}}"
+
+
+def _time(took: float | None) -> str:
+    return "" if took is None else f"{took:,.1f}" if took < 100 else f"{took:,.0f}"
 
 
 if __name__ == "__main__":

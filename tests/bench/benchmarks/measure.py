@@ -2,6 +2,8 @@
 
 Their rounds take turns (A B, then B A, and so on), so what slows the machine down for a while slows down both. A round
 of one and the round of the other next to it make one ratio, and the median of these ratios is what counts.
+
+Where there is nobody to compare with, what counts is an amount, of milliseconds or of memory.
 """
 
 import gc
@@ -10,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from statistics import median
 
-__all__ = ["Measured", "Row", "Rounds", "measure"]
+__all__ = ["AbsentError", "Amount", "Line", "Measured", "Row", "Rounds", "measure"]
 
 Rounds = tuple[Callable[[], float], Callable[[], float]]
 """What runs one round of each contender, ours first, and returns how many µs one operation took in it."""
@@ -35,28 +37,73 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The outcome of a row: the ratio, and the median of each contender in µs."""
+class Amount:
+    """One line of the table whose figure is no ratio.
 
-    row: Row
-    ratio: float
-    ours: float
-    theirs: float
+    Attributes:
+        name: what is measured; words on the command line choose rows by it.
+        most: the greatest amount that is asked for, or None where it is only reported.
+        unit: what it is an amount of.
+        take: measures it.
+
+    """
+
+    name: str
+    most: float | None
+    unit: str
+    take: Callable[[], float]
+
+
+Line = Row | Amount
+
+
+class AbsentError(Exception):
+    """A contender is not on this machine; the message, of a few words, says which."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The outcome of a row.
+
+    Attributes:
+        row: the row.
+        figure: the ratio or the amount, or None where a contender is absent.
+        ours: the median of our rounds in µs, where there were any.
+        theirs: the median of theirs.
+        absent: who is absent.
+
+    """
+
+    row: Line
+    figure: float | None
+    ours: float | None = None
+    theirs: float | None = None
+    absent: str = ""
 
     @property
     def holds(self) -> bool:
-        return self.row.most is None or self.ratio <= self.row.most
+        return self.row.most is None or (self.figure is not None and self.figure <= self.row.most)
 
 
-def measure(row: Row) -> Measured:
-    """Prepare a row, and run its rounds."""
+def measure(row: Line) -> Measured:
+    """Measure what a row says."""
+    try:
+        if isinstance(row, Row):
+            return _compared(row)
+        with _heap_set_aside():
+            return Measured(row, row.take())
+    except AbsentError as absent:
+        return Measured(row, None, absent=str(absent))
+
+
+def _compared(row: Row) -> Measured:
     with row.prepare() as (ours, theirs), _heap_set_aside():
         for warm_up in (ours, theirs):
             warm_up()
         pairs = [_pair(ours, theirs, turned=bool(turn % 2)) for turn in range(row.rounds)]
     return Measured(
         row,
-        ratio=median(our / their for our, their in pairs),
+        figure=median(our / their for our, their in pairs),
         ours=median(our for our, _ in pairs),
         theirs=median(their for _, their in pairs),
     )
