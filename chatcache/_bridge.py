@@ -23,7 +23,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from functools import partial
 from threading import Lock, RLock, Thread, current_thread
 from time import monotonic
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
@@ -111,13 +112,13 @@ class Outcome:
     """How something ended that tasks of any loop wait for, and any thread brings to its end.
 
     Attributes:
-        expected: whether somebody waits for the end, or is about to.
+        expected: how many wait for the end, or are about to.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._waiting: dict[Loop, list[asyncio.Future[None]]] = {}
-        self.expected = False
+        self.expected = 0
         self.done = False
         self.error: Exception | None = None
 
@@ -132,18 +133,24 @@ class Outcome:
         for loop, tasks in waiting.items():
             with suppress(RuntimeError):  # the loop was closed, and nobody waits any more
                 loop.call_soon_threadsafe(_wake, tasks)
-        return self.expected
+        return self.expected > 0
 
     async def wait(self) -> None:
         """Wait for the end; raise the error it ended with."""
-        self.expected = True
+        loop = asyncio.get_running_loop()
+        task: asyncio.Future[None] = loop.create_future()
         with self._lock:
-            if not self.done:
-                loop = asyncio.get_running_loop()
-                task: asyncio.Future[None] = loop.create_future()
+            if self.done:
+                task.set_result(None)
+            else:
+                self.expected += 1
                 self._waiting.setdefault(loop, []).append(task)
-        if not self.done:
+        try:
             await task
+        except asyncio.CancelledError:
+            with self._lock:
+                self.expected -= 1
+            raise
         if self.error is not None:
             raise self.error
 
@@ -226,7 +233,6 @@ class Turnstile:
     def try_enter(self, holder: Holder) -> bool:
         """Enter if nobody is in; return whether it was possible."""
         with self._lock:
-            self._free_of_stopped()
             if self.holder is None:
                 self.holder = holder
             return self.holder is holder
@@ -238,33 +244,25 @@ class Turnstile:
             TimeoutError: it took longer.
             WouldWaitForItself: this thread's loop would have to go on first.
         """
-        ticket = self._queue_up(holder, running_loop())
         until = monotonic() + timeout
+        self._free_of_stopped()
+        ticket = self._queue_up(holder, running_loop())
         while ticket is not None:
             try:
                 ticket.result(self._LOOK)
                 break
             except NotYet:
-                self._look_again(ticket, until)
+                self._free_of_stopped()
+                _give_up(ticket, until)
 
     async def aenter(self, holder: Holder, timeout: float) -> None:  # noqa: ASYNC109 - it cannot just be cancelled
         """Awaiting twin of `enter`."""
-        ticket = self._queue_up(holder, None)
-        if ticket is None:
-            return
         until = monotonic() + timeout
-        woken = Outcome()
-        ticket.add_done_callback(lambda _: woken.end())
-        try:
-            while not ticket.done():
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(woken.wait(), self._LOOK)
-                if not ticket.done():
-                    self._look_again(ticket, until)
-        except BaseException:
-            if not ticket.cancel():
-                self.leave(holder)
-            raise
+        await self._afree_of_stopped()
+        while self.holder is not holder:  # once more where it was let in while its loop was stopped, and abandoned
+            ticket = self._queue_up(holder, None)
+            if ticket is not None:
+                await self._admitted(holder, ticket, until)
 
     def leave(self, holder: Holder) -> None:
         """Let the next one in. Nothing happens where the holder was abandoned before."""
@@ -278,6 +276,20 @@ class Turnstile:
                     self.holder = entering
                     ticket.set_result(None)
 
+    async def _admitted(self, holder: Holder, ticket: "Future[None]", until: float) -> None:
+        woken = Outcome()
+        ticket.add_done_callback(lambda _: woken.end())
+        try:
+            while not ticket.done():
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(woken.wait(), self._LOOK)
+                await self._afree_of_stopped()
+                _give_up(ticket, until)
+        except BaseException:
+            if not ticket.cancel():
+                self.leave(holder)
+            raise
+
     def _queue_up(self, holder: Holder, here: Loop | None) -> "Future[None] | None":
         with self._lock:
             if self.try_enter(holder):
@@ -289,17 +301,25 @@ class Turnstile:
             self._queue.append((holder, ticket))
             return ticket
 
-    def _look_again(self, ticket: "Future[None]", until: float) -> None:
-        with self._lock:
-            self._free_of_stopped()
-        if monotonic() > until and ticket.cancel():
-            raise TimeoutError
+    def _stopped(self) -> Holder | None:
+        holder = self.holder
+        return holder if holder is not None and holder.loop is not None and not holder.loop.is_running() else None
 
     def _free_of_stopped(self) -> None:
-        holder = self.holder
-        if holder is not None and holder.loop is not None and not holder.loop.is_running():
-            holder.abandon()
+        holder = self._stopped()
+        if holder is not None:
+            holder.abandon()  # not under the lock: it may have to wait
             self.leave(holder)
+
+    async def _afree_of_stopped(self) -> None:
+        if self._stopped() is not None:
+            await off_loop(self._free_of_stopped)
+
+
+def _give_up(ticket: "Future[None]", until: float) -> None:
+    """Raise where it is too late for a ticket that was not served."""
+    if not ticket.done() and monotonic() > until and ticket.cancel():
+        raise TimeoutError
 
 
 class PerLoop(Generic[V]):
@@ -412,7 +432,12 @@ def beside(coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
 
 async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Await a call that may block, made in a thread of the loop's own executor."""
-    return await asyncio.to_thread(function, *args, **kwargs)
+    call = partial(copy_context().run, function, *args, **kwargs)
+    try:
+        made = asyncio.get_running_loop().run_in_executor(None, call)
+    except RuntimeError:  # the interpreter is ending and starts no more threads
+        return call()
+    return await made
 
 
 def born_daemon(make: Callable[[], R]) -> R:

@@ -85,7 +85,7 @@ def decode(data: bytes) -> Any:
     raise CorruptRecordError(f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache")
 
 
-def _is_plain(value: Any) -> bool:  # noqa: PLR0911, C901 - a table, a case a row
+def _is_plain(value: Any) -> bool:  # noqa: C901, PLR0911 - a table, a case a row
     """Whether JSON says it all, lone surrogates aside."""
     kind = type(value)
     if kind is dict:
@@ -102,10 +102,7 @@ def _is_plain(value: Any) -> bool:  # noqa: PLR0911, C901 - a table, a case a ro
                 return False
         return True
     if kind is list:
-        for item in value:
-            if type(item) not in _SCALARS and not _is_plain(item):
-                return False
-        return True
+        return all(type(item) in _SCALARS or _is_plain(item) for item in value)
     if kind is int:
         return bool(_LEAST <= value <= _GREATEST)
     if kind is float:

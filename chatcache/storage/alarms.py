@@ -13,7 +13,6 @@ in workerd.
 
 import inspect
 import logging
-import math
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
@@ -292,14 +291,14 @@ class Alarms:
 
     async def _call_if_due(self, identifier: str, target: Target) -> bool:
         """Call the handler, or correct the index; return whether there was anything to do."""
+        now, retry = self.clock(), self._retries.get(identifier)  # before the file is read, which may change after it
         when = await LoopThread.call(target.due)
-        retry = self._retries.get(identifier)
         if retry is not None and retry.when != when:  # it was set anew
             self._retries.pop(identifier, None)
             retry = None
         if when is None or when > self._now():
             await LoopThread.call(self._correct, identifier, target)
-        elif retry is None or retry.after <= self.clock():
+        elif retry is None or retry.after <= now:
             await self._call(identifier, target, when, 0 if retry is None else retry.count)
         else:
             return False
@@ -316,7 +315,7 @@ class Alarms:
             unchanged = target.end()
         unchanged = unchanged and await LoopThread.call(target.due) == when
         if raised is not None:
-            _logger.error("the alarm handler of object %s raised", identifier, exc_info=raised)
+            _logger.error("the alarm handler of %r raised", target, exc_info=raised)
             if unchanged and count < len(_RETRIES):
                 pause = _RETRIES[count] * (1 + random.uniform(0, _JITTER))  # noqa: S311 - no secret
                 self._retries[identifier] = _Retry(when, count + 1, self.clock() + pause)
@@ -339,25 +338,23 @@ class Alarms:
 
 async def _fire(target: Target, alarm: Alarm) -> None:
     """Call the handler, and see that what it wrote is on disk."""
-    made = await LoopThread.call(target.fire, alarm)
-    if inspect.isawaitable(made):
-        await made
-    await target.storage.aflush()
+    try:
+        made = await LoopThread.call(target.fire, alarm)
+        if inspect.isawaitable(made):
+            await made
+    finally:
+        await target.storage.aflush()
 
 
 def _milliseconds(when: datetime | float) -> int:
+    microseconds = 0
     match when:
         case datetime() if when.utcoffset() is not None:
-            since = when - _EPOCH
-            seconds, milliseconds = since.total_seconds(), since // timedelta(milliseconds=1)
+            microseconds = (when - _EPOCH) // timedelta(microseconds=1)
         case int() | float() if type(when) is not bool and 0 < when < _LATEST:
-            seconds, milliseconds = when, int(round(when * 1000, 3))
-        case int() | float() if type(when) is not bool and not math.isnan(when):
-            seconds, milliseconds = 0, 0
-        case _:
-            raise InvalidInputError(
-                f"set_alarm() got {shown(when)}: pass an aware datetime, or seconds since the epoch"
-            )
-    if not 0 < seconds < _LATEST:
-        raise InvalidInputError(f"set_alarm() got {shown(when)}: the time must lie between 1970 and 2189")
-    return milliseconds
+            microseconds = round(when * 1e6)
+    if not 0 < microseconds < _LATEST * 1e6:
+        raise InvalidInputError(
+            f"set_alarm() got {shown(when)}: pass an aware datetime or seconds since 1970, of a time before 2189"
+        )
+    return microseconds // 1000

@@ -41,9 +41,11 @@ _SCHEMA = (
 )
 _HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV'"
 _PAGE = "PRAGMA page_size = 16384"  # an answer of 2 kB stays in one page; of workerd's 4096 bytes it would take two
+_FOREIGN_KEYS = "PRAGMA foreign_keys = ON"  # as workerd's SQLite is built; for the tables of storage.sql
 _NAME = 3  # the key of the object's name among the metadata; workerd has 1 and 2
 _NAME_IT = "INSERT INTO _cf_METADATA VALUES (?, ?) ON CONFLICT DO NOTHING"
 _FETCHED_AT_ONCE = 64  # rows
+_END_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may hold it up
 _MOST_OPEN = 24  # objects with connections, of which each has up to seven descriptors
 
 
@@ -69,10 +71,13 @@ class Durability(Enum):
 
 
 class _Connections:
-    """What one file is read and written by in this process."""
+    """What one file is read and written by in this process, and the locks of those who do."""
 
-    reader: sqlite3.Connection | None = None
-    writer: sqlite3.Connection | None = None
+    def __init__(self) -> None:
+        self.reading = Lock()
+        self.writing = RLock()
+        self.reader: sqlite3.Connection | None = None
+        self.writer: sqlite3.Connection | None = None
 
     def close_reader(self) -> None:
         if self.reader is not None:
@@ -84,9 +89,12 @@ class _Connections:
             self.writer.close()
         self.writer = None
 
-    def close(self) -> None:
-        self.close_writer()
-        self.close_reader()
+    def close_for_good(self) -> None:
+        """Close what nobody uses any more. At the end of the program daemon threads may, and are not let go on."""
+        if self.writing.acquire(timeout=_END_WITHIN):
+            self.close_writer()
+        if self.reading.acquire(timeout=_END_WITHIN):
+            self.close_reader()
 
 
 class Database:
@@ -108,8 +116,6 @@ class Database:
         self._name = name
         # not a method, which would keep this object alive as long as it is one of its attributes
         self._connect = partial(connect, path, timeout, f"PRAGMA synchronous = {durability.value}")
-        self._connections = _Connections()
-        finalize(self, self._connections.close)
         self._begin()
         _DATABASES.add(self)
 
@@ -147,6 +153,8 @@ class Database:
             async with self._loops.turn() as reader:
                 connection = await reader.connection()
                 return [tuple(row) for row in await connection.execute_fetchall(sql, parameters)]
+        except (ValueError, sqlite3.ProgrammingError):  # the connection was closed meanwhile
+            return self.fetch(sql, parameters)
         except (sqlite3.Error, OSError) as error:
             raise explained(error, self.path) from error
 
@@ -209,8 +217,9 @@ class Database:
             raise explained(error, self.path) from error
 
     def _begin(self) -> None:
-        self._reading = Lock()
-        self._writing = RLock()
+        self._connections = _Connections()
+        finalize(self, self._connections.close_for_good)
+        self._reading, self._writing = self._connections.reading, self._connections.writing
         self._recent = Recent()
         self._file: tuple[int, int] | None = None
         self.worker = Worker()
@@ -250,8 +259,8 @@ class Database:
             self._release_reader()
         self.path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        connection = self._connect(_PAGE, "PRAGMA journal_mode = WAL", *_SCHEMA, make=True)
-        if self._name is not None:
+        connection = self._connect(_PAGE, "PRAGMA journal_mode = WAL", *_SCHEMA, _FOREIGN_KEYS, make=True)
+        if self._name is not None and read_name(connection) is None:
             connection.execute(_NAME_IT, (_NAME, self._name))
         self._file = _identity(self.path)
         self._connections.writer = connection
@@ -260,13 +269,14 @@ class Database:
 
     def _stay_few(self) -> None:
         """Close what was opened long ago and is idle, where this process holds the files of many objects."""
-        if self not in (held() for held in _OPEN):
-            _OPEN.append(ref(self))
-        for _ in range(len(_OPEN) - _MOST_OPEN):
-            oldest = _OPEN.popleft()
-            database = oldest()
-            if database is not None and (database is self or not database.close_if_idle()):
-                _OPEN.append(oldest)
+        with _OPENING:
+            if self not in (held() for held in _OPEN):
+                _OPEN.append(ref(self))
+            for _ in range(len(_OPEN) - _MOST_OPEN):
+                oldest = _OPEN.popleft()
+                database = oldest()
+                if database is not None and (database is self or not database.close_if_idle()):
+                    _OPEN.append(oldest)
 
 
 class _LoopReader:
@@ -286,6 +296,7 @@ class _LoopReader:
 
 
 _OPEN: "deque[ref[Database]]" = deque()  # in the order in which they were opened
+_OPENING = Lock()
 _DATABASES: WeakSet[Database] = WeakSet()
 _FORKING: list[Database] = []  # while a fork is under way
 
@@ -368,7 +379,12 @@ def explained(error: Exception, path: Path) -> StorageError:
         case "SQLITE_BUSY" | "SQLITE_BUSY_SNAPSHOT" | "SQLITE_BUSY_RECOVERY" | "SQLITE_LOCKED":
             return StorageError(
                 f"{path} was locked by another connection for too long ({error}): "
-                "find what holds it, or pass a longer timeout"
+                "find what holds it, or pass a longer timeout; if nothing does, its file system has no locks"
+            )
+        case "SQLITE_PROTOCOL" | "SQLITE_PERM" | "SQLITE_IOERR_LOCK" | "SQLITE_IOERR_SHMLOCK" | "SQLITE_IOERR_RDLOCK":
+            return StorageError(
+                f"no lock can be taken on {path} ({error}): its file system may have none, as some over a network; "
+                f"{elsewhere}"
             )
         case "SQLITE_FULL":
             return StorageError(f"{path} cannot grow, the disk is full ({error}): make room, or {elsewhere}")

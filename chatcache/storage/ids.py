@@ -11,7 +11,7 @@ from secrets import token_bytes
 
 from chatcache.errors import InvalidNameError
 
-__all__ = ["check_namespace", "check_object_name", "new_id", "object_id", "parse_id"]
+__all__ = ["check_namespace", "check_object_name", "is_id", "new_id", "object_id", "parse_id"]
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _ID = re.compile(r"[0-9a-fA-F]{64}")
@@ -41,6 +41,11 @@ def parse_id(unique_key: str, text: str) -> str:
     if not hmac.compare_digest(identifier, _proven(_key(unique_key), bytes.fromhex(identifier)[:16])):
         raise InvalidNameError(f"object id {identifier}: it belongs to another namespace than {unique_key!r}")
     return identifier
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text is written as an id is."""
+    return bool(_ID.fullmatch(text)) and text == text.lower()
 
 
 def _key(unique_key: str) -> bytes:

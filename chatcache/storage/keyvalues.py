@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import Any
 
-from chatcache._bridge import Colour, awaiting, blocking, drive
+from chatcache._bridge import Colour, awaiting, blocking, drive, off_loop
 from chatcache.codec import decode, encode
 from chatcache.errors import CorruptRecordError, InvalidInputError, InvalidValueError
 
@@ -21,6 +21,7 @@ from .turns import Turn, Turns, read_alarm
 __all__ = ["KeyValues"]
 
 _LONGEST_IN_PLACE = 100  # rows that a task reads without leaving its loop
+_TRIES = 3  # how often something is read anew because of a commit meanwhile, before commits have to wait
 _PAGE = 500  # rows that are read at a time where a listing is given piece by piece
 
 
@@ -108,30 +109,19 @@ class KeyValues(ABC):
 
     def delete(self, key: str) -> bool:
         """Delete a key; return whether it existed."""
-        return self.delete_many([key]) > 0
+        return self._delete([check_key(key)], "delete") > 0
 
     async def adelete(self, key: str) -> bool:
         """Awaiting twin of `delete`."""
-        return await self.adelete_many([key]) > 0
+        return await self._adelete([check_key(key)], "delete") > 0
 
     def delete_many(self, keys: Iterable[str]) -> int:
         """Delete keys, all or none; return how many existed."""
-        names = _distinct(keys)
-        with self._turn("delete_many") as turn:
-            existing = drive(self._some(blocking, names, "delete_many"))
-            turn.layer.rows.update(dict.fromkeys(names))
-        return len(existing)
+        return self._delete(_distinct(keys), "delete_many")
 
     async def adelete_many(self, keys: Iterable[str]) -> int:
         """Awaiting twin of `delete_many`."""
-        names = _distinct(keys)
-        while True:
-            turn = await self._aturn("delete_many")
-            existing = await self._some(awaiting, names, "delete_many")
-            if not turn.over:  # it is if the read left the loop
-                break
-        turn.layer.rows.update(dict.fromkeys(names))
-        return len(existing)
+        return await self._adelete(_distinct(keys), "delete_many")
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete every key that begins with a prefix, however many they are. Not in Cloudflare's API."""
@@ -227,29 +217,27 @@ class KeyValues(ABC):
         """
         alarm = self._alarm_at(when)
         with self._turn("set_alarm") as turn:
-            self._turns.firing = None
             turn.layer.alarm = alarm
 
     async def aset_alarm(self, when: datetime | float) -> None:
         """Awaiting twin of `set_alarm`."""
         alarm = self._alarm_at(when)
         turn = await self._aturn("set_alarm")
-        self._turns.firing = None
         turn.layer.alarm = alarm
 
     def get_alarm(self) -> datetime | None:
         """Return when the handler is to be called, in UTC; None for never, and while it runs."""
         alarm = self._alarm_over("get_alarm")
         if isinstance(alarm, Unknown):
-            alarm = self._turns.read(read_alarm, None, None)
-        return self._as_datetime(alarm)
+            alarm = self._not_firing(self._turns.read(read_alarm, None, None))
+        return _as_datetime(alarm)
 
     async def aget_alarm(self) -> datetime | None:
         """Awaiting twin of `get_alarm`."""
         alarm = self._alarm_over("get_alarm")
         if isinstance(alarm, Unknown):
-            alarm = await self._turns.aread(read_alarm, None, None)
-        return self._as_datetime(alarm)
+            alarm = self._not_firing(await self._turns.aread(read_alarm, None, None))
+        return _as_datetime(alarm)
 
     def delete_alarm(self) -> None:
         """Have the handler not called any more; one that runs is not stopped, but not called again if it fails."""
@@ -280,27 +268,69 @@ class KeyValues(ABC):
             left -= len(page)
             rest = _behind(page, rest, reverse=reverse)
 
+    def _delete(self, keys: Sequence[str], method: str) -> int:
+        with self._turn(method) as turn:
+            existing = drive(self._some(blocking, keys, method))
+            turn.layer.rows.update(dict.fromkeys(keys))
+        return len(existing)
+
+    async def _adelete(self, keys: Sequence[str], method: str) -> int:
+        while True:
+            turn = await self._aturn(method)
+            existing = await self._some(awaiting, keys, method)
+            if not turn.over:  # it is if the read left the loop
+                break
+        turn.layer.rows.update(dict.fromkeys(keys))
+        return len(existing)
+
     async def _some(self, colour: Colour, keys: Sequence[str], method: str) -> Sequence[Row]:
         """Return the rows of those keys that exist, all of one moment."""
-        while True:
+        for _ in range(_TRIES):
             commits = self._turns.commits
-            layers = self._layers(method)
-            found = {key: find(layers, key) for key in keys}
-            unknown = [key for key, value in found.items() if isinstance(value, Unknown)]
-            if unknown:
-                rows: Sequence[Row] = await colour(self._turns.read, self._turns.aread, _read_rows, unknown, [])
-                found.update(rows)
-            if commits == self._turns.commits:
-                return [(key, value) for key, value in found.items() if isinstance(value, bytes)]
+            over = self._found(keys, method)
+            rows = await self._completed(colour, over)
+            if commits == self._turns.commits and over == self._found(keys, method):
+                return rows
+        return await colour(self._some_at_rest, self._asome_at_rest, keys, method)
+
+    def _some_at_rest(self, keys: Sequence[str], method: str) -> Sequence[Row]:
+        with self._turns.at_rest():
+            return drive(self._completed(blocking, self._found(keys, method)))
+
+    async def _asome_at_rest(self, keys: Sequence[str], method: str) -> Sequence[Row]:
+        return await off_loop(self._some_at_rest, keys, method)
+
+    def _found(self, keys: Sequence[str], method: str) -> dict[str, bytes | Unknown | None]:
+        """Return what is written and not committed yet of some keys."""
+        layers = self._layers(method)
+        return {key: find(layers, key) for key in keys}
+
+    async def _completed(self, colour: Colour, found: Mapping[str, bytes | Unknown | None]) -> Sequence[Row]:
+        """Return rows with what is in the file where nothing is found over it."""
+        unknown = [key for key, value in found.items() if isinstance(value, Unknown)]
+        rows: Sequence[Row] = []
+        if unknown:
+            rows = await colour(self._turns.read, self._turns.aread, _read_rows, unknown, [])
+        result = {**found, **dict(rows)}
+        return [(key, value) for key, value in result.items() if isinstance(value, bytes)]
 
     async def _range(self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:
         """Return the rows of a range, in order, all of one moment."""
-        while True:
+        for _ in range(_TRIES):
             commits = self._turns.commits
-            layers = self._layers("list")
+            layers = [layer.copy() for layer in self._layers("list")]
             rows = await self._overlaid(colour, layers, bounds, limit, reverse=reverse)
-            if commits == self._turns.commits:
+            if not layers or commits == self._turns.commits:
                 return rows
+        return await colour(self._range_at_rest, self._arange_at_rest, bounds, limit, reverse=reverse)
+
+    def _range_at_rest(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:
+        with self._turns.at_rest():
+            layers = [layer.copy() for layer in self._layers("list")]
+            return drive(self._overlaid(blocking, layers, bounds, limit, reverse=reverse))
+
+    async def _arange_at_rest(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:
+        return await off_loop(self._range_at_rest, bounds, limit, reverse=reverse)
 
     async def _overlaid(
         self, colour: Colour, layers: Sequence[Layer], bounds: KeyRange, limit: int | None, *, reverse: bool
@@ -332,15 +362,15 @@ class KeyValues(ABC):
             raise InvalidInputError("set_alarm() needs somebody to call: ObjectNamespace(alarm=handler)")
         return self._turns.schedule.time_of(when)
 
-    def _as_datetime(self, alarm: int | None) -> datetime | None:
-        return None if alarm is None or alarm == self._turns.firing else datetime.fromtimestamp(alarm / 1e9, UTC)
+    def _not_firing(self, alarm: int | None) -> int | None:
+        return None if alarm == self._turns.firing else alarm
 
     def _rows(self, entries: Mapping[str, Any]) -> dict[str, bytes | None]:
         return {check_key(key): self._data(key, value) for key, value in entries.items()}
 
     def _data(self, key: str, value: Any) -> bytes:
         data = encode(value)
-        if len(data) + len(key) > self._longest_row:
+        if len(data) + (len(key) if key.isascii() else len(key.encode())) > self._longest_row:
             raise InvalidValueError(
                 f"under the key {key!r:.60} the value takes {len(data):,} bytes: a row holds at most "
                 f"{self._longest_row:,}, which ObjectNamespace(longest_row=) sets"
@@ -355,6 +385,10 @@ class KeyValues(ABC):
             return decode(data)
         except CorruptRecordError as error:
             raise CorruptRecordError(f"key {key!r} in {self._turns.path}: {error}") from error
+
+
+def _as_datetime(alarm: int | None) -> datetime | None:
+    return None if alarm is None else datetime.fromtimestamp(alarm / 1e9, UTC)
 
 
 Query = tuple[str, tuple[Any, ...]]

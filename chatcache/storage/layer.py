@@ -46,6 +46,12 @@ class Layer:
             return None
         return found
 
+    def copy(self) -> "Layer":
+        """Return it as it is now, whatever another thread writes to it next."""
+        copied = Layer()
+        copied.cleared, copied.rows, copied.alarm = [*self.cleared], self.rows.copy(), self.alarm
+        return copied
+
     def clear(self, bounds: KeyRange) -> None:
         """Delete every row of a range, those of the file and those that were written before."""
         self.rows = {key: value for key, value in self.rows.items() if key not in bounds}

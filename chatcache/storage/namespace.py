@@ -17,7 +17,7 @@ from chatcache.errors import InvalidInputError, StorageError
 
 from .alarms import Alarm, Alarms, ObjectSchedule
 from .database import Durability, read_name
-from .ids import check_namespace, check_object_name, new_id, object_id, parse_id
+from .ids import check_namespace, check_object_name, is_id, new_id, object_id, parse_id
 from .storage import Storage
 from .turns import Turns, read_alarm
 
@@ -26,6 +26,7 @@ __all__ = ["DurableObject", "ObjectInfo", "ObjectNamespace"]
 Handler = Callable[["DurableObject", Alarm], Awaitable[None] | None]
 
 _TIMEOUT = 10.0  # seconds
+_LONGEST_TIMEOUT = 1_000_000  # seconds: SQLite counts milliseconds in 32 bits
 _LONGEST_ROW = 2 * 1024 * 1024  # bytes, as Cloudflare documents it
 
 
@@ -131,8 +132,6 @@ class _Objects:
         self.alarms: Alarms | None = None
         if settings.handler is not None:
             self.alarms = Alarms(settings.folder, self.get, clock=settings.clock, timeout=settings.timeout)
-            if self.alarms.index.exists():
-                self.alarms.start()
 
     @classmethod
     def of(cls, settings: Settings) -> "_Objects":
@@ -213,14 +212,20 @@ class ObjectNamespace:
     ) -> None:
         self.name = check_namespace(name)
         self.root = _folder(root)
-        if not isinstance(timeout, int | float) or not timeout >= 0:
-            raise InvalidInputError(f"timeout {timeout!r:.200}: pass seconds, from 0 on")
+        if not isinstance(timeout, int | float) or not 0 <= timeout <= _LONGEST_TIMEOUT:
+            raise InvalidInputError(f"timeout {timeout!r:.200}: pass seconds, from 0 on, a million at most")
+        if alarm is not None and not callable(alarm):
+            raise InvalidInputError(f"alarm {alarm!r:.200}: pass a function of an object and an Alarm")
+        if not callable(clock):
+            raise InvalidInputError(f"clock {clock!r:.200}: pass a function that returns seconds, such as time.time")
         if type(longest_row) is not int or longest_row < 1:
             raise InvalidInputError(f"longest_row {longest_row!r:.200}: pass a number of bytes, from 1 on")
         settings = Settings(
             self.root / self.name, Durability.parse(durability), float(timeout), longest_row, alarm, clock
         )
         self._objects = _Objects.of(settings)
+        if self._objects.alarms is not None:
+            self._objects.alarms.start()
 
     def id_from_name(self, name: str) -> str:
         """Return the id of the object of a name.
@@ -268,7 +273,7 @@ class ObjectNamespace:
             StorageError: a file cannot be read.
         """
         for path in sorted(self._objects.settings.folder.glob("*.sqlite")):
-            if path.stem != "metadata":
+            if is_id(path.stem):
                 files = [each.stat() for each in (path, path.with_name(f"{path.name}-wal")) if each.exists()]
                 thing = self._objects.get(path.stem, None)
                 modified = datetime.fromtimestamp(max(file.st_mtime for file in files), UTC)

@@ -14,6 +14,8 @@ from pathlib import Path
 from sqlite3 import Connection
 from weakref import finalize
 
+from chatcache._bridge import Lock
+
 __all__ = ["Recent", "WalIndex", "read_row"]
 
 _HEADER = 48  # bytes, https://www.sqlite.org/walformat.html#the_wal_index_header
@@ -27,6 +29,7 @@ class WalIndex:
     """The index of one write-ahead log, open for reading."""
 
     _open: "dict[tuple[int, int], WalIndex]" = {}  # noqa: RUF012 - of the process, as SQLite's locks are
+    _opening = Lock()  # one that is opened twice would be closed once, and SQLite's locks be gone
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -40,16 +43,18 @@ class WalIndex:
         """
         if not hasattr(os, "pread"):  # Windows
             return None
-        cls._open = {file: index for file, index in cls._open.items() if not index.is_deleted()}
         beside = path.with_name(f"{path.name}-shm")
-        try:
-            found = beside.stat()
-            file = found.st_dev, found.st_ino
-            if file not in cls._open and len(cls._open) < _MOST_INDEXES:
-                cls._open[file] = cls(os.open(beside, os.O_RDONLY | os.O_CLOEXEC))
-        except OSError:
-            return None
-        return cls._open.get(file)
+        with cls._opening:
+            for file in [file for file, index in cls._open.items() if index.is_deleted()]:
+                del cls._open[file]
+            try:
+                found = beside.stat()
+                file = found.st_dev, found.st_ino
+                if file not in cls._open and len(cls._open) < _MOST_INDEXES:
+                    cls._open[file] = cls(os.open(beside, os.O_RDONLY | os.O_CLOEXEC))
+            except OSError:
+                return None
+            return cls._open.get(file)
 
     def is_deleted(self) -> bool:
         """Return whether the file has no name any more: nobody takes a lock on it then."""

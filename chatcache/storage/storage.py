@@ -117,7 +117,7 @@ class Storage(KeyValues):
         return self._turns.layers()
 
     def _turn(self, method: str, /) -> AbstractContextManager[Turn]:
-        return self._turns.blocking(locked=method == "delete_many")
+        return self._turns.blocking(locked=method in {"delete", "delete_many"})
 
     async def _aturn(self, _method: str, /) -> Turn:
         return await self._turns.ajoin()

@@ -57,10 +57,12 @@ class Transaction(KeyValues):
 
         Its writes are kept if this one is committed. Whatever the body raises undoes them, and is raised again.
         """
+        self._check("transaction")
         return drive(self._nested(blocking, body, _no_body))
 
     async def atransaction(self, body: ABody[R]) -> R:
         """Awaiting twin of `transaction`; one that is awaited beside another one waits for its end."""
+        self._check("transaction")
         return await self._nested(awaiting, _no_body, body)
 
     def abandon(self) -> None:
@@ -91,13 +93,24 @@ class Transaction(KeyValues):
             self._parent._check(method)  # noqa: SLF001
 
     async def _nested(self, colour: Colour, body: Body[R], abody: ABody[R]) -> R:
-        self._check("transaction")
-        inner = Transaction(self._turn_of_it, self._longest_row, self)
-        await colour(self._within.enter, self._within.aenter, inner, self._turns.timeout)
+        parent: Transaction | None = self
+        while parent is not None and parent._state != "open":  # noqa: SLF001 - rolled back, but its body goes on
+            parent = parent._parent  # noqa: SLF001
+        inner = Transaction(self._turn_of_it, self._longest_row, parent)
+        inner.loop = running_loop() if colour is awaiting else None
+        await colour(self._enter, self._aenter, inner)
         try:
             return await inner.run(colour, body, abody)
         finally:
             self._within.leave(inner)
+
+    def _enter(self, inner: "Transaction") -> None:
+        with self._turns.waiting():
+            self._within.enter(inner, self._turns.timeout)
+
+    async def _aenter(self, inner: "Transaction") -> None:
+        with self._turns.waiting():
+            await self._within.aenter(inner, self._turns.timeout)
 
     async def run(self, colour: Colour, body: Body[R], abody: ABody[R]) -> R:
         """Run the body of one colour, and keep or undo what it wrote."""
@@ -108,14 +121,13 @@ class Transaction(KeyValues):
                 result = await colour(body, abody, self)
         except BaseException:
             if self._state == "open":
+                self._state = "rolled back"
                 self._undo()
             raise
-        else:
-            if self._state == "open" and self._savepoint is not None:
+        if self._state == "open":
+            self._state = "over"
+            if self._savepoint is not None:
                 self._savepoint.release()
-        finally:
-            if self._state == "open":
-                self._state = "over"
         return result
 
     def _undo(self) -> None:
@@ -147,7 +159,7 @@ async def atransact(turns: Turns, longest_row: int, body: ABody[R]) -> R:
 async def _transact(colour: Colour, turns: Turns, longest_row: int, body: Body[R], abody: ABody[R]) -> R:
     turn = turns.transaction()
     outer = _INNERMOST.get()
-    while outer is not None and (outer._turn_of_it is not turn or outer._state != "open"):  # noqa: SLF001
+    while outer is not None and (outer._turn_of_it is not turn or outer._state == "over"):  # noqa: SLF001
         outer = outer._outer  # noqa: SLF001
     if turn is not None and outer is not None:
         return await outer._nested(colour, body, abody)  # noqa: SLF001

@@ -18,7 +18,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
-from typing import NoReturn, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from chatcache._bridge import Colour, ContextVar, Lock, Loop, Outcome, Turnstile, WouldWaitForItself, running_loop
 from chatcache.errors import StorageError, TransactionError
@@ -46,7 +46,9 @@ class Turn:
         layers: what was written, with a further layer for each transaction that runs inside.
         locked: whether the connection to write by is in a transaction for this turn.
         outer: the explicit transaction that was current when this one began; of another object, that is.
+        entered: whether it is its turn.
         rolled_back: whether nothing of it will be kept.
+        abandoned: whether that is so because its loop was stopped.
         over: whether it holds up nobody any more.
         outcome: how its commit ended.
     """
@@ -57,7 +59,7 @@ class Turn:
         self.layers = [Layer()]
         self.locked = False
         self.outer = _CURRENT.get() if explicit else None
-        self.rolled_back = self.over = False
+        self.entered = self.rolled_back = self.abandoned = self.over = False
         self.outcome = Outcome()
         self._explicit = explicit
 
@@ -72,8 +74,8 @@ class Turn:
 
     def abandon(self) -> None:
         """End it because its loop was stopped: a transaction is rolled back, any other turn is committed."""
-        if self._explicit:
-            self.rolled_back = self.over = True
+        if self._explicit and self.entered:
+            self.rolled_back = self.abandoned = self.over = True
             self.turns.roll_back(self)
         else:
             self.turns.end(self)
@@ -214,8 +216,7 @@ class Turns(Database):
         turn = self.joined() or Turn(self, loop)
         if turn is not self._open:
             self._tell_of_loss()
-            if not self._turnstile.try_enter(turn):
-                self._refuse_to_wait()
+            self._enter(turn)
             self._begin_turn(turn)
         yield turn
 
@@ -247,6 +248,7 @@ class Turns(Database):
                 self.roll_back(turn)
                 self._turnstile.leave(turn)
             raise
+        turn.outcome.expected += 1
         self._seal(turn)
         self.commit()
         if turn.outcome.error is not None:
@@ -262,6 +264,7 @@ class Turns(Database):
         self._refuse_in_transaction("flush")
         with self.blocking():
             pass
+        self._tell_of_loss()
 
     async def aflush(self) -> None:
         """Awaiting twin of `flush`."""
@@ -272,6 +275,7 @@ class Turns(Database):
             turn = Turn(self, running_loop())
             await self._aenter(turn)
             self._turnstile.leave(turn)
+            self._tell_of_loss()
             current = None
         last = current or next(reversed(self._sealed), None)
         if last is not None:
@@ -287,13 +291,16 @@ class Turns(Database):
             self.end(current)
         self._tell_of_loss()
         await colour(self._enter, self._aenter, turn)
+        turn.entered = True
         try:
             await colour(self.lock, self._alock, turn)
+            self._refuse_abandoned(turn)
             token = _CURRENT.set(turn)
             try:
                 result = await colour(body, abody, turn)
             finally:
                 _CURRENT.reset(token)
+            self._refuse_abandoned(turn)
             if not turn.rolled_back:
                 await colour(self._finish, self._afinish, turn)
         except BaseException:
@@ -311,17 +318,19 @@ class Turns(Database):
         self.commit()
         self._tell_of_loss()
         with self.writer() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            turn.locked = True
+            if not turn.over:
+                connection.execute("BEGIN IMMEDIATE")
+                turn.locked = True
 
     def roll_back(self, turn: Turn) -> None:
         """Undo what a turn wrote."""
         turn.layers = [Layer()]
-        if turn.locked:
-            turn.locked = False
-            with suppress(StorageError), self.writer() as connection:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+        with self._writing:  # where its lock is just being taken, it is to be given back
+            if turn.locked:
+                turn.locked = False
+                with suppress(StorageError), self.writer() as connection:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
 
     def end(self, turn: Turn) -> None:
         """End the turn of a loop, and have it committed by the worker."""
@@ -342,6 +351,8 @@ class Turns(Database):
                     self._commit(turns, connection)
             except StorageError as error:
                 lost = self._lose(error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
+                lost = self._lose(StorageError(f"{self.path} could not be written: {error!r}"))
             else:
                 with self._guard:
                     self._sealed = self._sealed[len(turns) :]
@@ -362,12 +373,29 @@ class Turns(Database):
         return self._turnstile.holder is None and not self._sealed
 
     def close(self) -> None:
-        """Commit what is to be committed, and release the file. What is used afterwards opens it again."""
-        current = self._open
+        """Commit what is to be committed, and release the file. What is used afterwards opens it again.
+
+        Raises:
+            StorageError: it could not be committed.
+            TransactionError: the caller is in a transaction, or to wait for somebody else would stop the running loop.
+        """
+        self._refuse_in_transaction("close")
+        current = self.joined()
         if current is not None:
-            self._seal(current)
-        self.commit()
-        super().close()
+            self.end(current)
+        turn = self._entered()
+        try:
+            self.commit()
+            super().close()
+        finally:
+            self._turnstile.leave(turn)
+        self._tell_of_loss()
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Let nothing be committed meanwhile."""
+        with self._writing:
+            yield
 
     def before_fork(self) -> None:
         """Commit what is sealed; then as `Database.before_fork`."""
@@ -392,19 +420,29 @@ class Turns(Database):
         self._enter(turn)
         return turn
 
-    def _enter(self, turn: Turn) -> None:
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Say what is the matter where somebody waits in vain for others to have written."""
         try:
-            self._turnstile.enter(turn, self.timeout)
+            yield
         except TimeoutError:
-            self._refuse_to_wait_longer()
+            raise StorageError(
+                f"{self.path} was written to by another task or thread for more than {self.timeout:g} s: "
+                "end its transaction, or pass a longer timeout"
+            ) from None
         except WouldWaitForItself:
-            self._refuse_to_wait()
+            raise TransactionError(
+                f"a blocking call on {self.path} would wait for a task of the loop that it stops: "
+                "await the method whose name begins with 'a'"
+            ) from None
+
+    def _enter(self, turn: Turn) -> None:
+        with self.waiting():
+            self._turnstile.enter(turn, self.timeout)
 
     async def _aenter(self, turn: Turn) -> None:
-        try:
+        with self.waiting():
             await self._turnstile.aenter(turn, self.timeout)
-        except TimeoutError:
-            self._refuse_to_wait_longer()
 
     async def _alock(self, turn: Turn) -> None:
         await self.worker.run(partial(self.lock, turn))
@@ -412,6 +450,7 @@ class Turns(Database):
     def _finish(self, turn: Turn) -> None:
         """Commit an explicit transaction."""
         with self.writer() as connection:
+            self._refuse_abandoned(turn)
             self._commit((turn,), connection)
 
     async def _afinish(self, turn: Turn) -> None:
@@ -435,12 +474,14 @@ class Turns(Database):
             if not any(turn.locked for turn in turns):
                 connection.execute("BEGIN IMMEDIATE")
             else:
-                self._must_be_locked(connection)
+                self.must_be_locked(connection)
             for turn in turns:
                 _write(turn.layer, connection)
             alarm = _alarm_of(turns)
             if self.schedule is not None and isinstance(alarm, int):
                 self.schedule.before(alarm)
+            if not isinstance(alarm, Unknown):
+                self.firing = None
             connection.execute("COMMIT")
             self.commits += 1
             if self.schedule is not None and not isinstance(alarm, Unknown):
@@ -450,9 +491,10 @@ class Turns(Database):
                 connection.execute("ROLLBACK")
             raise
 
-    def _must_be_locked(self, connection: Connection) -> None:
+    def must_be_locked(self, connection: Connection) -> None:
+        """Raise `StorageError` where SQLite, or a fork, ended the transaction of a turn that has the lock."""
         if not connection.in_transaction:
-            raise StorageError(f"{self.path} was closed in the middle of a transaction: nothing of it was kept")
+            raise StorageError(f"{self.path}: the transaction was ended in the middle of it, and nothing of it is kept")
 
     def _lose(self, error: StorageError) -> Turn | None:
         """Give up whatever is not committed, since it was written by those who saw what could not be.
@@ -462,6 +504,8 @@ class Turns(Database):
         with self._guard:
             sealed, self._sealed = self._sealed, ()
             current, self._open = self._open, None
+            if current is not None:
+                current.over = True
             lost = [*sealed, *([] if current is None else [current])]
             told = [turn.outcome.end(error) for turn in lost]
             if any(turn.loop is not None and not heard for turn, heard in zip(lost, told, strict=True)):
@@ -473,21 +517,16 @@ class Turns(Database):
         if error is not None:
             raise StorageError(f"what was written before was lost: {error}") from error
 
+    def _refuse_abandoned(self, turn: Turn) -> None:
+        if turn.abandoned:
+            raise TransactionError(
+                f"the transaction on {self.path} was rolled back: its event loop was stopped in the middle of it, "
+                "and somebody else had to write"
+            )
+
     def _refuse_in_transaction(self, method: str) -> None:
         if self.transaction() is not None:
             raise TransactionError(f"cannot call {method}() within a transaction: call it after its end")
-
-    def _refuse_to_wait(self) -> NoReturn:
-        raise TransactionError(
-            f"a blocking call on {self.path} would wait for a task of the loop that it stops: "
-            "await the method whose name begins with 'a'"
-        ) from None
-
-    def _refuse_to_wait_longer(self) -> NoReturn:
-        raise StorageError(
-            f"{self.path} was written to by another task or thread for more than {self.timeout:g} s: "
-            "end its transaction, or pass a longer timeout"
-        ) from None
 
 
 def read_alarm(connection: Connection, _argument: None = None) -> int | None:

@@ -3,6 +3,7 @@
 import math
 import sqlite3
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,111 @@ async def test_values_beyond_json_come_back(call: Call, value: Any) -> None:
     assert repr(await call("get", "key")) == repr([value])
 
 
+VALUES = [
+    None,
+    True,
+    0,
+    -(2**63),
+    2**64,
+    -0.0,
+    1e300,
+    "",
+    "ü\0\U0001f5fc\ud800",
+    b"",
+    b"\0\xff",
+    datetime(2024, 2, 29, 12, 30, 0, 123456, tzinfo=UTC),
+    datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1, seconds=1))),
+    [],
+    [1, [2, [3]]],
+    (),
+    (1, (2,)),
+    set(),
+    {1, "a", b"b", (2, 3)},
+    frozenset({frozenset(), 1}),
+    {},
+    {"b": 1, "a": {"$float": "nan"}},
+    {1: "a", (2, 3): "b", None: "c", b"d": "e", "\ud800": "f"},
+    {"nested": [({"x": {1}}, b"y", datetime(2000, 1, 1, tzinfo=UTC))]},
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=ascii)
+async def test_values_of_every_type_come_back_from_memory_and_from_the_file(
+    call: Call, tmp_path: Path, value: Any
+) -> None:
+    elsewhere = ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage
+    await call("put", "one", value)
+    await call("put_many", {"many": value})
+    before = [await call("get", "one"), *(await call("list")).values()]
+    await call("flush")
+    found = [*before, await call("get", "one"), *(await call("get_many", ["many"])).values(), elsewhere.get("one")]
+    assert found == [value] * 6
+    assert {(type(each), type(value) in (set, frozenset) or repr(each)) for each in found} == {
+        (type(value), type(value) in (set, frozenset) or repr(value))
+    }
+
+
+async def test_what_was_put_is_not_changed_by_what_happens_to_the_value_later(call: Call) -> None:
+    value = {"list": [1]}
+    await call("put", "key", value)
+    value["list"].append(2)
+    assert await call("get", "key") == {"list": [1]}
+
+
+@pytest.mark.parametrize("colour", ["", "a"])
+async def test_a_row_that_is_too_long_is_refused_and_nothing_else(tmp_path: Path, colour: str) -> None:
+    async def put(name: str, *args: Any) -> None:
+        done = getattr(storage, f"{colour}{name}")(*args)
+        if colour:
+            await done
+
+    thing = ObjectNamespace(tmp_path, longest_row=1000).get_by_name("thing")
+    storage = thing.storage
+    longest = "x" * (1000 - len("key") - len('"" '))
+    await put("put", "key", longest)
+    assert storage.get("key") == longest
+    with pytest.raises(InvalidValueError, match=r"takes 998 bytes: a row holds at most 1,000, which ObjectNamespace"):
+        await put("put", "key", longest + "x")
+    with pytest.raises(InvalidValueError, match="under the key 'big'"):
+        await put("put_many", {"small": 1, "big": "x" * 2000})
+    with pytest.raises(InvalidValueError, match="longest_row="):
+        await put("put", "x" * 2000, 1)
+    with pytest.raises(InvalidValueError, match="a row holds at most"):
+        await put("put", "é" * 500, 1)  # two bytes each
+    assert storage.list() == {"key": longest}
+    await put("put", "other", 1)
+    assert storage.list() == {"key": longest, "other": 1}
+    thing.close()
+
+
+async def test_two_megabytes_are_stored_as_cloudflare_documents_it(call: Call) -> None:
+    await call("put", "key", b"x" * 1_500_000)
+    assert await call("get", "key") == b"x" * 1_500_000
+    with pytest.raises(InvalidValueError, match="a row holds at most 2,097,152"):
+        await call("put", "key", "x" * 2_097_152)
+    assert await call("get", "key") == b"x" * 1_500_000
+
+
+async def test_a_key_may_be_as_long_as_a_row(call: Call) -> None:
+    await call("put", "k" * 100_000, 1)
+    assert await call("list", prefix="k" * 100_000) == {"k" * 100_000: 1}
+    assert await call("delete", "k" * 100_000) is True
+
+
+async def test_thousands_of_keys_at_once(call: Call) -> None:
+    entries = {f"{number:05}": number for number in range(2500)}
+    await call("put_many", entries)
+    assert await call("get_many", entries) == entries
+    assert await call("delete_many", [*entries][::2]) == 1250
+    assert len(await call("list")) == 1250
+
+
+@pytest.mark.parametrize("method", ["get_many", "delete_many"])
+async def test_one_str_is_no_list_of_keys(call: Call, method: str) -> None:
+    with pytest.raises(InvalidInputError, match="is one str: pass a list of keys"):
+        await call(method, "abc")
+
+
 @pytest.mark.parametrize("value", [object(), range(3), bytearray(b"x"), len, 1j])
 async def test_a_value_that_cannot_be_stored_is_refused_by_its_path(call: Call, value: Any) -> None:
     await call("put", "key", "before")
@@ -174,22 +280,38 @@ async def test_both_colours_see_each_other(storage: Storage) -> None:
 
 def test_the_rows_on_disk(storage: Storage, tmp_path: Path) -> None:
     """The format of the file: a change of it shows here, and makes older files unreadable."""
-    storage.put_many({"plain": {"a": [1, 2.5, None, "ü"]}, "beyond": [math.nan, 2**64], "dollar": {"$x": math.inf}})
+    storage.put_many(
+        {
+            "beyond": [math.nan, 2**64],
+            "dollar": {"$x": math.inf},
+            "moment": datetime(2024, 2, 29, 12, 30, tzinfo=timezone(timedelta(hours=1))),
+            "plain": {"a": [1, 2.5, None, "ü"]},
+            "python": [b"x", (1,), {2, 1}, {1: 2}, "\ud800"],
+            "\0\U0001f5fc": True,
+        }
+    )
+    storage.sql.exec("CREATE TABLE own (number INTEGER PRIMARY KEY, any); INSERT INTO own VALUES (1, x'00'), (2, 2.5)")
     connection = sqlite3.connect(next(tmp_path.glob("default/*.sqlite")))
-    rows = connection.execute("SELECT key, value FROM _cf_KV ORDER BY key").fetchall()
-    schema = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
-    metadata = connection.execute("SELECT key, value FROM _cf_METADATA").fetchall()
+    tables = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    rows = {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name, _ in tables}  # noqa: S608
     connection.close()
-    assert schema == [
-        ("CREATE TABLE _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",),
-        ("CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",),
+    assert [sql for _, sql in tables] == [
+        "CREATE TABLE _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",
+        "CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",
+        "CREATE TABLE own (number INTEGER PRIMARY KEY, any)",
     ]
-    assert metadata == [(3, "thing")]
-    assert rows == [
-        ("beyond", b'\x02[{"$float":"nan"},{"$int":"0x10000000000000000"}]'),
-        ("dollar", b'\x02{"$dict":[["$x",{"$float":"inf"}]]}'),
-        ("plain", '\x01{"a":[1,2.5,null,"ü"]}'.encode()),
-    ]
+    assert rows == {
+        "_cf_KV": [
+            ("\0\U0001f5fc", b"\x01true"),
+            ("beyond", b'\x02[{"$float":"nan"},{"$int":"0x10000000000000000"}]'),
+            ("dollar", b'\x02{"$dict":[["$x",{"$float":"inf"}]]}'),
+            ("moment", b'\x02{"$datetime":"2024-02-29T12:30:00.000000+01:00"}'),
+            ("plain", '\x01{"a":[1,2.5,null,"ü"]}'.encode()),
+            ("python", b'\x02[{"$bytes":"eA=="},{"$tuple":[1]},{"$set":[1,2]},{"$dict":[[1,2]]},{"$str":"7aCA"}]'),
+        ],
+        "_cf_METADATA": [(3, "thing")],
+        "own": [(1, b"\0"), (2, 2.5)],
+    }
 
 
 def test_an_object_is_one_file_for_its_owner_only(tmp_path: Path) -> None:

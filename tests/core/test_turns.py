@@ -1,0 +1,365 @@
+"""Turns: what the tasks of a loop write without a pause is seen at once, and committed together."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatcache import ObjectNamespace, Storage, StorageError, TransactionError
+
+Commits = Callable[[], int]
+
+
+@pytest.fixture
+def elsewhere(storage: Storage, tmp_path: Path) -> Storage:
+    """The same object, as another process has it."""
+    return ObjectNamespace(tmp_path, timeout=0.1).get_by_name("thing").storage
+
+
+@pytest.fixture
+def commits(storage: Storage, tmp_path: Path) -> Commits:
+    """Tells how many times something was committed to the file since it was asked last."""
+    storage.put("made", 0)
+    path = next(tmp_path.glob("default/*.sqlite"))
+    frames = len(_commit_frames(path))
+
+    def count() -> int:
+        nonlocal frames
+        before, frames = frames, len(_commit_frames(path))
+        return frames - before
+
+    return count
+
+
+def _commit_frames(path: Path) -> list[int]:
+    """Return the frames of the log that end a commit: those that say how many pages the file has then."""
+    log = path.with_name(f"{path.name}-wal").read_bytes()
+    size = int.from_bytes(log[8:12])
+    salt = log[16:24]
+    headers = [log[start : start + 24] for start in range(32, len(log), 24 + size)]
+    return [number for number, header in enumerate(headers) if header[8:16] == salt and header[4:8] != bytes(4)]
+
+
+async def test_awaited_writes_without_a_pause_are_one_commit(storage: Storage, commits: Commits) -> None:
+    for number in range(100):
+        await storage.aput(f"{number:03}", number)
+        assert await storage.aget(f"{number:03}") == number
+    await storage.adelete("000")
+    await storage.aput_many({"a": 1, "b": 2})
+    await storage.adelete_prefix("01")
+    assert commits() == 0
+    await storage.aflush()
+    assert commits() == 1
+    assert len(await storage.alist()) == 1 + 99 + 2 - 10
+
+
+async def test_a_pause_ends_the_turn(storage: Storage, commits: Commits, elsewhere: Storage) -> None:
+    await storage.aput("a", 1)
+    await asyncio.sleep(0)
+    await storage.aput("b", 2)
+    await storage.aflush()
+    await storage.aflush()
+    assert 1 <= commits() <= 2
+    assert elsewhere.list() == {"a": 1, "b": 2, "made": 0}
+
+
+async def test_a_turn_is_committed_without_anybody_asking(storage: Storage, elsewhere: Storage) -> None:
+    await storage.aput("a", 1)
+    async with asyncio.timeout(10):
+        while elsewhere.get("a") is None:
+            await asyncio.sleep(0.001)
+
+
+async def test_another_process_sees_nothing_of_a_turn_or_all(storage: Storage, elsewhere: Storage) -> None:
+    storage.put_many({"old": 0, "gone": 0})
+    await storage.aput("a", 1)
+    await storage.adelete("gone")
+    await storage.aput("b", 2)
+    assert elsewhere.list() == {"gone": 0, "old": 0}
+    await storage.aflush()
+    assert elsewhere.list() == {"a": 1, "b": 2, "old": 0}
+
+
+async def test_everybody_in_the_process_sees_it_at_once(storage: Storage, elsewhere: Storage) -> None:
+    storage.put("gone", 0)
+    await storage.aput("a", 1)
+    await storage.adelete("gone")
+    assert storage.get("a") == storage.kv.get("a") == 1
+    assert storage.list() == dict(storage.kv.list()) == dict(storage.scan()) == {"a": 1}
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(storage.list).result(10) == {"a": 1}
+        assert pool.submit(lambda: asyncio.run(storage.aget_many(["a", "gone"]))).result(10) == {"a": 1}
+    assert elsewhere.list() == {"gone": 0}
+
+
+async def test_many_tasks_that_flush_make_few_commits(storage: Storage, commits: Commits) -> None:
+    async def write(number: int) -> None:
+        await storage.aput(f"{number}", number)
+        await storage.aflush()
+
+    await asyncio.gather(*(write(number) for number in range(64)))
+    assert commits() <= 4
+    assert len(await storage.alist()) == 65
+
+
+async def test_delete_says_what_existed_in_the_turn(storage: Storage) -> None:
+    storage.put_many({"a": 1, "b": 1, "p1": 1, "p2": 1})
+    await storage.aput("new", 1)
+    assert await storage.adelete("new") is True
+    assert await storage.adelete("new") is False
+    assert await storage.adelete("a") is True
+    assert await storage.adelete("a") is False
+    assert await storage.adelete_many(["a", "b", "b", "new", "absent"]) == 1
+    await storage.adelete_prefix("p")
+    assert await storage.adelete("p1") is False
+    await storage.aput("p2", 2)
+    assert await storage.adelete_many(["p1", "p2"]) == 1
+    assert storage.kv.delete("p2") is False
+    await storage.aflush()
+    assert await storage.alist() == {}
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"reverse": True},
+    *({"limit": limit, "reverse": reverse} for limit in (1, 5, 120, 499, 500, 501, 1100) for reverse in (False, True)),
+    {"prefix": "1"},
+    {"prefix": "02", "reverse": True, "limit": 7},
+    {"start": "0100", "end": "1300", "limit": 600},
+    {"start_after": "0499", "end": "1001"},
+    {"start_after": "0499", "end": "1001", "reverse": True, "limit": 501},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+async def test_listings_over_a_turn_are_those_of_the_file_later(storage: Storage, options: dict[str, Any]) -> None:
+    storage.put_many({f"{number:04}": number for number in range(1400)})
+    expected: dict[str, Any] = {f"{number:04}": number for number in range(1400)}
+
+    async def both(name: str, *args: Any) -> None:
+        await getattr(storage, f"a{name}")(*args)
+
+    await storage.adelete_prefix("05")
+    await storage.adelete_prefix("129")
+    await storage.aput_many({"0550": "again", "0000": "first", "zz": "last", "": "empty", "1299\0": "between"})
+    await storage.adelete_many([f"{number:04}" for number in range(700, 1200, 2)])
+    expected = {key: value for key, value in expected.items() if not key.startswith(("05", "129"))}
+    expected |= {"0550": "again", "0000": "first", "zz": "last", "": "empty", "1299\0": "between"}
+    for number in range(700, 1200, 2):
+        del expected[f"{number:04}"]
+    wanted = _listed(expected, **options)
+    unlimited = {name: value for name, value in options.items() if name != "limit"}
+
+    def blocking() -> list[list[tuple[str, Any]]]:
+        scanned = [*storage.scan(**unlimited)], [*storage.kv.list(**unlimited)]
+        return [[*storage.list(**options).items()], *(rows[: options.get("limit")] for rows in scanned)]
+
+    assert [*(await storage.alist(**options)).items()] == wanted
+    assert [item async for item in storage.ascan(**unlimited)][: options.get("limit")] == wanted
+    assert blocking() == [wanted] * 3
+    await storage.aflush()
+    assert blocking() == [wanted] * 3
+    assert [*(await storage.alist(**options)).items()] == wanted
+
+
+def _listed(rows: dict[str, Any], **options: Any) -> list[tuple[str, Any]]:
+    found = sorted(
+        (key, value)
+        for key, value in rows.items()
+        if key.startswith(options.get("prefix", ""))
+        and key >= options.get("start", "")
+        and ("start_after" not in options or key > options["start_after"])
+        and ("end" not in options or key < options["end"])
+    )
+    return (found[::-1] if options.get("reverse") else found)[: options.get("limit")]
+
+
+async def test_a_scan_goes_on_over_what_is_written_ahead_of_it(storage: Storage) -> None:
+    storage.put_many({f"{number:04}": 0 for number in range(1200)})
+    seen: list[str] = []
+    async for key, _ in storage.ascan():
+        if not seen:
+            await storage.adelete_prefix("06")
+            await storage.aput("1199x", 0)
+        seen.append(key)
+    assert [key for key in seen if key >= "0500"] == [
+        *(f"{number:04}" for number in range(500, 1200) if not 600 <= number < 700),
+        "1199x",
+    ]
+
+
+async def test_a_blocking_write_in_a_loop_commits_the_turn_so_far(storage: Storage, elsewhere: Storage) -> None:
+    await storage.aput("awaited", 1)
+    storage.kv.put("kv", 2)
+    assert elsewhere.list() == {}
+    storage.put("blocking", 3)
+    assert elsewhere.list() == {"awaited": 1, "blocking": 3, "kv": 2}
+    await storage.aput("awaited", 4)
+    storage.flush()
+    assert elsewhere.get("awaited") == 4
+
+
+async def test_the_synchronous_view_is_part_of_the_turn(storage: Storage, commits: Commits, elsewhere: Storage) -> None:
+    for number in range(50):
+        storage.kv.put(f"{number:02}", number)
+    assert storage.kv.delete("00") is True
+    assert storage.kv.delete("00") is False
+    storage.transaction_sync(lambda: storage.kv.put("sync", 1))
+    assert commits() == 0
+    assert elsewhere.list() == {"made": 0}
+    await storage.aflush()
+    assert commits() == 1
+    assert elsewhere.list() == storage.list()
+    assert len(storage.list()) == 51
+
+
+def test_outside_a_loop_the_synchronous_view_commits_each_write(storage: Storage, elsewhere: Storage) -> None:
+    storage.kv.put("a", 1)
+    assert elsewhere.get("a") == 1
+    assert storage.kv.delete("a") is True
+    assert elsewhere.get("a") is None
+    storage.transaction_sync(lambda: storage.kv.put("b", 2))
+    assert elsewhere.get("b") == 2
+
+
+class OddError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("in_loop", [True, False])
+def test_transaction_sync_undoes_what_it_wrote_and_nothing_else(
+    storage: Storage, elsewhere: Storage, *, in_loop: bool
+) -> None:
+    def inner() -> None:
+        storage.kv.put("inner", 1)
+        storage.kv.delete("outer")
+        raise OddError
+
+    def outer() -> str:
+        storage.kv.put("outer", 1)
+        with pytest.raises(OddError):
+            storage.transaction_sync(inner)
+        storage.transaction_sync(lambda: storage.kv.put("second", 1))
+        return "returned"
+
+    def failing() -> None:
+        storage.transaction_sync(lambda: storage.kv.put("third", 1))
+        assert storage.kv.get("third") == 1
+        raise OddError
+
+    def work() -> None:
+        storage.kv.put("before", 1)
+        assert storage.transaction_sync(outer) == "returned"
+        with pytest.raises(OddError):
+            storage.transaction_sync(failing)
+        assert storage.list() == {"before": 1, "outer": 1, "second": 1}
+
+    async def main() -> None:
+        work()
+        assert elsewhere.list() == {}
+        await storage.aflush()
+
+    if in_loop:
+        asyncio.run(main())
+    else:
+        work()
+    assert elsewhere.list() == {"before": 1, "outer": 1, "second": 1}
+
+
+async def test_a_blocking_write_within_transaction_sync_is_refused(storage: Storage) -> None:
+    def body() -> None:
+        storage.kv.put("a", 1)
+        with pytest.raises(TransactionError, match=r"would commit half of it: use storage\.kv"):
+            storage.put("b", 2)
+
+    storage.transaction_sync(body)
+    assert storage.list() == {"a": 1}
+
+
+async def test_the_turn_of_another_loop_is_waited_for(storage: Storage) -> None:
+    async def other() -> None:
+        for number in range(20):
+            await storage.aput(f"other {number}", number)
+            if number % 3 == 0:
+                await asyncio.sleep(0)
+        await storage.aflush()
+
+    with ThreadPoolExecutor(1) as pool:
+        theirs = asyncio.wrap_future(pool.submit(lambda: asyncio.run(other())))
+        for number in range(20):
+            await storage.aput(f"own {number}", number)
+            if number % 2 == 0:
+                await asyncio.sleep(0)
+        await theirs
+    assert len(await storage.alist()) == 40
+
+
+async def test_closing_keeps_the_turn(tmp_path: Path, elsewhere: Storage) -> None:
+    thing = ObjectNamespace(tmp_path).get_by_name("thing")
+    await thing.storage.aput("a", 1)
+    thing.close()
+    assert elsewhere.list() == {"a": 1}
+    assert await thing.storage.aget("a") == 1
+    await thing.storage.aput("b", 1)
+    await thing.storage.aflush()
+    assert elsewhere.list() == {"a": 1, "b": 1}
+    thing.close()
+
+
+async def test_a_loop_that_ends_keeps_its_turn(storage: Storage, elsewhere: Storage) -> None:
+    await asyncio.to_thread(lambda: asyncio.run(storage.aput("a", 1)))
+    storage.flush()
+    assert elsewhere.list() == {"a": 1}
+
+
+@pytest.fixture
+def locked(storage: Storage, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that does not let anybody else write."""
+    storage.put("made", 0)
+    with closing(sqlite3.connect(next(tmp_path.glob("default/*.sqlite")), isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+
+
+async def test_a_turn_that_cannot_be_committed_is_lost_and_those_who_wait_hear_of_it(
+    storage: Storage, locked: sqlite3.Connection, elsewhere: Storage
+) -> None:
+    await elsewhere.aput("a", 1)
+    with pytest.raises(StorageError, match="was locked by another connection for too long"):
+        await elsewhere.aflush()
+    locked.execute("ROLLBACK")
+    assert await elsewhere.alist() == {"made": 0}
+    await elsewhere.aput("b", 2)
+    await elsewhere.aflush()
+    assert storage.list() == {"b": 2, "made": 0}
+
+
+async def test_where_nobody_waits_the_next_call_tells_of_the_loss_once(
+    storage: Storage, locked: sqlite3.Connection, elsewhere: Storage
+) -> None:
+    await elsewhere.aput("a", 1)
+    while not elsewhere._turns.is_idle():
+        await asyncio.sleep(0.01)
+    locked.execute("ROLLBACK")
+    with pytest.raises(StorageError, match=r"what was written before was lost: .*was locked by another"):
+        await elsewhere.aget("a")
+    assert await elsewhere.aget("a") is None
+    await elsewhere.aput("b", 2)
+    await elsewhere.aflush()
+    assert storage.list() == {"b": 2, "made": 0}
+
+
+def test_a_blocking_write_that_cannot_be_committed_raises(
+    storage: Storage, locked: sqlite3.Connection, elsewhere: Storage
+) -> None:
+    with pytest.raises(StorageError, match="was locked by another connection for too long"):
+        elsewhere.put("a", 1)
+    locked.execute("ROLLBACK")
+    assert elsewhere.get("a") is None
+    elsewhere.put("b", 2)
+    assert storage.list() == {"b": 2, "made": 0}

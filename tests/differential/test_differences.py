@@ -1,0 +1,404 @@
+"""Each stated difference is one: workerd does what the table in ``docs/storage-differences.md`` says, and so do we."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chatcache import InvalidNameError
+
+from .compare import FORGIVEN, settled
+from .differences import read_differences
+from .laboratory import Laboratory
+from .scripts import Op, Script
+from .values import MISSING, UNDEFINED, decode, encode
+from .workerd import NAMESPACE
+
+Shown = Callable[[Laboratory], None]
+
+_TABLE = read_differences()
+_SHOWN: dict[str, Shown] = {}
+
+
+def difference(identifier: str) -> Callable[[Shown], Shown]:
+    """Register what shows that a row of the table is true."""
+
+    def register(function: Shown) -> Shown:
+        assert identifier not in _SHOWN
+        _SHOWN[identifier] = function
+        return function
+
+    return register
+
+
+def test_every_row_is_tested_or_says_why_not() -> None:
+    assert {row.id for row in _TABLE.values() if row.tested == "yes"} == set(_SHOWN)
+    assert all(row.tested == "yes" or row.tested.startswith("no: ") for row in _TABLE.values())
+
+
+def test_nothing_is_forgiven_that_the_table_does_not_state() -> None:
+    assert set(_SHOWN) >= FORGIVEN
+
+
+@pytest.mark.parametrize("identifier", _SHOWN)
+def test_both_sides_do_what_the_table_says(identifier: str, laboratory: Laboratory) -> None:
+    _SHOWN[identifier](laboratory)
+
+
+def put(key: Any, value: Any = 1) -> Op:
+    return {"op": "put", "key": key, "value": value}
+
+
+def get(key: Any) -> Op:
+    return {"op": "get", "key": key}
+
+
+def listing(**options: Any) -> Op:
+    return {"op": "list", "options": options}
+
+
+def sql(query: str, *bindings: Any, form: str = "raw") -> Op:
+    return {"op": "sql", "query": query, "bindings": list(bindings), "form": form}
+
+
+def transaction(*body: Op) -> Op:
+    return {"op": "transaction", "body": list(body)}
+
+
+def mapping(**entries: Any) -> dict[str, Any]:
+    return {"$": "map", "v": [[key, value] for key, value in entries.items()]}
+
+
+def rows(result: Any) -> Any:
+    return dict(result["v"])["rows"]
+
+
+def theirs(laboratory: Laboratory, *script: Op) -> list[Any]:
+    """Return what workerd gives, in brief: values, and errors as their text."""
+    return [_brief(result) for result in laboratory.theirs([*script])]
+
+
+def ours(laboratory: Laboratory, *script: Op) -> list[Any]:
+    """Return what we give, the same in both colours, in brief: values, and errors as their class."""
+    blocking, awaiting = (
+        [result["error"]["name"] if "error" in result else result["ok"] for result in results]
+        for results in laboratory.ours([*script])
+    )
+    assert blocking == awaiting
+    return blocking
+
+
+def _brief(result: dict[str, Any]) -> Any:
+    return f"{result['error']['name']}: {result['error']['message']}" if "error" in result else result["ok"]
+
+
+def last(laboratory: Laboratory, *script: Op) -> tuple[Any, Any]:
+    """Return what the last operation gives there and here."""
+    return theirs(laboratory, *script)[-1], ours(laboratory, *script)[-1]
+
+
+def kept(laboratory: Laboratory, value: Any) -> tuple[Any, Any]:
+    """Return what a stored value comes back as, there and here."""
+    return last(laboratory, put("a", value), get("a"))
+
+
+@difference("errors")
+def _errors(laboratory: Laboratory) -> None:
+    assert last(laboratory, listing(limit=0)) == ("TypeError: List limit must be positive.", "InvalidInputError")
+    said, raised = last(laboratory, put("a", {"$": "function"}))
+    assert (said, raised) == ("DataCloneError: () => 1 could not be cloned.", "InvalidValueError")
+    said, raised = last(
+        laboratory, transaction({"op": "rollback"}), {"op": "rollback", "on": "ended"}, get("a") | {"on": "ended"}
+    )
+    assert (said, raised) == ("Error: Cannot get() on rolled back transaction", "TransactionError")
+    assert last(laboratory, sql("SELECT * FROM t")) == ("Error: no such table: t: SQLITE_ERROR", "SQLError")
+
+
+@difference("undefined")
+def _undefined(laboratory: Laboratory) -> None:
+    assert theirs(laboratory, get("a"), {"op": "kv_get", "key": "a"}, put("a")) == [UNDEFINED] * 3
+    bare = ours(laboratory, get("a") | {"bare": True}, {"op": "kv_get", "key": "a", "bare": True})
+    assert bare == [None, None]
+    assert ours(laboratory, get("a")) == [encode(MISSING)]
+    with laboratory.object() as thing:
+        assert thing.storage.get("a", 5) == 5
+        assert thing.storage.put("a", 1) is None  # type: ignore[func-returns-value]
+
+
+@difference("put-undefined")
+def _put_undefined(laboratory: Laboratory) -> None:
+    refused = theirs(laboratory, put("a", UNDEFINED), {"op": "put", "key": "a"})
+    assert refused == ["TypeError: put() called with undefined value."] * 2
+    among = theirs(laboratory, {"op": "put_many", "entries": [["a", UNDEFINED], ["b", 1]]}, listing())
+    assert among == [UNDEFINED, mapping(b=1)]
+    stored = theirs(laboratory, {"op": "kv_put", "key": "a", "value": UNDEFINED}, {"op": "kv_list"}, get("a"))
+    assert stored == [UNDEFINED, [["a", UNDEFINED]], UNDEFINED]
+
+
+@difference("number")
+def _number(laboratory: Laboratory) -> None:
+    there, here = kept(laboratory, [1, 1.0])
+    assert [*map(type, there)] == [int, int]
+    assert [*map(type, here)] == [int, float]
+
+
+@difference("bigint")
+def _bigint(laboratory: Laboratory) -> None:
+    beyond = {"$": "bigint", "v": "9007199254740993"}
+    assert kept(laboratory, beyond) == (beyond, beyond)
+    assert kept(laboratory, {"$": "bigint", "v": "5"}) == ({"$": "bigint", "v": "5"}, 5)
+    assert theirs(laboratory, put("a", 2**53 + 1), get("a"))[-1] == 2**53
+    assert decode(ours(laboratory, put("a", 2**53 + 1), get("a"))[-1]) == 2**53 + 1
+
+
+@difference("object-order")
+def _object_order(laboratory: Laboratory) -> None:
+    there, here = kept(laboratory, {"$": "object", "v": [["b", 0], ["10", 0], ["9", 0]]})
+    assert [key for key, _ in there["v"]] == ["9", "10", "b"]
+    assert [key for key, _ in here["v"]] == ["b", "10", "9"]
+
+
+@difference("map")
+def _map(laboratory: Laboratory) -> None:
+    there, here = kept(laboratory, mapping(a=1))
+    assert (there["$"], here["$"]) == ("map", "object")
+    there, here = kept(laboratory, {"$": "map", "v": [[7, 1]]})
+    assert (there["$"], here["$"]) == ("map", "map")
+
+
+@difference("set-order")
+def _set_order(laboratory: Laboratory) -> None:
+    there, here = kept(laboratory, {"$": "set", "v": ["b", "a", 1, True]})
+    assert there["v"] == ["b", "a", 1, True]
+    assert decode(here) == {"a", "b", 1}
+
+
+@difference("tuple")
+def _tuple(laboratory: Laboratory) -> None:
+    for value in {"$": "tuple", "v": [1]}, {"$": "frozenset", "v": [1]}:
+        assert ours(laboratory, put("a", value), get("a"))[-1] == value
+        assert theirs(laboratory, put("a", value))[-1].startswith("Error: no value")  # the oracle has none to put
+
+
+@difference("datetime")
+def _datetime(laboratory: Laboratory) -> None:
+    assert theirs(laboratory, put("a", {"$": "date", "v": 1.5}), get("a"))[-1] == {"$": "date", "v": 1}
+    with laboratory.object() as thing:
+        moment = datetime.fromisoformat("2024-02-29T12:30:00.123456+01:00")
+        thing.storage.put("a", moment)
+        assert thing.storage.get("a").isoformat() == moment.isoformat()
+    assert ours(laboratory, put("a", {"$": "example", "v": "naive datetime"})) == ["InvalidValueError"]
+
+
+@difference("classes")
+def _classes(laboratory: Laboratory) -> None:
+    for name in "regexp", "error", "boxed", "uint16", "hole", "cycle", "instance":
+        assert theirs(laboratory, put("a", {"$": "example", "v": name}))[-1] == UNDEFINED, name
+    for name in "pattern", "exception", "array", "cycle", "instance", "subclass", "named tuple":
+        assert ours(laboratory, put("a", {"$": "example", "v": name}))[-1] == "InvalidValueError", name
+    shared = theirs(laboratory, put("a", {"$": "example", "v": "shared"}), {"op": "same_parts", "key": "a"})
+    assert shared == [UNDEFINED, True]
+    with laboratory.object() as thing:
+        part = [1]
+        thing.storage.put("a", [part, part])
+        one, other = thing.storage.get("a")
+        assert one == other
+        assert one is not other
+
+
+@difference("depth")
+def _depth(laboratory: Laboratory) -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    assert last(laboratory, put("a", deep)) == (UNDEFINED, "InvalidValueError")
+
+
+@difference("surrogates")
+def _surrogates(laboratory: Laboratory) -> None:
+    halves = {"$": "surrogates", "v": [0xD83D, 0xDE00]}
+    assert kept(laboratory, halves) == ("😀", halves)
+
+
+@difference("key-type")
+def _key_type(laboratory: Laboratory) -> None:
+    for key, converted in (5, "5"), (None, "null"), (True, "true"):
+        assert theirs(laboratory, put(key), listing())[-1] == mapping(**{converted: 1})
+        script: Script = [
+            *(put(key), get(key), {"op": "delete", "key": key}, {"op": "delete_many", "keys": [key]}),
+            *({"op": "get_many", "keys": [key]}, {"op": "put_many", "entries": [[key, 1]]}),
+            *({"op": "kv_put", "key": key, "value": 1}, {"op": "kv_get", "key": key}, {"op": "kv_delete", "key": key}),
+        ]
+        assert ours(laboratory, *script) == ["InvalidNameError"] * 9
+
+
+@difference("key-surrogates")
+def _key_surrogates(laboratory: Laboratory) -> None:
+    there = theirs(laboratory, put("\ud800", 1), put("\ud801", 2), get("\ud800"), listing())
+    assert there[2:] == [1, mapping(**{"\ufffd" * 3: 2})]
+    here = ours(laboratory, put("\ud800"), get("\ud800"), listing(prefix="\ud800"), listing(start="\ud800"))
+    assert here == ["InvalidNameError"] * 4
+
+
+@difference("limit")
+def _limit(laboratory: Laboratory) -> None:
+    keys = [put("a"), put("b"), put("c")]
+    for limit, meant in (1.9, 1), ("2", 2), (True, 1):
+        there, here = last(laboratory, *keys, listing(limit=limit))
+        assert (len(there["v"]), here) == (meant, "InvalidInputError")
+    there, here = last(laboratory, *keys, listing(limit=None))
+    assert (there, len(here["v"])) == ("TypeError: List limit must be positive.", 3)
+    there, here = last(laboratory, *keys, listing(limit=2**31))
+    assert there == "TypeError: Value out of range. Must be between -2147483648 and 2147483647 (inclusive)."
+    assert len(here["v"]) == 3
+
+
+@difference("options")
+def _options(laboratory: Laboratory) -> None:
+    keys = [put("a"), put("z")]
+    assert last(laboratory, *keys, listing(start=None)) == (mapping(z=1), mapping(a=1, z=1))
+    assert last(laboratory, *keys, listing(end=None)) == (mapping(a=1), mapping(a=1, z=1))
+    assert last(laboratory, *keys, listing(misspelt=1)) == (mapping(a=1, z=1), "TypeError")
+    assert last(laboratory, *keys, listing(noCache=True)) == (mapping(a=1, z=1), "TypeError")
+
+
+@difference("bookmarks")
+def _bookmarks(laboratory: Laboratory) -> None:
+    names = ["getCurrentBookmark", "getBookmarkForTime", "onNextSessionRestoreBookmark"]
+    assert theirs(laboratory, {"op": "has", "names": names}) == [names]
+    with laboratory.object() as thing:
+        assert not [name for name in dir(thing.storage) if "bookmark" in name]
+
+
+@difference("flush")
+def _flush(laboratory: Laboratory) -> None:
+    flush = transaction({"op": "flush", "on": "storage"})
+    assert laboratory.theirs([flush])[0]["body"] == [{"ok": UNDEFINED}]
+    for results in laboratory.ours([flush]):
+        assert results[0]["body"][0]["error"]["name"] == "TransactionError"
+
+
+@difference("ended-list")
+def _ended_list(laboratory: Laboratory) -> None:
+    empty = listing(start="b", end="a")
+    script: Script = [transaction({"op": "rollback"}, empty)]
+    assert laboratory.theirs(script)[0]["body"][1] == {"ok": mapping()}
+    for results in laboratory.ours(script):
+        assert results[0]["body"][1]["error"]["name"] == "TransactionError"
+
+
+@difference("after-rollback")
+def _after_rollback(laboratory: Laboratory) -> None:
+    later: Script = [
+        *(put("a") | {"on": "storage"}, {"op": "kv_put", "key": "b", "value": 1}, sql("CREATE TABLE t (a)")),
+        {"op": "transaction", "body": [], "via": "storage"},
+    ]
+    script: Script = [transaction({"op": "rollback"}, *later), listing()]
+    done, listed = laboratory.theirs(script)
+    assert not [result for result in done["body"] if "error" in result]
+    assert listed == {"ok": mapping(a=1, b=1)}
+    for results in laboratory.ours(script):
+        assert [result["error"]["name"] for result in results[0]["body"][1:]] == ["TransactionError"] * len(later)
+        assert results[1] == {"ok": mapping()}
+
+
+@difference("nested")
+def _nested(laboratory: Laboratory) -> None:
+    has = {"op": "has", "names": ["transaction"]}
+    assert laboratory.theirs([transaction(has)])[0]["body"] == [{"ok": []}]
+    assert [results[0]["body"] for results in laboratory.ours([transaction(has)])] == [[{"ok": ["transaction"]}]] * 2
+
+
+@difference("txn-methods")
+def _txn_methods(laboratory: Laboratory) -> None:
+    has = {"op": "has", "names": ["deleteAll", "delete_all", "adelete_all"]}
+    there = laboratory.theirs([transaction(has, {"op": "delete_all"})])[0]["body"]
+    assert there[0] == {"ok": ["deleteAll"]}
+    assert settled({"op": "delete_all"}, there[1]) == "raised TransactionError"
+    assert [results[0]["body"] for results in laboratory.ours([transaction(has)])] == [[{"ok": []}]] * 2
+
+
+@difference("alarm-time")
+def _alarm_time(laboratory: Laboratory) -> None:
+    script: Script = [{"op": "set_alarm", "when": 4_102_444_800_123, "as": "date"}, {"op": "get_alarm"}]
+    assert last(laboratory, *script) == (4_102_444_800_123, 4_102_444_800_123)
+    with laboratory.object() as thing:
+        storage: Any = thing.storage
+        storage.set_alarm(4_102_444_800.123)
+        when = storage.get_alarm()
+        assert isinstance(when, datetime)
+        assert when.utcoffset() == timedelta(0)
+        assert when.isoformat(timespec="milliseconds") == "2100-01-01T00:00:00.123+00:00"
+
+
+@difference("kv-list")
+def _kv_list(laboratory: Laboratory) -> None:
+    keys = [put(key) for key in "abcd"]
+    there, here = last(laboratory, *keys, {"op": "kv_walk", "at": "b", "body": [{"op": "kv_list"}]})
+    assert there.startswith("Error: kv.list() iterator was invalidated because a new call to kv.list() was started.")
+    assert here == ["a", "b", "c", "d"]
+    change: Script = [{"op": "kv_delete", "key": "c"}, {"op": "kv_put", "key": "cc", "value": 1}]
+    there, here = last(laboratory, *keys, {"op": "kv_walk", "at": "b", "body": change})
+    assert there == ["a", "b", "cc", "d"]
+    assert here == ["a", "b", "c", "d"]
+    crowd = {"op": "put_crowd", "prefix": "c", "count": 1200}
+    deletion: Script = [{"op": "kv_delete", "key": "c0499"}, {"op": "kv_delete", "key": "c1100"}]
+    there, here = last(laboratory, crowd, {"op": "kv_walk", "at": "c0000", "body": deletion})
+    assert (len(there), len(here)) == (1198, 1199)
+
+
+@difference("sql-cursor")
+def _sql_cursor(laboratory: Laboratory) -> None:
+    late = {"op": "sql_late", "query": "SELECT a FROM t", "body": [sql("INSERT INTO t VALUES (2)")]}
+    there, here = last(laboratory, sql("CREATE TABLE t (a)"), sql("INSERT INTO t VALUES (1)"), late)
+    assert (there, here) == ([[1], [2]], [[1]])
+
+
+@difference("sql-counts")
+def _sql_counts(laboratory: Laboratory) -> None:
+    assert theirs(laboratory, sql("CREATE TABLE t (a)"), {"op": "sql_counts", "query": "SELECT * FROM t"})[-1] == 1
+    with laboratory.object() as thing:
+        cursor = thing.storage.sql.exec("SELECT 1")
+        assert not hasattr(cursor, "rows_read")
+
+
+@difference("sql-repeat")
+def _sql_repeat(laboratory: Laboratory) -> None:
+    twice = [sql("SELECT 1; SELECT 2 AS x")] * 2
+    there, here = theirs(laboratory, *twice), ours(laboratory, *twice)
+    assert there[1] == "Error: A SQL prepared statement can only be executed once at a time."
+    assert [*map(rows, here)] == [[[2]], [[2]]] == [rows(there[0]), [[2]]]
+
+
+@difference("sql-integers")
+def _sql_integers(laboratory: Laboratory) -> None:
+    there, here = last(laboratory, sql("SELECT typeof(?), ? / 2", 1, 5))
+    assert (rows(there), rows(here)) == ([["real", 2.5]], [["integer", 2]])
+    there, here = last(laboratory, sql("SELECT 9007199254740993"))
+    assert (rows(there), rows(here)) == ([[2**53]], [[{"$": "bigint", "v": "9007199254740993"}]])
+    there, here = last(laboratory, sql("SELECT ?", {"$": "bigint", "v": "9007199254740993"}))
+    assert there == "TypeError: Cannot convert a BigInt value to a number"
+    assert rows(here) == [[{"$": "bigint", "v": "9007199254740993"}]]
+
+
+@difference("sql-bindings")
+def _sql_bindings(laboratory: Laboratory) -> None:
+    for binding, converted in (True, "true"), ([1, 2], "1,2"), ({"$": "object", "v": []}, "[object Object]"):
+        there, here = last(laboratory, sql("SELECT ?", binding))
+        assert (rows(there), here) == ([[converted]], "SQLError")
+
+
+@difference("sql-surrogates")
+def _sql_surrogates(laboratory: Laboratory) -> None:
+    there, here = last(laboratory, sql("SELECT ?", "\ud800"))
+    assert (rows(there), here) == ([["\ufffd" * 3]], "SQLError")
+
+
+@difference("object-names")
+def _object_names(laboratory: Laboratory) -> None:
+    names = ["", "../up", "tab\t", "n" * 1025]
+    assert len(laboratory.workerd.ids(NAMESPACE, names)) == 4
+    for name in names:
+        with pytest.raises(InvalidNameError):
+            laboratory.namespace().get_by_name(name)
