@@ -28,22 +28,16 @@ from chatcache._bridge import Lock, PerLoop, RLock, Worker, born_daemon, finish_
 from chatcache.errors import CorruptStorageError, InvalidInputError, StorageError
 
 from .recent import Recent, WalIndex
+from .rows import SCHEMA, has_schema, read_name, run_query, write_name
 
-__all__ = ["Database", "Durability", "connect", "explained", "read_name"]
+__all__ = ["Database", "Durability", "connect", "explained"]
 
 A = TypeVar("A")
 R = TypeVar("R")
 Query = Callable[[sqlite3.Connection, A], R]
 
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",
-    "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",  # the last: all are there
-)
-_HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV'"
 _PAGE = "PRAGMA page_size = 16384"  # an answer of 2 kB stays in one page; of workerd's 4096 bytes it would take two
 _FOREIGN_KEYS = "PRAGMA foreign_keys = ON"  # as workerd's SQLite is built; for the tables of storage.sql
-_NAME = 3  # the key of the object's name among the metadata; workerd has 1 and 2
-_NAME_IT = "INSERT INTO _cf_METADATA VALUES (?, ?) ON CONFLICT DO NOTHING"
 _FETCHED_AT_ONCE = 64  # rows
 _END_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may hold it up
 _MOST_OPEN = 24  # objects with connections, of which each has up to seven descriptors
@@ -143,7 +137,7 @@ class Database:
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return the rows of a query, any number of them."""
-        return self.read(_fetched, (sql, parameters), [])
+        return self.read(run_query, (sql, parameters), [])
 
     async def afetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Awaiting twin of `fetch`, off the loop."""
@@ -244,7 +238,7 @@ class Database:
         if not self.path.exists():
             return None
         connection = self._connect()
-        if connection.execute(_HAS_SCHEMA).fetchone() is None:
+        if not has_schema(connection):
             connection.close()
             return None
         self._connections.reader = connection
@@ -259,9 +253,9 @@ class Database:
             self._release_reader()
         self.path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        connection = self._connect(_PAGE, "PRAGMA journal_mode = WAL", *_SCHEMA, _FOREIGN_KEYS, make=True)
+        connection = self._connect(_PAGE, "PRAGMA journal_mode = WAL", *SCHEMA, _FOREIGN_KEYS, make=True)
         if self._name is not None and read_name(connection) is None:
-            connection.execute(_NAME_IT, (_NAME, self._name))
+            write_name(connection, self._name)
         self._file = _identity(self.path)
         self._connections.writer = connection
         self._stay_few()
@@ -321,10 +315,6 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
-def _fetched(connection: sqlite3.Connection, query: tuple[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
-    return connection.execute(*query).fetchall()
-
-
 def _is_there(_connection: sqlite3.Connection, _argument: None) -> bool:
     return True
 
@@ -336,12 +326,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-def read_name(connection: sqlite3.Connection, _argument: None = None) -> str | None:
-    """Return the name that the object was made by, or None."""
-    row = connection.execute("SELECT value FROM _cf_METADATA WHERE key = ?", (_NAME,)).fetchone()
-    return None if row is None else row[0]
 
 
 def connect(path: Path, timeout: float, *statements: str, make: bool = False) -> sqlite3.Connection:

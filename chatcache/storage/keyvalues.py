@@ -2,11 +2,10 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
-from sqlite3 import Connection
 from typing import Any
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, off_loop
@@ -15,8 +14,8 @@ from chatcache.errors import CorruptRecordError, InvalidInputError, InvalidValue
 
 from .layer import UNKNOWN, Layer, Row, Unknown, find, overlaid
 from .ranges import KeyRange, check_key, key_range, prefix_range
-from .recent import read_row
-from .turns import Turn, Turns, read_alarm
+from .rows import range_query, read_alarm, read_rows, run_query
+from .turns import Turn, Turns
 
 __all__ = ["KeyValues"]
 
@@ -48,7 +47,7 @@ class KeyValues(ABC):
         """Give the turn that a blocking method writes in."""
 
     @abstractmethod
-    async def _aturn(self, method: str, /) -> Turn:
+    def _aturn(self, method: str, /) -> Awaitable[Turn]:
         """Return the turn that an awaiting method writes in."""
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -310,7 +309,7 @@ class KeyValues(ABC):
         unknown = [key for key, value in found.items() if isinstance(value, Unknown)]
         rows: Sequence[Row] = []
         if unknown:
-            rows = await colour(self._turns.read, self._turns.aread, _read_rows, unknown, [])
+            rows = await colour(self._turns.read, self._turns.aread, read_rows, unknown, [])
         result = {**found, **dict(rows)}
         return [(key, value) for key, value in result.items() if isinstance(value, bytes)]
 
@@ -349,9 +348,9 @@ class KeyValues(ABC):
         return result[:limit]
 
     async def _fetched(self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:
-        query = _query(bounds, limit, reverse=reverse)
+        query = range_query(bounds, limit, reverse=reverse)
         if limit is not None and limit <= _LONGEST_IN_PLACE:
-            return await colour(self._turns.read, self._turns.aread, _read_range, query, [])
+            return await colour(self._turns.read, self._turns.aread, run_query, query, [])
         return await colour(self._turns.fetch, self._turns.afetch, *query)
 
     def _alarm_over(self, method: str) -> int | Unknown | None:
@@ -389,31 +388,6 @@ class KeyValues(ABC):
 
 def _as_datetime(alarm: int | None) -> datetime | None:
     return None if alarm is None else datetime.fromtimestamp(alarm / 1e9, UTC)
-
-
-Query = tuple[str, tuple[Any, ...]]
-
-
-def _read_rows(connection: Connection, keys: Iterable[str]) -> list[Row]:
-    try:
-        connection.execute("BEGIN")  # so that all are read from one state
-        found = [(key, read_row(connection, key)) for key in keys]
-    finally:
-        if connection.in_transaction:
-            connection.execute("COMMIT")
-    return [(key, value) for key, value in found if value is not None]
-
-
-def _read_range(connection: Connection, query: Query) -> list[Row]:
-    return connection.execute(*query).fetchall()
-
-
-def _query(bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:
-    end = "" if bounds.end is None else " AND key < CAST(? AS TEXT)"
-    order = "DESC" if reverse else "ASC"
-    sql = f"SELECT key, value FROM _cf_KV WHERE key >= CAST(? AS TEXT){end} ORDER BY key {order} LIMIT ?"  # noqa: S608 - no input in it
-    ends = () if bounds.end is None else (bounds.end,)
-    return sql, (bounds.start, *ends, -1 if limit is None else limit)
 
 
 def _behind(page: Sequence[Row], bounds: KeyRange, *, reverse: bool, size: int | None = _PAGE) -> KeyRange | None:

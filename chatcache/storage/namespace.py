@@ -16,10 +16,11 @@ from chatcache.clock import Clock
 from chatcache.errors import InvalidInputError, StorageError
 
 from .alarms import Alarm, Alarms, ObjectSchedule
-from .database import Durability, read_name
+from .database import Durability
 from .ids import check_namespace, check_object_name, is_id, new_id, object_id, parse_id
+from .rows import read_alarm, read_name
 from .storage import Storage
-from .turns import Turns, read_alarm
+from .turns import Turns
 
 __all__ = ["DurableObject", "ObjectInfo", "ObjectNamespace"]
 

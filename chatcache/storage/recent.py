@@ -16,13 +16,14 @@ from weakref import finalize
 
 from chatcache._bridge import Lock
 
-__all__ = ["Recent", "WalIndex", "read_row"]
+from .rows import read_row
+
+__all__ = ["Recent", "WalIndex"]
 
 _HEADER = 48  # bytes, https://www.sqlite.org/walformat.html#the_wal_index_header
 _LONGEST_ROW = 65_536  # bytes of one row that is kept
 _MOST = 8_388_608  # bytes of all; where they are more, keeping begins anew
 _MOST_INDEXES = 64  # descriptors
-_GET = "SELECT value FROM _cf_KV WHERE key = ?"
 
 
 class WalIndex:
@@ -98,9 +99,3 @@ class Recent:
         if len(value) <= _LONGEST_ROW:
             self._kept[2][key] = value
             self._size += len(value)
-
-
-def read_row(connection: Connection, key: str) -> bytes | None:
-    """Return the value of a row as SQLite finds it, or None."""
-    row = connection.execute(_GET, (key,)).fetchone()
-    return None if row is None else row[0]

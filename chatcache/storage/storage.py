@@ -119,8 +119,8 @@ class Storage(KeyValues):
     def _turn(self, method: str, /) -> AbstractContextManager[Turn]:
         return self._turns.blocking(locked=method in {"delete", "delete_many"})
 
-    async def _aturn(self, _method: str, /) -> Turn:
-        return await self._turns.ajoin()
+    def _aturn(self, _method: str, /) -> Awaitable[Turn]:
+        return self._turns.ajoin()
 
 
 class SyncKV:
@@ -159,5 +159,5 @@ class _InTurn(KeyValues):
     def _turn(self, _method: str, /) -> AbstractContextManager[Turn]:
         return self._turns.join()
 
-    async def _aturn(self, _method: str, /) -> Turn:
-        return await self._turns.ajoin()
+    def _aturn(self, _method: str, /) -> Awaitable[Turn]:
+        return self._turns.ajoin()

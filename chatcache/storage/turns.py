@@ -25,15 +25,12 @@ from chatcache.errors import StorageError, TransactionError
 
 from .database import Database, Durability
 from .layer import UNKNOWN, Layer, Unknown
+from .rows import write_layer
 
-__all__ = ["Savepoint", "Schedule", "Turn", "Turns", "read_alarm"]
+__all__ = ["Savepoint", "Schedule", "Turn", "Turns"]
 
 R = TypeVar("R")
 
-_PUT = "INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
-_DELETE = "DELETE FROM _cf_KV WHERE key = ?"
-_DELETE_FROM = "DELETE FROM _cf_KV WHERE key >= CAST(? AS TEXT)"
-_SET_ALARM = "INSERT INTO _cf_METADATA VALUES (1, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
 
 _CURRENT: "ContextVar[Turn | None]" = ContextVar("chatcache_transaction", default=None)
 
@@ -476,7 +473,7 @@ class Turns(Database):
             else:
                 self.must_be_locked(connection)
             for turn in turns:
-                _write(turn.layer, connection)
+                write_layer(connection, turn.layer)
             alarm = _alarm_of(turns)
             if self.schedule is not None and isinstance(alarm, int):
                 self.schedule.before(alarm)
@@ -529,32 +526,9 @@ class Turns(Database):
             raise TransactionError(f"cannot call {method}() within a transaction: call it after its end")
 
 
-def read_alarm(connection: Connection, _argument: None = None) -> int | None:
-    """Return the alarm in the file, in nanoseconds since the epoch, or None."""
-    row = connection.execute("SELECT value FROM _cf_METADATA WHERE key = 1").fetchone()
-    return None if row is None else row[0]
-
-
 def _alarm_of(turns: Iterable[Turn]) -> int | Unknown | None:
     """Return the alarm that was set or deleted last."""
     alarm: int | Unknown | None = UNKNOWN
     for turn in turns:
         alarm = alarm if isinstance(turn.layer.alarm, Unknown) else turn.layer.alarm
     return alarm
-
-
-def _write(layer: Layer, connection: Connection) -> None:
-    """Write a layer by a connection that is in a transaction."""
-    for bounds in layer.cleared:
-        if bounds.end is None:
-            connection.execute(_DELETE_FROM, (bounds.start,))
-        else:
-            connection.execute(f"{_DELETE_FROM} AND key < CAST(? AS TEXT)", (bounds.start, bounds.end))
-    deleted = [(key,) for key, value in layer.rows.items() if value is None]
-    if deleted:
-        connection.executemany(_DELETE, deleted)
-    if len(deleted) < len(layer.rows):
-        # in the order of the file, which is quicker than any other
-        connection.executemany(_PUT, sorted((key, value) for key, value in layer.rows.items() if value is not None))
-    if layer.alarm is not UNKNOWN:
-        connection.execute(_SET_ALARM, (layer.alarm,))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from chatcache import ObjectNamespace, Storage
-from chatcache.storage import recent
+from chatcache.storage import recent, rows
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no descriptor that reads beside SQLite")
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 def reads_of_the_file(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that grows by the key of each row which SQLite is asked for."""
     keys: list[str] = []
-    read_row = recent.read_row
+    read_row = rows.read_row
 
     def noted(connection: sqlite3.Connection, key: str) -> bytes | None:
         keys.append(key)
@@ -74,7 +74,7 @@ def test_what_is_committed_during_a_read_is_not_taken_for_what_was_read(
 ) -> None:
     storage.put("key", "before")
     elsewhere = ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage
-    read_row = recent.read_row
+    read_row = rows.read_row
 
     def overtaken(connection: sqlite3.Connection, key: str) -> bytes | None:
         value = read_row(connection, key)

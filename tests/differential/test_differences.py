@@ -359,8 +359,25 @@ def _sql_cursor(laboratory: Laboratory) -> None:
 def _sql_counts(laboratory: Laboratory) -> None:
     assert theirs(laboratory, sql("CREATE TABLE t (a)"), {"op": "sql_counts", "query": "SELECT * FROM t"})[-1] == 1
     with laboratory.object() as thing:
-        cursor = thing.storage.sql.exec("SELECT 1")
+        cursor = thing.storage.sql.exec("CREATE TABLE t (a UNIQUE); INSERT INTO t VALUES (1)")
+        assert cursor.rows_written == 1
         assert not hasattr(cursor, "rows_read")
+
+
+@difference("sql-comment")
+def _sql_comment(laboratory: Laboratory) -> None:
+    there, here = last(laboratory, sql("SELECT 1 AS x; -- and no more"))
+    assert there == "Error: SQL code did not contain a statement."
+    assert rows(here) == [[1]]
+
+
+@difference("row-size")
+def _row_size(laboratory: Laboratory) -> None:
+    long = "x" * (3 * 1024 * 1024)
+    there, here = last(laboratory, put("a", long), put("b" * len(long)), {"op": "get", "key": "b" * len(long)})
+    assert there == 1
+    assert here != 1
+    assert [*map(str, ours(laboratory, put("a", long)))] == ["InvalidValueError"]
 
 
 @difference("sql-repeat")

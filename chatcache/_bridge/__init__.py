@@ -1,0 +1,51 @@
+"""One source for blocking and awaiting callers: the only part of the engine that knows asyncio and threading.
+
+The logic of a layer is written once, as a coroutine that takes its colour, `blocking` or `awaiting`, and goes through
+it wherever the layer below has both a method and its awaiting twin::
+
+    async def _get(self, colour: Colour, key: str) -> Any:
+        return await colour(self._storage.get, self._storage.aget, key)
+
+    def get(self, key: str) -> Any:
+        return drive(self._get(blocking, key))
+
+    async def aget(self, key: str) -> Any:
+        return await self._get(awaiting, key)
+
+In blocking colour nothing in such a coroutine suspends, so `drive` runs it to its end in one step.
+"""
+
+from contextvars import ContextVar
+from threading import Lock, RLock
+
+from .colours import Colour, awaiting, blocking, drive
+from .loops import Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop
+from .threads import LoopThread, Worker, born_daemon
+from .turnstile import Holder, Turnstile, WouldWaitForItself
+
+__all__ = [
+    # colours
+    "Colour",
+    "awaiting",
+    "blocking",
+    "drive",
+    # exclusion
+    "ContextVar",
+    "Lock",
+    "RLock",
+    "Holder",
+    "Turnstile",
+    "WouldWaitForItself",
+    # loops
+    "Loop",
+    "Outcome",
+    "PerLoop",
+    "beside",
+    "finish_apart",
+    "off_loop",
+    "running_loop",
+    # threads
+    "LoopThread",
+    "Worker",
+    "born_daemon",
+]

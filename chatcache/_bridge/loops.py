@@ -1,0 +1,143 @@
+"""What tasks wait for, and what each event loop has of its own."""
+
+import asyncio
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
+from functools import partial
+from threading import Lock, Thread
+from typing import Any, Generic, ParamSpec, TypeVar
+
+__all__ = ["Loop", "Outcome", "PerLoop", "beside", "finish_apart", "off_loop", "running_loop"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+V = TypeVar("V")
+
+Loop = AbstractEventLoop
+
+_FINISH_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may hold it up
+
+
+def running_loop() -> Loop | None:
+    """Return the loop that runs in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+class Outcome:
+    """How something ended that tasks of any loop wait for, and any thread brings to its end.
+
+    Attributes:
+        expected: how many wait for the end, or are about to.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: dict[Loop, list[asyncio.Future[None]]] = {}
+        self.expected = 0
+        self.done = False
+        self.error: Exception | None = None
+
+    def end(self, error: Exception | None = None) -> bool:
+        """Set how it ended; return whether anybody will hear of it.
+
+        Each loop is woken once, however many of its tasks wait.
+        """
+        with self._lock:
+            self.done, self.error = True, error
+            waiting, self._waiting = self._waiting, {}
+        for loop, tasks in waiting.items():
+            with suppress(RuntimeError):  # the loop was closed, and nobody waits any more
+                loop.call_soon_threadsafe(_wake, tasks)
+        return self.expected > 0
+
+    async def wait(self) -> None:
+        """Wait for the end; raise the error it ended with."""
+        loop = asyncio.get_running_loop()
+        task: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            if self.done:
+                task.set_result(None)
+            else:
+                self.expected += 1
+                self._waiting.setdefault(loop, []).append(task)
+        try:
+            await task
+        except asyncio.CancelledError:
+            with self._lock:
+                self.expected -= 1
+            raise
+        if self.error is not None:
+            raise self.error
+
+
+def _wake(tasks: list["asyncio.Future[None]"]) -> None:
+    for task in tasks:
+        if not task.done():
+            task.set_result(None)
+
+
+class PerLoop(Generic[V]):
+    """One value for each event loop, made when the loop first asks, and dropped when the loop was closed."""
+
+    def __init__(self, make: Callable[[], V]) -> None:
+        self._make = make
+        self._values: dict[asyncio.AbstractEventLoop, tuple[V, asyncio.Lock]] = {}
+        self._lock = Lock()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[V]:
+        """Give the value of the running loop to one task at a time."""
+        value, lock = self._of(asyncio.get_running_loop())
+        async with lock:
+            yield value
+
+    def _of(self, loop: asyncio.AbstractEventLoop) -> tuple[V, asyncio.Lock]:
+        with self._lock:
+            if loop not in self._values:
+                self._values = {each: value for each, value in self._values.items() if not each.is_closed()}
+                self._values[loop] = (self._make(), asyncio.Lock())
+            return self._values[loop]
+
+    def clear(self) -> None:
+        """Drop the values of all loops."""
+        with self._lock:
+            self._values = {}
+
+
+def beside(coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    """Begin a coroutine in the running loop, without waiting for it."""
+    return asyncio.get_running_loop().create_task(coroutine)
+
+
+async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Await a call that may block, made in a thread of the loop's own executor."""
+    call = partial(copy_context().run, function, *args, **kwargs)
+    try:
+        made = asyncio.get_running_loop().run_in_executor(None, call)
+    except RuntimeError:  # the interpreter is ending and starts no more threads
+        return call()
+    return await made
+
+
+def finish_apart(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine to its end on a loop of its own, whatever loop this thread has; give up after a second."""
+
+    async def bounded() -> None:
+        await asyncio.wait_for(make(), _FINISH_WITHIN)
+
+    def run() -> None:
+        with suppress(TimeoutError):
+            asyncio.run(bounded())
+
+    thread = Thread(target=run, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is ending and starts no more threads
+        run()
+    else:
+        thread.join(_FINISH_WITHIN)

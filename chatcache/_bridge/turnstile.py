@@ -1,0 +1,133 @@
+"""One queue in which threads and tasks wait for their turn."""
+
+import asyncio
+from collections import deque
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
+from threading import RLock
+from time import monotonic
+from typing import Protocol
+
+from .loops import Loop, Outcome, off_loop, running_loop
+
+__all__ = ["Holder", "Turnstile", "WouldWaitForItself"]
+
+
+class WouldWaitForItself(Exception):  # noqa: N818 - says what would happen
+    """A blocking call, on the thread of a loop, would wait for a task of that loop."""
+
+
+class Holder(Protocol):
+    """Who passed a turnstile: its loop, or None for a thread, and what to do where the loop stopped in the middle."""
+
+    loop: Loop | None
+
+    def abandon(self) -> None:
+        """Give up, in whatever thread; the turnstile is left next."""
+        ...
+
+
+class Turnstile:
+    """Lets one holder in at a time, first come first served, threads and tasks in one queue.
+
+    A holder whose loop stopped, and so may never leave, is abandoned when somebody else wants to enter.
+    """
+
+    _LOOK = 0.05  # seconds between looks at whether the holder's loop still runs
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._queue: deque[tuple[Holder, Future[None]]] = deque()
+        self.holder: Holder | None = None
+
+    def try_enter(self, holder: Holder) -> bool:
+        """Enter if nobody is in; return whether it was possible."""
+        with self._lock:
+            if self.holder is None:
+                self.holder = holder
+            return self.holder is holder
+
+    def enter(self, holder: Holder, timeout: float) -> None:
+        """Enter, waiting for at most so many seconds.
+
+        Raises:
+            TimeoutError: it took longer.
+            WouldWaitForItself: this thread's loop would have to go on first.
+        """
+        until = monotonic() + timeout
+        self._free_of_stopped()
+        ticket = self._queue_up(holder, running_loop())
+        while ticket is not None:
+            try:
+                ticket.result(self._LOOK)
+                break
+            except NotYet:
+                self._free_of_stopped()
+                _give_up(ticket, until)
+
+    async def aenter(self, holder: Holder, timeout: float) -> None:  # noqa: ASYNC109 - it cannot just be cancelled
+        """Awaiting twin of `enter`."""
+        until = monotonic() + timeout
+        await self._afree_of_stopped()
+        while self.holder is not holder:  # once more where it was let in while its loop was stopped, and abandoned
+            ticket = self._queue_up(holder, None)
+            if ticket is not None:
+                await self._admitted(holder, ticket, until)
+
+    def leave(self, holder: Holder) -> None:
+        """Let the next one in. Nothing happens where the holder was abandoned before."""
+        with self._lock:
+            if self.holder is not holder:
+                return
+            self.holder = None
+            while self._queue and self.holder is None:
+                entering, ticket = self._queue.popleft()
+                if ticket.set_running_or_notify_cancel():
+                    self.holder = entering
+                    ticket.set_result(None)
+
+    async def _admitted(self, holder: Holder, ticket: "Future[None]", until: float) -> None:
+        woken = Outcome()
+        ticket.add_done_callback(lambda _: woken.end())
+        try:
+            while not ticket.done():
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(woken.wait(), self._LOOK)
+                await self._afree_of_stopped()
+                _give_up(ticket, until)
+        except BaseException:
+            if not ticket.cancel():
+                self.leave(holder)
+            raise
+
+    def _queue_up(self, holder: Holder, here: Loop | None) -> "Future[None] | None":
+        with self._lock:
+            if self.try_enter(holder):
+                return None
+            ahead = [self.holder, *(waiting for waiting, ticket in self._queue if not ticket.cancelled())]
+            if here is not None and any(each is not None and each.loop is here for each in ahead):
+                raise WouldWaitForItself
+            ticket: Future[None] = Future()
+            self._queue.append((holder, ticket))
+            return ticket
+
+    def _stopped(self) -> Holder | None:
+        holder = self.holder
+        return holder if holder is not None and holder.loop is not None and not holder.loop.is_running() else None
+
+    def _free_of_stopped(self) -> None:
+        holder = self._stopped()
+        if holder is not None:
+            holder.abandon()  # not under the lock: it may have to wait
+            self.leave(holder)
+
+    async def _afree_of_stopped(self) -> None:
+        if self._stopped() is not None:
+            await off_loop(self._free_of_stopped)
+
+
+def _give_up(ticket: "Future[None]", until: float) -> None:
+    """Raise where it is too late for a ticket that was not served."""
+    if not ticket.done() and monotonic() > until and ticket.cancel():
+        raise TimeoutError
