@@ -18,6 +18,9 @@ The first byte names the form of the rest, so that a later version can add one a
         {"$dict": [[key, value], ...]}            a dictionary with a key that is no str, begins with $, or has lone
                                                   surrogates
 
+``0x03``
+    bytes, as they are: for values that are nothing but bytes.
+
 A value comes back equal and of the same type. Values are None, bool, int, float, str, bytes, aware datetimes, and
 lists, tuples, sets, frozensets and dicts of those, each of exactly that type: a subclass (an enum's member, a
 defaultdict, a named tuple) would come back as something else, so it is refused. A dictionary keeps its order.
@@ -41,7 +44,7 @@ from .errors import CorruptRecordError, InvalidValueError, shown
 
 __all__ = ["decode", "encode"]
 
-_PLAIN, _TAGGED = b"\x01", b"\x02"
+_PLAIN, _TAGGED, _BYTES = b"\x01", b"\x02", b"\x03"
 _LEAST, _GREATEST = -(2**63), 2**64 - 1
 _SCALARS = frozenset({str, bool, type(None)})
 _STORABLE = _SCALARS | {int, float, bytes, datetime, list, tuple, dict, set, frozenset}
@@ -63,6 +66,8 @@ def encode(value: Any) -> bytes:
                 return _PLAIN + orjson.dumps(value)
             except orjson.JSONEncodeError:
                 pass  # lone surrogates, which the tagged form has a place for
+        if type(value) is bytes:
+            return _BYTES + value
         return _TAGGED + orjson.dumps(_tagged(value))
     except (RecursionError, orjson.JSONEncodeError):
         raise InvalidValueError(_DEPTH) from None
@@ -80,6 +85,8 @@ def decode(data: bytes) -> Any:
             return orjson.loads(data[1:])
         if form == _TAGGED:
             return _untagged(orjson.loads(data[1:]))
+        if form == _BYTES:
+            return bytes(data[1:])
     except (ValueError, TypeError, RecursionError) as error:
         raise CorruptRecordError(f"stored bytes are damaged: {error}") from error
     raise CorruptRecordError(f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache")

@@ -1,11 +1,13 @@
 """What tasks wait for, and what each event loop has of its own."""
 
 import asyncio
+import os
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
-from functools import partial
+from functools import cache, partial
 from threading import Lock, Thread
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -17,6 +19,7 @@ V = TypeVar("V")
 
 Loop = AbstractEventLoop
 
+_THREADS = 8
 _FINISH_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may hold it up
 
 
@@ -115,13 +118,25 @@ def beside(coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
 
 
 async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Await a call that may block, made in a thread of the loop's own executor."""
+    """Await a call that may block for a moment, made in a thread.
+
+    Not one of the loop's own executor: the program may have filled it with calls that wait for us.
+    """
     call = partial(copy_context().run, function, *args, **kwargs)
     try:
-        made = asyncio.get_running_loop().run_in_executor(None, call)
+        made = asyncio.get_running_loop().run_in_executor(_pool(), call)
     except RuntimeError:  # the interpreter is ending and starts no more threads
         return call()
     return await made
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, "chatcache")
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def finish_apart(make: Callable[[], Coroutine[Any, Any, None]]) -> None:

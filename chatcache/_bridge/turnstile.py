@@ -58,13 +58,19 @@ class Turnstile:
         until = monotonic() + timeout
         self._free_of_stopped()
         ticket = self._queue_up(holder, running_loop())
-        while ticket is not None:
-            try:
-                ticket.result(self._LOOK)
-                break
-            except NotYet:
-                self._free_of_stopped()
-                _give_up(ticket, until)
+        if ticket is None:
+            return
+        try:
+            while not ticket.done():
+                with suppress(NotYet):
+                    ticket.result(self._LOOK)
+                if not ticket.done():
+                    self._free_of_stopped()
+                    _give_up(ticket, until)
+        except BaseException:  # a person's Ctrl-C, for example
+            if not ticket.cancel():
+                self.leave(holder)
+            raise
 
     async def aenter(self, holder: Holder, timeout: float) -> None:  # noqa: ASYNC109 - it cannot just be cancelled
         """Awaiting twin of `enter`."""

@@ -1,7 +1,7 @@
-"""Objects, each with a key/value storage of its own in one SQLite file, after Cloudflare's Durable Objects.
+"""Objects, each with a storage of its own in one SQLite file, after Cloudflare's Durable Objects.
 
-Differences from the real thing are stated where they are; the names are Cloudflare's in snake_case, and each method has
-an awaiting twin whose name begins with ``a``.
+The names are Cloudflare's in snake_case. A method of a storage that may wait has an awaiting twin, whose name begins
+with ``a``. What differs from the real thing stands in ``docs/storage-differences.md``.
 """
 
 from .alarms import Alarm

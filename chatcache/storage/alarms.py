@@ -16,7 +16,7 @@ import logging
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Protocol
 
 from chatcache._bridge import Lock, LoopThread, beside
 from chatcache.clock import Clock
-from chatcache.errors import InvalidInputError, StorageError, shown
+from chatcache.errors import InvalidInputError, shown
 
 from .database import connect, explained
 from .locks import FileLock
@@ -122,6 +122,11 @@ class AlarmIndex:
     def __init__(self, folder: Path, timeout: float) -> None:
         self._path = folder / "metadata.sqlite"
         self._timeout = timeout
+        self._one = Lock()  # threads of one process need not wait for each other by trying again
+
+    def forgotten(self) -> "AlarmIndex":
+        """Return the same index without the lock of the parent's threads: for a child process."""
+        return AlarmIndex(self._path.parent, self._timeout)
 
     def exists(self) -> bool:
         """Return whether any object ever had an alarm."""
@@ -156,11 +161,8 @@ class AlarmIndex:
         """Give a connection for a moment: alarms are rare, and one that is kept would have to be closed for a fork."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            connection = connect(self._path, self._timeout, _SCHEMA, make=True)
-            try:
+            with self._one, closing(connect(self._path, self._timeout, _SCHEMA, make=True)) as connection:
                 yield connection
-            finally:
-                connection.close()
         except (sqlite3.Error, OSError) as error:
             raise explained(error, self._path) from error
 
@@ -168,10 +170,10 @@ class AlarmIndex:
 class ObjectSchedule:
     """The schedule of one object: see `chatcache.storage.turns.Schedule`."""
 
-    def __init__(self, alarms: "Alarms", identifier: str, name: str | None) -> None:
+    def __init__(self, alarms: "Alarms", identifier: str) -> None:
         self._alarms = alarms
         self._id = identifier
-        self._name = name
+        self.name: str | None = None
 
     def time_of(self, when: datetime | float) -> int:
         """Return a time in nanoseconds since the epoch, in whole milliseconds, not before now."""
@@ -179,7 +181,7 @@ class ObjectSchedule:
 
     def before(self, when: int) -> None:
         """Note an alarm that is about to be committed."""
-        self._alarms.index.sooner(self._id, when, self._name)
+        self._alarms.index.sooner(self._id, when, self.name)
 
     def after(self, _when: int | None) -> None:
         """Have it looked at."""
@@ -228,6 +230,7 @@ class Alarms:
         """Begin anew, without the thread and the lock, which are the parent's."""
         self._lock = self._lock.forgotten()
         started = self._thread is not None
+        self.index = self.index.forgotten()
         self._begin()
         if started:
             self.start()
@@ -258,16 +261,20 @@ class Alarms:
             thread.wake()
 
     async def _step(self) -> float:
-        """Begin the handlers that are due; return in how many seconds the next may be."""
+        """Look for what is due; return in how many seconds to look again."""
         try:
-            if not self._lock.acquire():
-                return _LOOK
-            entries, following = await LoopThread.call(self.index.due, self._now())
-        except (StorageError, OSError) as error:
+            return await self._look()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the last look
             if self._said != str(error):
                 self._said = str(error)
                 _logger.warning("alarms are not looked at: %s", error)
             return _LOOK
+
+    async def _look(self) -> float:
+        """Begin the handlers that are due; return in how many seconds the next may be."""
+        if not self._lock.acquire():
+            return _LOOK
+        entries, following = await LoopThread.call(self.index.due, self._now())
         now = self.clock()
         for identifier, _, name in entries:
             idle = identifier not in self._running and self._broken.get(identifier, now) <= now

@@ -40,6 +40,7 @@ _PAGE = "PRAGMA page_size = 16384"  # an answer of 2 kB stays in one page; of wo
 _FOREIGN_KEYS = "PRAGMA foreign_keys = ON"  # as workerd's SQLite is built; for the tables of storage.sql
 _FETCHED_AT_ONCE = 64  # rows
 _END_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may hold it up
+_LOOK = 0.1  # seconds between looks at whether the file that is read is still there
 _MOST_OPEN = 24  # objects with connections, of which each has up to seven descriptors
 
 
@@ -99,35 +100,42 @@ class Database:
 
     Args:
         path: the file.
-        name: the name of the object, to be kept in the file when it is made, if it is known.
         durability: what a commit waits for.
         timeout: how many seconds to wait for a lock that somebody else holds.
+
+    Attributes:
+        name: the name of the object, to be kept in the file, if it is known.
     """
 
-    def __init__(self, path: Path, name: str | None, durability: Durability, timeout: float) -> None:
+    def __init__(self, path: Path, durability: Durability, timeout: float) -> None:
         self.path = path
         self.timeout = timeout
-        self._name = name
+        self.name: str | None = None
         # not a method, which would keep this object alive as long as it is one of its attributes
         self._connect = partial(connect, path, timeout, f"PRAGMA synchronous = {durability.value}")
         self._begin()
-        _DATABASES.add(self)
+        with _OPENING:
+            _DATABASES.add(self)
 
     def get(self, key: str) -> bytes | None:
         """Return the value in the row of a key, or None."""
+        self._look_for_the_file()
         return self._recent.get(key) or self.read(self._recent.read, key, None)
 
     async def aget(self, key: str) -> bytes | None:
         """Awaiting twin of `get`."""
+        self._look_for_the_file()
         return self._recent.get(key) or await self.aread(self._recent.read, key, None)
 
     def read(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Return what a query of a few rows gives for its argument, or `absent` where nothing was ever written."""
+        self._look_for_the_file()
         with self._reading:
             return self._read(query, argument, absent)
 
     async def aread(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Awaiting twin of `read`: in place, unless a thread is at work on the connection just now."""
+        self._look_for_the_file()
         if not self._reading.acquire(blocking=False):
             return await off_loop(self.read, query, argument, absent)
         try:
@@ -160,6 +168,8 @@ class Database:
                 writer = self._connections.writer
                 if writer is None or (not writer.in_transaction and self._is_gone()):
                     writer = self._create()
+                if not self._is_named and self.name is not None and not writer.in_transaction:
+                    self._write_name(writer, self.name)
                 yield writer
             except (sqlite3.Error, OSError) as error:
                 raise explained(error, self.path) from error
@@ -216,12 +226,25 @@ class Database:
         self._reading, self._writing = self._connections.reading, self._connections.writing
         self._recent = Recent()
         self._file: tuple[int, int] | None = None
+        self._read_file: tuple[int, int] | None = None
+        self._looks_at = 0.0
+        self._is_named = False
         self.worker = Worker()
         self._loops = PerLoop(partial(_LoopReader, self._connect))
 
     def _is_gone(self) -> bool:
         """Whether the file that was opened was deleted or replaced since: what is written to it would be lost."""
-        return self._file != _identity(self.path)
+        identity = _identity(self.path)
+        return identity is None or identity != self._file
+
+    def _look_for_the_file(self) -> None:
+        """Give up what is read by, from time to time, where the file was deleted or replaced by somebody else."""
+        now = time.monotonic()
+        if now > self._looks_at and self._connections.reader is not None:
+            self._looks_at = now + _LOOK
+            if self._read_file != _identity(self.path):
+                with self._reading:
+                    self._release_reader()
 
     def _release(self) -> None:
         self._release_reader()
@@ -241,7 +264,7 @@ class Database:
         if not has_schema(connection):
             connection.close()
             return None
-        self._connections.reader = connection
+        self._connections.reader, self._read_file = connection, _identity(self.path)
         self._recent.begin(WalIndex.beside(self.path))
         self._stay_few()
         return connection
@@ -254,12 +277,15 @@ class Database:
         self.path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
         connection = self._connect(_PAGE, "PRAGMA journal_mode = WAL", *SCHEMA, _FOREIGN_KEYS, make=True)
-        if self._name is not None and read_name(connection) is None:
-            write_name(connection, self._name)
-        self._file = _identity(self.path)
+        self._file, self._is_named = _identity(self.path), False
         self._connections.writer = connection
         self._stay_few()
         return connection
+
+    def _write_name(self, connection: sqlite3.Connection, name: str) -> None:
+        if read_name(connection) is None:
+            write_name(connection, name)
+        self._is_named = True
 
     def _stay_few(self) -> None:
         """Close what was opened long ago and is idle, where this process holds the files of many objects."""
@@ -293,10 +319,13 @@ _OPEN: "deque[ref[Database]]" = deque()  # in the order in which they were opene
 _OPENING = Lock()
 _DATABASES: WeakSet[Database] = WeakSet()
 _FORKING: list[Database] = []  # while a fork is under way
+_ONE_FORK = Lock()
 
 
 def _before_fork() -> None:
-    _FORKING.extend(_DATABASES)
+    _ONE_FORK.acquire()
+    with _OPENING:
+        _FORKING.extend(_DATABASES)
     for database in _FORKING:
         database.before_fork()
 
@@ -304,11 +333,13 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _FORKING:
         _FORKING.pop().after_fork_in_parent()
+    _ONE_FORK.release()
 
 
 def _after_fork_in_child() -> None:
     while _FORKING:
         _FORKING.pop().after_fork_in_child()
+    _ONE_FORK.release()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
@@ -352,7 +383,7 @@ def connect(path: Path, timeout: float, *statements: str, make: bool = False) ->
         time.sleep(0.005)
 
 
-def explained(error: Exception, path: Path) -> StorageError:
+def explained(error: Exception, path: Path) -> StorageError:  # noqa: PLR0911 - a table, a case a row
     """Return an error of SQLite or of the system as one that says what to do."""
     elsewhere = "pass another path=, or set CHATCACHE_DIR"
     match getattr(error, "sqlite_errorname", type(error).__name__):
@@ -370,6 +401,8 @@ def explained(error: Exception, path: Path) -> StorageError:
                 f"no lock can be taken on {path} ({error}): its file system may have none, as some over a network; "
                 f"{elsewhere}"
             )
+        case str(name) if name.startswith("SQLITE_CONSTRAINT"):
+            return StorageError(f"{path}: {error} when it was to be committed: nothing of it was kept")
         case "SQLITE_FULL":
             return StorageError(f"{path} cannot grow, the disk is full ({error}): make room, or {elsewhere}")
         case "PermissionError" | "SQLITE_READONLY" | "SQLITE_READONLY_DIRECTORY" | "SQLITE_CANTOPEN":

@@ -21,7 +21,9 @@ __all__ = ["KeyValues"]
 
 _LONGEST_IN_PLACE = 100  # rows that a task reads without leaving its loop
 _TRIES = 3  # how often something is read anew because of a commit meanwhile, before commits have to wait
-_PAGE = 500  # rows that are read at a time where a listing is given piece by piece
+_MOST_ROWS = 500  # rows that are read at a time where a listing is given piece by piece
+_FIRST_ROWS = 16  # in the first such piece, before it is known how large they are
+_PIECE = 2 * 1024 * 1024  # bytes of such a piece, more or less
 
 
 class KeyValues(ABC):
@@ -250,22 +252,26 @@ class KeyValues(ABC):
 
     def _pages(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Iterator[tuple[str, Any]]:
         rest: KeyRange | None = bounds
-        left = sys.maxsize if limit is None else limit
+        left, size = _unlimited(limit), _FIRST_ROWS
         while rest is not None and left > 0:
-            page = drive(self._range(blocking, rest, min(left, _PAGE), reverse=reverse))
+            size = min(left, size)
+            page = drive(self._range(blocking, rest, size, reverse=reverse))
             yield from self._values(page).items()
             left -= len(page)
-            rest = _behind(page, rest, reverse=reverse)
+            rest = _behind(page, rest, size, reverse=reverse)
+            size = _next_size(page, size)
 
     async def _apages(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> AsyncIterator[tuple[str, Any]]:
         rest: KeyRange | None = bounds
-        left = sys.maxsize if limit is None else limit
+        left, size = _unlimited(limit), _FIRST_ROWS
         while rest is not None and left > 0:
-            page = await self._range(awaiting, rest, min(left, _PAGE), reverse=reverse)
+            size = min(left, size)
+            page = await self._range(awaiting, rest, size, reverse=reverse)
             for item in self._values(page).items():
                 yield item
             left -= len(page)
-            rest = _behind(page, rest, reverse=reverse)
+            rest = _behind(page, rest, size, reverse=reverse)
+            size = _next_size(page, size)
 
     def _delete(self, keys: Sequence[str], method: str) -> int:
         with self._turn(method) as turn:
@@ -338,10 +344,10 @@ class KeyValues(ABC):
             return await self._fetched(colour, bounds, limit, reverse=reverse)
         result: list[Row] = []
         rest: KeyRange | None = bounds
-        size = None if limit is None else max(limit, _PAGE)
+        size = None if limit is None else max(limit, _MOST_ROWS)
         while rest is not None and (limit is None or len(result) < limit):
             page = await self._fetched(colour, rest, size, reverse=reverse)
-            behind = _behind(page, rest, reverse=reverse, size=size)
+            behind = _behind(page, rest, size, reverse=reverse)
             covered = rest if behind is None else _before(rest, behind, reverse=reverse)
             result += sorted(overlaid(layers, page, covered).items(), reverse=reverse)
             rest = behind
@@ -365,6 +371,8 @@ class KeyValues(ABC):
         return None if alarm == self._turns.firing else alarm
 
     def _rows(self, entries: Mapping[str, Any]) -> dict[str, bytes | None]:
+        if not isinstance(entries, Mapping):
+            raise InvalidInputError(f"entries {entries!r:.200} is of type {type(entries).__name__}: pass a dict")
         return {check_key(key): self._data(key, value) for key, value in entries.items()}
 
     def _data(self, key: str, value: Any) -> bytes:
@@ -390,12 +398,22 @@ def _as_datetime(alarm: int | None) -> datetime | None:
     return None if alarm is None else datetime.fromtimestamp(alarm / 1e9, UTC)
 
 
-def _behind(page: Sequence[Row], bounds: KeyRange, *, reverse: bool, size: int | None = _PAGE) -> KeyRange | None:
-    """Return the part of a range that comes after a page of it, or None where the page is the last."""
+def _behind(page: Sequence[Row], bounds: KeyRange, size: int | None, *, reverse: bool) -> KeyRange | None:
+    """Return the part of a range that comes after a page of so many rows, or None where the page is the last."""
     if size is None or len(page) < size:
         return None
     last = page[-1][0].encode()
     return replace(bounds, end=last) if reverse else replace(bounds, start=last + b"\0")
+
+
+def _next_size(page: Sequence[Row], size: int) -> int:
+    """Return how many rows to read after a page: as many as make a piece, but no sudden growth."""
+    read = sum(len(value) for _, value in page)
+    return max(1, min(_MOST_ROWS, size * 4, len(page) * _PIECE // max(1, read)))
+
+
+def _unlimited(limit: int | None) -> int:
+    return sys.maxsize if limit is None else limit
 
 
 def _before(bounds: KeyRange, behind: KeyRange, *, reverse: bool) -> KeyRange:
@@ -406,10 +424,10 @@ def _before(bounds: KeyRange, behind: KeyRange, *, reverse: bool) -> KeyRange:
 def _checked(limit: int | None) -> int | None:
     if limit is not None and (type(limit) is not int or limit <= 0):
         raise InvalidInputError(f"list() got limit={limit!r}: pass a whole number from 1 on, or None for all")
-    return limit
+    return None if limit is None else min(limit, sys.maxsize)
 
 
 def _distinct(keys: Iterable[str]) -> list[str]:
-    if isinstance(keys, str):
-        raise InvalidInputError(f"keys {keys!r:.200} is one str: pass a list of keys")
+    if isinstance(keys, str) or not isinstance(keys, Iterable):
+        raise InvalidInputError(f"keys {keys!r:.200} is one {type(keys).__name__}: pass a list of keys")
     return sorted({check_key(key) for key in keys})

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -35,57 +35,31 @@ class DurableObject:
     """One object of a namespace.
 
     Attributes:
-        name: the name it was asked for by, or None where that was an id.
+        name: the name it was asked for by, or None where that was an id so far.
         id: its id, 64 hexadecimal digits.
         path: its file, which exists from the first write on.
         storage: its storage.
     """
 
-    def __init__(self, objects: "_Objects", identifier: str, name: str | None) -> None:
-        settings = objects.settings
-        self.name = name
+    def __init__(self, turns: Turns, identifier: str, longest_row: int) -> None:
         self.id = identifier
-        self.path = settings.folder / f"{identifier}.sqlite"
-        self._objects = objects  # as long as this one lives, another namespace object is to find it
-        schedule = None if objects.alarms is None else ObjectSchedule(objects.alarms, identifier, name)
-        self._turns = Turns(self.path, name, settings.durability, settings.timeout, schedule)
-        self.storage = Storage(self._turns, settings.longest_row)
+        self.path = turns.path
+        self._turns = turns
+        self.storage = Storage(turns, longest_row)
+
+    @property
+    def name(self) -> str | None:
+        """The name it was asked for by."""
+        return self._turns.name
 
     def close(self) -> None:
-        """Write what is to be written, and release the file. The storage opens it again when it is used.
+        """Write what is to be written, and release the file. Using the storage later opens the file again.
 
         Raises:
             StorageError: it could not be written.
+            TransactionError: this is called within a transaction, or would have to wait for a task of the running loop.
         """
         self._turns.close()
-
-    def due(self) -> int | None:
-        """Return when the alarm is to go off; for `chatcache.storage.alarms`, as the methods that follow."""
-        return self._turns.read(read_alarm, None, None)
-
-    def fire(self, alarm: Alarm) -> Awaitable[None] | None:
-        """Call the handler."""
-        handler = self._objects.settings.handler
-        return None if handler is None else handler(self, alarm)
-
-    def begin(self, when: int) -> None:
-        """Note that the handler runs."""
-        self._turns.firing = when
-
-    def end(self) -> bool:
-        """Note that the handler ended; return whether no alarm was set meanwhile."""
-        unchanged, self._turns.firing = self._turns.firing is not None, None
-        return unchanged
-
-    def forget(self, when: int) -> None:
-        """Delete the alarm if it is still that one."""
-        with self._turns.blocking(locked=True) as turn:
-            if self.due() == when:
-                turn.layer.alarm = None
-
-    def known_name(self) -> str | None:
-        """Return its name, from its file if need be."""
-        return self.name or self._turns.read(read_name, None, None)
 
     def __repr__(self) -> str:
         return f"<DurableObject {self.name or self.id!r} in {str(self.path)!r}>"
@@ -109,33 +83,35 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True)
-class Settings:
+class _Settings:
     """What the objects of a namespace have in common."""
 
     folder: Path
     durability: Durability
     timeout: float
-    longest_row: int
-    handler: Handler | None
-    clock: Clock
+    handler: Handler | None = field(hash=False)  # whatever can be called
+    clock: Clock = field(hash=False)
 
 
 class _Objects:
     """The objects of one folder and one kind of settings that this process holds."""
 
-    _shared: "ClassVar[WeakValueDictionary[Settings, _Objects]]" = WeakValueDictionary()  # noqa: RUF012
+    _shared: "ClassVar[WeakValueDictionary[_Settings, _Objects]]" = WeakValueDictionary()  # noqa: RUF012
     _sharing = Lock()
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: _Settings) -> None:
         self.settings = settings
-        self._held: WeakValueDictionary[str, DurableObject] = WeakValueDictionary()
         self._lock = Lock()
-        self.alarms: Alarms | None = None
+        self._turns: WeakValueDictionary[str, Turns] = WeakValueDictionary()
+        self._held: WeakValueDictionary[tuple[str, int], DurableObject] = WeakValueDictionary()
+        self._alarms: Alarms | None = None
+        self._users = 0
+        self._longest_row = 1
         if settings.handler is not None:
-            self.alarms = Alarms(settings.folder, self.get, clock=settings.clock, timeout=settings.timeout)
+            self._alarms = Alarms(settings.folder, self._target, clock=settings.clock, timeout=settings.timeout)
 
     @classmethod
-    def of(cls, settings: Settings) -> "_Objects":
+    def of(cls, settings: _Settings) -> "_Objects":
         """Return those of equal settings, the same ones as long as somebody holds them."""
         with cls._sharing:
             found = cls._shared.get(settings)
@@ -143,27 +119,90 @@ class _Objects:
                 found = cls._shared[settings] = cls(settings)
             return found
 
-    def get(self, identifier: str, name: str | None) -> DurableObject:
-        """Return the object of an id, the same one as long as somebody holds it."""
+    def get(self, identifier: str, name: str | None, longest_row: int) -> DurableObject:
+        """Return the object of an id, the same one as long as somebody holds it or its storage."""
         with self._lock:
-            found = self._held.get(identifier)
+            turns = self._turns_of(identifier, name)
+            found = self._held.get((identifier, longest_row))
             if found is None:
-                found = self._held[identifier] = DurableObject(self, identifier, name)
-            found.name = found.name or name
+                found = self._held[identifier, longest_row] = DurableObject(turns, identifier, longest_row)
             return found
+
+    def turns(self, identifier: str) -> Turns:
+        """Return what an object is read and written by."""
+        with self._lock:
+            return self._turns_of(identifier, None)
+
+    def open(self, longest_row: int) -> None:
+        """Call handlers from now on."""
+        self._users += 1
+        self._longest_row = max(self._longest_row, longest_row)
+        if self._alarms is not None:
+            self._alarms.start()
+
+    def close(self) -> None:
+        """Call no more handlers once everybody who opened this closed it, and release the files."""
+        self._users -= 1
+        if self._alarms is not None and self._users == 0:
+            self._alarms.stop()
+        for turns in [*self._turns.values()]:
+            turns.close()
+
+    def _turns_of(self, identifier: str, name: str | None) -> Turns:
+        found = self._turns.get(identifier)
+        if found is None:
+            settings = self.settings
+            path = settings.folder / f"{identifier}.sqlite"
+            schedule = None if self._alarms is None else ObjectSchedule(self._alarms, identifier)
+            found = Turns(path, settings.durability, settings.timeout, schedule)
+            found.keeps = self  # so that whoever asks for this object later finds it
+            self._turns[identifier] = found
+        found.name = found.name or name
+        if found.schedule is not None:
+            found.schedule.name = found.name
+        return found
+
+    def _target(self, identifier: str, name: str | None) -> "_Target":
+        thing = self.get(identifier, name, self._longest_row)
+        return _Target(thing, self.turns(identifier), self.settings.handler)
 
     def after_fork_in_child(self) -> None:
         """Begin anew, without the locks of the parent's threads."""
         self._lock = Lock()
-        if self.alarms is not None:
-            self.alarms.after_fork_in_child()
+        if self._alarms is not None:
+            self._alarms.after_fork_in_child()
 
-    def close(self) -> None:
-        """Call no more handlers, and release the files."""
-        if self.alarms is not None:
-            self.alarms.stop()
-        for thing in [*self._held.values()]:
-            thing.close()
+
+class _Target:
+    """An object as `chatcache.storage.alarms` sees it."""
+
+    def __init__(self, thing: DurableObject, turns: Turns, handler: Handler | None) -> None:
+        self._thing = thing
+        self._turns = turns
+        self._handler = handler
+        self.path = thing.path
+        self.storage = thing.storage
+
+    def __repr__(self) -> str:
+        return repr(self._thing)
+
+    def due(self) -> int | None:
+        return self._turns.read(read_alarm, None, None)
+
+    def fire(self, alarm: Alarm) -> Awaitable[None] | None:
+        return None if self._handler is None else self._handler(self._thing, alarm)
+
+    def begin(self, when: int) -> None:
+        self._turns.firing = when
+
+    def end(self) -> bool:
+        unchanged, self._turns.firing = self._turns.firing is not None, None
+        return unchanged
+
+    def forget(self, when: int) -> None:
+        with self._turns.blocking(locked=True) as turn:
+            if self.due() == when:
+                turn.layer.alarm = None
 
 
 def _after_fork_in_child() -> None:
@@ -180,7 +219,8 @@ class ObjectNamespace:
     """Objects by name, each in ``<root>/<name of the namespace>/<id>.sqlite``.
 
     Nothing is made on disk before something is written. Within a process there is one object of an id, whichever
-    namespace object of these settings it comes from, as long as somebody holds it.
+    namespace of equal settings it comes from; one of another ``durability``, ``timeout``, ``alarm`` or ``clock`` is to
+    it like one in another process.
 
     Args:
         root: the folder of all namespaces.
@@ -191,7 +231,7 @@ class ObjectNamespace:
         timeout: how many seconds to wait where another task, thread or process is writing to the same object.
         longest_row: how many bytes a key and its value may take together.
         alarm: is called, with the object and the `Alarm`, when the alarm of an object goes off; a function or a
-            coroutine function. Namespaces of one process that are to be one have the same.
+            coroutine function.
         clock: gives the time in seconds since the epoch.
 
     Raises:
@@ -221,12 +261,11 @@ class ObjectNamespace:
             raise InvalidInputError(f"clock {clock!r:.200}: pass a function that returns seconds, such as time.time")
         if type(longest_row) is not int or longest_row < 1:
             raise InvalidInputError(f"longest_row {longest_row!r:.200}: pass a number of bytes, from 1 on")
-        settings = Settings(
-            self.root / self.name, Durability.parse(durability), float(timeout), longest_row, alarm, clock
-        )
+        settings = _Settings(self.root / self.name, Durability.parse(durability), float(timeout), alarm, clock)
+        self._longest_row = longest_row
+        self._is_open = True
         self._objects = _Objects.of(settings)
-        if self._objects.alarms is not None:
-            self._objects.alarms.start()
+        self._objects.open(longest_row)
 
     def id_from_name(self, name: str) -> str:
         """Return the id of the object of a name.
@@ -257,7 +296,7 @@ class ObjectNamespace:
         Raises:
             InvalidNameError: it is no id, or one of another namespace.
         """
-        return self._objects.get(self.id_from_string(identifier), None)
+        return self._objects.get(self.id_from_string(identifier), None, self._longest_row)
 
     def get_by_name(self, name: str) -> DurableObject:
         """Return the object of that name, the same one as long as somebody holds it.
@@ -265,7 +304,7 @@ class ObjectNamespace:
         Raises:
             InvalidNameError: it is no name, see `id_from_name`.
         """
-        return self._objects.get(self.id_from_name(name), name)
+        return self._objects.get(self.id_from_name(name), name, self._longest_row)
 
     def names(self) -> Iterator[ObjectInfo]:
         """Yield the objects of this namespace that were ever written to, in the order of their ids.
@@ -275,10 +314,14 @@ class ObjectNamespace:
         """
         for path in sorted(self._objects.settings.folder.glob("*.sqlite")):
             if is_id(path.stem):
-                files = [each.stat() for each in (path, path.with_name(f"{path.name}-wal")) if each.exists()]
-                thing = self._objects.get(path.stem, None)
+                try:
+                    files = [path.stat(), *(each.stat() for each in path.parent.glob(f"{path.name}-wal"))]
+                except FileNotFoundError:  # it was deleted meanwhile
+                    continue
+                turns = self._objects.turns(path.stem)
                 modified = datetime.fromtimestamp(max(file.st_mtime for file in files), UTC)
-                yield ObjectInfo(path.stem, thing.known_name(), sum(file.st_size for file in files), modified)
+                name = turns.name or turns.read(read_name, None, None)
+                yield ObjectInfo(path.stem, name, sum(file.st_size for file in files), modified)
 
     def delete(self, name: str) -> bool:
         """Delete the object of a name with all that it holds; return whether it existed.
@@ -287,19 +330,25 @@ class ObjectNamespace:
 
         Raises:
             StorageError: its file cannot be deleted.
+            TransactionError: this is called within a transaction on it, or would have to wait for a task of the running
+                loop.
         """
         thing = self.get_by_name(name)
         if not thing.path.exists():
             return False
-        thing.storage.delete_all()
-        thing.close()
-        for beside in ("", "-wal", "-shm"):
-            thing.path.with_name(thing.path.name + beside).unlink(missing_ok=True)
+        thing.storage.delete_all()  # with the alarm
+        self._objects.turns(thing.id).delete_file()
         return True
 
     def close(self) -> None:
-        """Call no more handlers, and release the files of all objects."""
-        self._objects.close()
+        """Release the files of all objects, and call no more handlers, once each namespace of these settings is closed.
+
+        Raises:
+            StorageError: what is to be written could not be.
+        """
+        if self._is_open:
+            self._is_open = False
+            self._objects.close()
 
     def __repr__(self) -> str:
         return f"<ObjectNamespace {self.name!r} in {str(self.root)!r}>"

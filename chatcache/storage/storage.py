@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, TypeVar
 
-from chatcache._bridge import off_loop, running_loop
+from chatcache._bridge import Colour, awaiting, blocking, drive, running_loop
 from chatcache.errors import TransactionError
 
 from .keyvalues import KeyValues
@@ -42,7 +42,7 @@ class Storage(KeyValues):
         return transact(self._turns, self._longest_row, body)
 
     async def atransaction(self, body: Callable[[Transaction], Awaitable[R]]) -> R:
-        """Awaiting twin of `transaction`. Where it is cancelled, the transaction is rolled back, or else committed."""
+        """Awaiting twin of `transaction`. One that is cancelled is rolled back, unless it was being committed."""
         return await atransact(self._turns, self._longest_row, body)
 
     def transaction_sync(self, body: Callable[[], R]) -> R:
@@ -101,17 +101,26 @@ class Storage(KeyValues):
         Raises:
             TransactionError: the caller is in a transaction.
         """
-        if self._turns.transaction() is not None:
-            raise TransactionError("cannot call delete_all() within a transaction")
-        with self._turns.blocking(locked=True) as turn:
-            turn.layer.clear(prefix_range(""))
-            turn.layer.alarm = None
-            self.sql.drop_all()
-        self._turns.vacuum()
+        drive(self._delete_all(blocking))
 
     async def adelete_all(self) -> None:
         """Awaiting twin of `delete_all`."""
-        await off_loop(self.delete_all)
+        await self._delete_all(awaiting)
+
+    async def _delete_all(self, colour: Colour) -> None:
+        if self._turns.transaction() is not None:
+            raise TransactionError("cannot call delete_all() within a transaction")
+        loop = running_loop() if colour is awaiting else None
+        await self._turns.exclusively(colour, self._delete_in, self._adelete_in, loop)
+        await colour(self._turns.vacuum, self._turns.avacuum)
+
+    def _delete_in(self, turn: Turn) -> None:
+        turn.layer.clear(prefix_range(""))
+        turn.layer.alarm = None
+        self.sql.drop_all()
+
+    async def _adelete_in(self, turn: Turn) -> None:
+        self._delete_in(turn)
 
     def _layers(self, _method: str, /) -> Sequence[Layer]:
         return self._turns.layers()
@@ -145,9 +154,20 @@ class SyncKV:
         """Delete a key; return whether it existed."""
         return self._keyvalues.delete(key)
 
-    def list(self, **options: Any) -> Iterator[tuple[str, Any]]:
-        """Yield keys with their values, in order; the options are those of `Storage.list`."""
-        return self._keyvalues.scan(**options)
+    def list(  # noqa: PLR0913 - Cloudflare's options of a listing
+        self,
+        *,
+        prefix: str = "",
+        start: str | None = None,
+        start_after: str | None = None,
+        end: str | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[tuple[str, Any]]:
+        """Return keys with their values, to be read piece by piece; the options are those of `Storage.list`."""
+        return self._keyvalues.scan(
+            prefix=prefix, start=start, start_after=start_after, end=end, reverse=reverse, limit=limit
+        )
 
 
 class _InTurn(KeyValues):

@@ -1,11 +1,12 @@
 """Explicit transactions, nested ones, and how their bodies are run."""
 
+import inspect
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NoReturn, TypeVar
 
 from chatcache._bridge import Colour, ContextVar, Loop, Turnstile, awaiting, blocking, drive, running_loop
-from chatcache.errors import TransactionError
+from chatcache.errors import InvalidInputError, TransactionError
 
 from .keyvalues import KeyValues
 from .layer import Layer
@@ -119,6 +120,7 @@ class Transaction(KeyValues):
         try:
             with self._current():
                 result = await colour(body, abody, self)
+                _refuse_coroutine(result)
         except BaseException:
             if self._state == "open":
                 self._state = "rolled back"
@@ -172,6 +174,12 @@ async def _transact(colour: Colour, turns: Turns, longest_row: int, body: Body[R
 
     loop = running_loop() if colour is awaiting else None
     return await turns.exclusively(colour, run, arun, loop)
+
+
+def _refuse_coroutine(result: object) -> None:
+    if inspect.iscoroutine(result):
+        result.close()
+        raise InvalidInputError("transaction() got a coroutine function: pass it to atransaction()")
 
 
 def _no_body(_transaction: Transaction) -> NoReturn:

@@ -23,7 +23,7 @@ from typing import Protocol, TypeVar
 from chatcache._bridge import Colour, ContextVar, Lock, Loop, Outcome, Turnstile, WouldWaitForItself, running_loop
 from chatcache.errors import StorageError, TransactionError
 
-from .database import Database, Durability
+from .database import Database, Durability, explained
 from .layer import UNKNOWN, Layer, Unknown
 from .rows import write_layer
 
@@ -32,6 +32,7 @@ __all__ = ["Savepoint", "Schedule", "Turn", "Turns"]
 R = TypeVar("R")
 
 
+_WROTE: "ContextVar[tuple[Turn, ...]]" = ContextVar("chatcache_turns_written_in", default=())
 _CURRENT: "ContextVar[Turn | None]" = ContextVar("chatcache_transaction", default=None)
 
 
@@ -112,7 +113,13 @@ class Savepoint:
 
 
 class Schedule(Protocol):
-    """Where it is written down, outside the file, when the alarm of an object is to go off."""
+    """Where it is written down, outside the file, when the alarm of an object is to go off.
+
+    Attributes:
+        name: the name of the object, if it is known.
+    """
+
+    name: str | None
 
     def time_of(self, when: datetime | float) -> int:
         """Return a time in nanoseconds since the epoch, not before now."""
@@ -132,13 +139,13 @@ class Turns(Database):
 
     Args:
         path: the file.
-        name: the name of the object, if it is known.
         durability: what a commit waits for.
         timeout: how many seconds to wait for a lock, or for somebody's turn.
         schedule: is told of alarms; None where nobody handles them.
 
     Attributes:
         firing: the alarm whose handler runs, in nanoseconds since the epoch.
+        keeps: what is to live as long as this does.
         commits: how often layers went into the file: what was read over one of these times is read again.
     """
 
@@ -146,12 +153,11 @@ class Turns(Database):
     _sealed: tuple[Turn, ...]
     _lost: StorageError | None
 
-    def __init__(
-        self, path: Path, name: str | None, durability: Durability, timeout: float, schedule: Schedule | None
-    ) -> None:
+    def __init__(self, path: Path, durability: Durability, timeout: float, schedule: Schedule | None) -> None:
         self.schedule = schedule
         self.firing: int | None = None
-        super().__init__(path, name, durability, timeout)
+        self.keeps: object = None
+        super().__init__(path, durability, timeout)
 
     def layers(self) -> Sequence[Layer]:
         """Return what the caller sees that is not committed yet, the newest first.
@@ -187,6 +193,12 @@ class Turns(Database):
         turn = self._open
         return turn if turn is not None and turn.loop is running_loop() else None
 
+    def _joined_whole(self) -> Turn | None:
+        turn = self.joined()
+        if turn is not None and len(turn.layers) > 1:
+            raise TransactionError("within transaction_sync() this call would commit half of it: use storage.kv there")
+        return turn
+
     async def ajoin(self) -> Turn:
         """Return the turn of the running loop, or begin one as soon as nobody else is writing."""
         turn = self.transaction() or self.joined()
@@ -195,7 +207,17 @@ class Turns(Database):
             turn = Turn(self, running_loop())
             await self._aenter(turn)
             self._begin_turn(turn)
+        if _WROTE.get()[-1:] != (turn,):
+            self._remember(turn)
         return turn
+
+    def _remember(self, turn: Turn) -> None:
+        """Note that the running task writes in a turn, to tell it if that is lost; and tell it if one before was."""
+        undecided = [each for each in _WROTE.get() if not each.outcome.done or each.outcome.error is not None]
+        _WROTE.set((*(each for each in undecided if not each.outcome.done), turn))
+        for each in undecided:
+            if each.turns is self and each.outcome.error is not None:
+                raise self._loss(each.outcome.error)
 
     @contextmanager
     def join(self) -> Iterator[Turn]:
@@ -233,9 +255,7 @@ class Turns(Database):
             yield transaction
             return
         self._tell_of_loss()
-        turn = self.joined() or self._entered()
-        if len(turn.layers) > 1:
-            raise TransactionError("a blocking call within transaction_sync() would commit half of it: use storage.kv")
+        turn = self._joined_whole() or self._entered()
         try:
             if locked:
                 self.lock(turn)
@@ -275,15 +295,20 @@ class Turns(Database):
             self._tell_of_loss()
             current = None
         last = current or next(reversed(self._sealed), None)
+        mine = _WROTE.get()
+        _WROTE.set(tuple(each for each in mine if each.turns is not self))
         if last is not None:
             await last.outcome.wait()
+        for each in mine:
+            if each.turns is self and each.outcome.error is not None:
+                raise self._loss(each.outcome.error)
 
     async def exclusively(
         self, colour: Colour, body: Callable[[Turn], R], abody: Callable[[Turn], Awaitable[R]], loop: Loop | None
     ) -> R:
         """Return what a body returns that runs in an explicit transaction; whatever it raises rolls it back."""
         turn = Turn(self, loop, explicit=True)
-        current = self.joined()
+        current = self._joined_whole()
         if current is not None:
             self.end(current)
         self._tell_of_loss()
@@ -365,6 +390,10 @@ class Turns(Database):
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    async def avacuum(self) -> None:
+        """Awaiting twin of `vacuum`."""
+        await self.worker.run(self.vacuum)
+
     def is_idle(self) -> bool:
         """Return whether no turn is under way or to be committed."""
         return self._turnstile.holder is None and not self._sealed
@@ -376,17 +405,38 @@ class Turns(Database):
             StorageError: it could not be committed.
             TransactionError: the caller is in a transaction, or to wait for somebody else would stop the running loop.
         """
-        self._refuse_in_transaction("close")
-        current = self.joined()
+        with self._alone("close"):
+            super().close()
+        self._tell_of_loss()
+
+    def delete_file(self) -> None:
+        """Delete the file with all that belongs to it, and what is not committed yet.
+
+        Raises:
+            StorageError: it cannot be deleted.
+            TransactionError: as `close`.
+        """
+        with self._alone("delete"), self._writing, self._reading:
+            self._release()
+            try:
+                for beside in ("", "-wal", "-shm"):
+                    self.path.with_name(self.path.name + beside).unlink(missing_ok=True)
+            except OSError as error:
+                raise explained(error, self.path) from error
+
+    @contextmanager
+    def _alone(self, method: str) -> Iterator[None]:
+        """Let nobody write meanwhile; what was written before is committed first."""
+        self._refuse_in_transaction(method)
+        current = self._joined_whole()
         if current is not None:
             self.end(current)
         turn = self._entered()
         try:
             self.commit()
-            super().close()
+            yield
         finally:
             self._turnstile.leave(turn)
-        self._tell_of_loss()
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -429,8 +479,8 @@ class Turns(Database):
             ) from None
         except WouldWaitForItself:
             raise TransactionError(
-                f"a blocking call on {self.path} would wait for a task of the loop that it stops: "
-                "await the method whose name begins with 'a'"
+                f"a blocking call on {self.path} would wait for a task of the loop that it stops: await the method "
+                "whose name begins with 'a', or make the call within that transaction"
             ) from None
 
     def _enter(self, turn: Turn) -> None:
@@ -512,7 +562,13 @@ class Turns(Database):
     def _tell_of_loss(self) -> None:
         error, self._lost = self._lost, None
         if error is not None:
-            raise StorageError(f"what was written before was lost: {error}") from error
+            _WROTE.set(tuple(each for each in _WROTE.get() if each.outcome.error is None))
+            raise self._loss(error)
+
+    def _loss(self, error: Exception) -> StorageError:
+        lost = StorageError(f"what was written before was lost: {error}")
+        lost.__cause__ = error
+        return lost
 
     def _refuse_abandoned(self, turn: Turn) -> None:
         if turn.abandoned:

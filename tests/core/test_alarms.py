@@ -19,6 +19,7 @@ import pytest
 
 from chatcache import Alarm, DurableObject, InvalidInputError, ObjectNamespace, Storage, StorageError, TransactionError
 from chatcache.storage import alarms
+from chatcache.storage.alarms import Alarms, ObjectSchedule
 from tests.conftest import ManualClock
 
 Handler = Callable[[DurableObject, Alarm], Awaitable[None] | None]
@@ -80,12 +81,17 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.002)
 
 
+def alarms_of(thing: DurableObject) -> Alarms:
+    schedule = thing._turns.schedule
+    assert isinstance(schedule, ObjectSchedule)
+    return schedule._alarms
+
+
 def idle(thing: DurableObject) -> Callable[[], bool]:
     """Return whether the object has no alarm, neither in its file nor in the index."""
-    with_alarm = thing._objects.alarms
-    assert with_alarm is not None
+    with_alarm = alarms_of(thing)
     index = with_alarm.index
-    return lambda: thing.due() is None and index.due(2**62) == ([], None) and not with_alarm._running
+    return lambda: thing.storage.get_alarm() is None and index.due(2**62) == ([], None) and not with_alarm._running
 
 
 def fail(_thing: DurableObject) -> None:
@@ -378,7 +384,7 @@ def test_a_new_alarm_before_raising_runs_instead_of_a_retry(opened: Open, clock:
     thing = opened(calls).get_by_name("thing")
     thing.storage.set_alarm(NOW)
     calls.wait_for(1)
-    until(lambda: thing._objects.alarms is not None and thing._objects.alarms._retries)
+    until(lambda: alarms_of(thing)._retries)
     clock.now += 2.5
     calls.wait_for(3)
     until(idle(thing))
@@ -437,7 +443,7 @@ def test_one_that_raises_is_called_again_six_times_ever_later_and_then_no_more(
     calls = Calls(*[fail] * 20)
     thing = opened(calls).get_by_name("thing")
     thing.storage.set_alarm(NOW)
-    waiting = thing._objects.alarms
+    waiting = alarms_of(thing)
     assert waiting is not None
     for number, seconds in enumerate((2, 4, 8, 16, 32, 64), 1):
         calls.wait_for(number)
@@ -478,7 +484,7 @@ def test_a_retry_ends_where_the_alarm_is_set_or_deleted(opened: Open, clock: Man
     thing = opened(calls).get_by_name("thing")
     thing.storage.set_alarm(NOW)
     calls.wait_for(1)
-    until(lambda: thing._objects.alarms is not None and thing._objects.alarms._retries)
+    until(lambda: alarms_of(thing)._retries)
     if change == "delete":
         thing.storage.delete_alarm()
         clock.now += 100
@@ -507,7 +513,7 @@ def test_whatever_a_handler_raises_the_next_alarms_are_called(opened: Open, erro
     raising, thing = namespace.get_by_name("raising"), namespace.get_by_name("thing")
     raising.storage.set_alarm(NOW)
     calls.wait_for(1)
-    until(lambda: raising._objects.alarms is not None and raising._objects.alarms._retries)
+    until(lambda: alarms_of(raising)._retries)
     thing.storage.set_alarm(NOW)
     calls.wait_for(2)
     assert calls.names == ["raising", "thing"]
@@ -672,7 +678,7 @@ def test_a_retry_ends_where_another_process_sets_the_alarm(tmp_path: Path, clock
     thing = opened(calls).get_by_name("thing")
     thing.storage.set_alarm(NOW)
     calls.wait_for(1)
-    until(lambda: thing._objects.alarms is not None and thing._objects.alarms._retries)
+    until(lambda: alarms_of(thing)._retries)
     elsewhere = ObjectNamespace(tmp_path, alarm=ignore, clock=clock)
     elsewhere.get_by_name("thing").storage.set_alarm(NOW + timedelta(seconds=1))
     clock.now += 1

@@ -34,8 +34,9 @@ STORED = [
     (2**64, b'\x02{"$int":"0x10000000000000000"}'),
     (-(2**63) - 1, b'\x02{"$int":"-0x8000000000000001"}'),
     ("\ud800", b'\x02{"$str":"7aCA"}'),
-    (b"", b'\x02{"$bytes":""}'),
-    (b"\xff\x00", b'\x02{"$bytes":"/wA="}'),
+    (b"", b"\x03"),
+    (b"\xff\x00", b"\x03\xff\x00"),
+    ([b"\xff\x00"], b'\x02[{"$bytes":"/wA="}]'),
     (NOON, b'\x02{"$datetime":"2024-02-29T12:30:00.000007+01:00"}'),
     (datetime(1, 1, 1, tzinfo=UTC), b'\x02{"$datetime":"0001-01-01T00:00:00.000000+00:00"}'),
     (
@@ -253,7 +254,7 @@ def test_what_contains_itself_is_refused(first: Any) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"\x00", b"\x03{}", b"\x01", b"\x01{", b"\x01NaN", b"\x01\xff", b"\x02", b"\x01" + b"[" * 9_000,
+        b"", b"\x00", b"\x04{}", b"\x01", b"\x01{", b"\x01NaN", b"\x01\xff", b"\x02", b"\x01" + b"[" * 9_000,
         b"\x02" + b"[" * 1_000 + b"]" * 1_000, b"\x02" + b'{"$tuple":[' * 500 + b"]}" * 500,
         b'\x02{"$float":"1"}', b'\x02{"$float":1}', b'\x02{"$int":"x"}', b'\x02{"$int":1}', b'\x02{"$str":"/w=="}',
         b'\x02{"$str":null}', b'\x02{"$bytes":"a"}', '\x02{"$bytes":"é"}'.encode(), b'\x02{"$bytes":"YQ==\\n"}',

@@ -274,3 +274,102 @@ def test_an_object_nobody_holds_leaves_no_thread_and_no_file_open(tmp_path: Path
             thread.join(5)
             assert not thread.is_alive(), thread
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+async def test_whoever_asks_for_an_object_gets_the_same_one_also_where_only_its_storage_is_held(tmp_path: Path) -> None:
+    one, same = (ObjectNamespace(tmp_path).get_by_name("thing").storage for _ in range(2))
+    with_longer_rows = ObjectNamespace(tmp_path, longest_row=10_000_000).get_by_name("thing").storage
+    await one.aput("key", 1)
+    assert (await same.aget("key"), with_longer_rows.get("key")) == (1, 1)
+
+    async def body(_: object) -> None:
+        await same.aput("key", 2)  # a part of the transaction
+
+    await one.atransaction(body)
+    assert await one.aget("key") == 2
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from chatcache import ObjectNamespace
+storage = ObjectNamespace(sys.argv[1], timeout=3).get_by_name("thing").storage
+begun, go_on = threading.Event(), threading.Event()
+def body(_):
+    begun.set()
+    go_on.wait(10)
+thread = threading.Thread(target=storage.transaction, args=(body,))
+thread.start()
+begun.wait()
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    storage.put("interrupted", 1)
+except KeyboardInterrupt:
+    print("interrupted")
+go_on.set()
+thread.join()
+storage.put("after", 1)
+print(storage.list())
+"""
+
+
+def test_an_interrupted_wait_holds_up_nobody_afterwards(tmp_path: Path) -> None:
+    done = run(INTERRUPTED, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n{'after': 1}\n", "")
+
+
+FORKERS = """
+import os, sys, threading
+from chatcache import ObjectNamespace
+namespace = ObjectNamespace(sys.argv[1], durability="normal")
+things = [namespace.get_by_name(str(number)) for number in range(10)]
+def fork():
+    for number in range(20):
+        things[number % 10].storage.put("key", number)
+        if os.fork() == 0:
+            os._exit(things[0].storage.get("key") is None)
+        assert os.wait()[1] == 0
+threads = [threading.Thread(target=fork) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_two_threads_fork_at_once(tmp_path: Path) -> None:
+    done = run(FORKERS, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_an_object_that_is_deleted_beside_a_thread_that_writes_keeps_what_is_written_later(tmp_path: Path) -> None:
+    namespace = ObjectNamespace(tmp_path, durability="normal")
+    thing = namespace.get_by_name("thing")
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.is_set():
+            thing.storage.put("key", 1)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        deleted = 0
+        while deleted < 20 and not writing.done():
+            deleted += namespace.delete("thing")
+        over.set()
+        writing.result()
+    thing.storage.put("last", 1)
+    assert thing.storage.get("last") == 1
+    assert [each.name for each in namespace.names()] == ["thing"]
+    namespace.close()
+
+
+def test_a_reader_notices_that_another_process_deleted_the_object(tmp_path: Path) -> None:
+    here, elsewhere = (ObjectNamespace(tmp_path, timeout=each) for each in (9, 10))
+    reader = here.get_by_name("thing").storage
+    reader.put("key", "old")
+    assert reader.get("key") == "old"
+    assert elsewhere.delete("thing")
+    elsewhere.get_by_name("thing").storage.put("key", "new")
+    ends = time.monotonic() + 10
+    while reader.get("key") != "new":
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    assert reader.list() == {"key": "new"}

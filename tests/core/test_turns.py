@@ -363,3 +363,57 @@ def test_a_blocking_write_that_cannot_be_committed_raises(
     assert elsewhere.get("a") is None
     elsewhere.put("b", 2)
     assert storage.list() == {"b": 2, "made": 0}
+
+
+async def test_each_task_that_wrote_what_was_lost_is_told(tmp_path: Path) -> None:
+    thing = ObjectNamespace(tmp_path, timeout=0.2).get_by_name("thing")
+    storage = thing.storage
+    storage.put("before", 1)
+    told = asyncio.Event()
+
+    async def patient() -> None:
+        await storage.aput("mine", 1)
+        await told.wait()
+        with pytest.raises(StorageError, match="what was written before was lost"):
+            await storage.aflush()
+
+    async def eager() -> None:
+        await storage.aput("yours", 1)
+        with pytest.raises(StorageError, match="was locked by another connection"):
+            await storage.aflush()
+        other.execute("ROLLBACK")
+        told.set()
+
+    with closing(sqlite3.connect(thing.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await asyncio.gather(patient(), eager())
+    assert await storage.alist() == {"before": 1}
+    await storage.aflush()
+    thing.close()
+
+
+async def test_what_would_commit_half_of_a_synchronous_transaction_is_refused(storage: Storage) -> None:
+    await storage.aput("before", 1)
+    for call in (lambda: storage.transaction(lambda inner: inner.put("key", 1)), lambda: storage.put("key", 1)):
+        with pytest.raises(TransactionError, match=r"within transaction_sync\(\)"):
+            storage.transaction_sync(call)
+    await storage.aflush()
+    assert await storage.alist() == {"before": 1}
+
+
+async def test_a_cancelled_deletion_of_everything_deletes_nothing(storage: Storage) -> None:
+    await storage.aput("key", 1)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def body(_: object) -> None:
+        begun.set()
+        await go_on.wait()
+
+    transaction = asyncio.create_task(storage.atransaction(body))
+    await begun.wait()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(storage.adelete_all(), 0.05)
+    go_on.set()
+    await transaction
+    await asyncio.sleep(0.05)
+    assert await storage.alist() == {"key": 1}

@@ -343,7 +343,7 @@ def _kv_list(laboratory: Laboratory) -> None:
     assert there == ["a", "b", "cc", "d"]
     assert here == ["a", "b", "c", "d"]
     crowd = {"op": "put_crowd", "prefix": "c", "count": 1200}
-    deletion: Script = [{"op": "kv_delete", "key": "c0499"}, {"op": "kv_delete", "key": "c1100"}]
+    deletion: Script = [{"op": "kv_delete", "key": "c0009"}, {"op": "kv_delete", "key": "c1100"}]
     there, here = last(laboratory, crowd, {"op": "kv_walk", "at": "c0000", "body": deletion})
     assert (len(there), len(here)) == (1198, 1199)
 
