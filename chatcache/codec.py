@@ -42,7 +42,7 @@ import orjson
 
 from .errors import CorruptRecordError, InvalidValueError, shown
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "is_utf8"]
 
 _PLAIN, _TAGGED, _BYTES = b"\x01", b"\x02", b"\x03"
 _LEAST, _GREATEST = -(2**63), 2**64 - 1
@@ -163,7 +163,7 @@ def _tagged_members(members: Iterable[Any]) -> list[Any]:
 def _tagged_scalar(value: Any) -> Any:
     match value:
         case str():
-            return value if _is_utf8(value) else {"$str": _base64(value.encode("utf-8", "surrogatepass"))}
+            return value if is_utf8(value) else {"$str": _base64(value.encode("utf-8", "surrogatepass"))}
         case bytes():
             return {"$bytes": _base64(value)}
         case datetime():
@@ -231,10 +231,11 @@ def _base64(data: bytes) -> str:
 
 
 def _is_json_key(key: Any) -> bool:
-    return type(key) is str and not key.startswith("$") and _is_utf8(key)
+    return type(key) is str and not key.startswith("$") and is_utf8(key)
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Return whether a text has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

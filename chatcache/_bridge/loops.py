@@ -19,7 +19,7 @@ V = TypeVar("V")
 
 Loop = AbstractEventLoop
 
-_THREADS = 8
+_THREADS = 8  # for calls that block for a moment
 _FINISH_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may hold it up
 
 

@@ -41,13 +41,6 @@ class Turnstile:
         self._queue: deque[tuple[Holder, Future[None]]] = deque()
         self.holder: Holder | None = None
 
-    def try_enter(self, holder: Holder) -> bool:
-        """Enter if nobody is in; return whether it was possible."""
-        with self._lock:
-            if self.holder is None:
-                self.holder = holder
-            return self.holder is holder
-
     def enter(self, holder: Holder, timeout: float) -> None:
         """Enter, waiting for at most so many seconds.
 
@@ -109,7 +102,9 @@ class Turnstile:
 
     def _queue_up(self, holder: Holder, here: Loop | None) -> "Future[None] | None":
         with self._lock:
-            if self.try_enter(holder):
+            if self.holder is None:
+                self.holder = holder
+            if self.holder is holder:
                 return None
             ahead = [self.holder, *(waiting for waiting, ticket in self._queue if not ticket.cancelled())]
             if here is not None and any(each is not None and each.loop is here for each in ahead):

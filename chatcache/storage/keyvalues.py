@@ -2,7 +2,7 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -296,14 +296,15 @@ class KeyValues(ABC):
             rows = await self._completed(colour, over)
             if commits == self._turns.commits and over == self._found(keys, method):
                 return rows
-        return await colour(self._some_at_rest, self._asome_at_rest, keys, method)
+        return await colour(self._at_rest, self._aat_rest, lambda: self._completed(blocking, self._found(keys, method)))
 
-    def _some_at_rest(self, keys: Sequence[str], method: str) -> Sequence[Row]:
+    def _at_rest(self, read: Callable[[], Coroutine[Any, Any, Sequence[Row]]]) -> Sequence[Row]:
+        """Return what is read by a blocking read while nothing is committed."""
         with self._turns.at_rest():
-            return drive(self._completed(blocking, self._found(keys, method)))
+            return drive(read())
 
-    async def _asome_at_rest(self, keys: Sequence[str], method: str) -> Sequence[Row]:
-        return await off_loop(self._some_at_rest, keys, method)
+    async def _aat_rest(self, read: Callable[[], Coroutine[Any, Any, Sequence[Row]]]) -> Sequence[Row]:
+        return await off_loop(self._at_rest, read)
 
     def _found(self, keys: Sequence[str], method: str) -> dict[str, bytes | Unknown | None]:
         """Return what is written and not committed yet of some keys."""
@@ -323,19 +324,18 @@ class KeyValues(ABC):
         """Return the rows of a range, in order, all of one moment."""
         for _ in range(_TRIES):
             commits = self._turns.commits
-            layers = [layer.copy() for layer in self._layers("list")]
+            layers = self._copied_layers()
             rows = await self._overlaid(colour, layers, bounds, limit, reverse=reverse)
             if not layers or commits == self._turns.commits:
                 return rows
-        return await colour(self._range_at_rest, self._arange_at_rest, bounds, limit, reverse=reverse)
+        return await colour(
+            self._at_rest,
+            self._aat_rest,
+            lambda: self._overlaid(blocking, self._copied_layers(), bounds, limit, reverse=reverse),
+        )
 
-    def _range_at_rest(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:
-        with self._turns.at_rest():
-            layers = [layer.copy() for layer in self._layers("list")]
-            return drive(self._overlaid(blocking, layers, bounds, limit, reverse=reverse))
-
-    async def _arange_at_rest(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:
-        return await off_loop(self._range_at_rest, bounds, limit, reverse=reverse)
+    def _copied_layers(self) -> Sequence[Layer]:
+        return [layer.copy() for layer in self._layers("list")]
 
     async def _overlaid(
         self, colour: Colour, layers: Sequence[Layer], bounds: KeyRange, limit: int | None, *, reverse: bool

@@ -5,6 +5,7 @@ Keys are ordered by their UTF-8 bytes, so a range is two byte strings.
 
 from dataclasses import dataclass
 
+from chatcache.codec import is_utf8
 from chatcache.errors import InvalidInputError, InvalidNameError
 
 __all__ = ["KeyRange", "check_key", "key_range", "prefix_range"]
@@ -29,11 +30,8 @@ def check_key(key: str) -> str:
     """
     if not isinstance(key, str):
         raise InvalidNameError(f"key {key!r:.200} is of type {type(key).__name__}: keys are str, and are not converted")
-    if not key.isascii():
-        try:
-            key.encode()
-        except UnicodeEncodeError:
-            raise InvalidNameError(f"key {key!r:.200} holds a lone surrogate: use Unicode text") from None
+    if not key.isascii() and not is_utf8(key):
+        raise InvalidNameError(f"key {key!r:.200} holds a lone surrogate: use Unicode text")
     return key
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from chatcache.codec import is_utf8
 from chatcache.errors import SQLError
 
 from .turns import Turn, Turns
@@ -237,7 +238,7 @@ def _statements(query: str) -> list[str]:
     """Split SQL into its statements."""
     if not isinstance(query, str):
         raise SQLError(f"query {query!r:.200} is of type {type(query).__name__}: pass a str")
-    if "\0" in query or not _is_text(query):
+    if "\0" in query or not is_utf8(query):
         raise SQLError(f"query {query!r:.200} holds a null character or a lone surrogate: use Unicode text")
     statements, begun = [], ""
     for part in query.split(";"):
@@ -249,11 +250,3 @@ def _statements(query: str) -> list[str]:
     if not statements:
         raise SQLError("the SQL does not contain a statement")
     return [each.removesuffix(";") for each in statements]
-
-
-def _is_text(query: str) -> bool:
-    try:
-        query.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, running_loop
@@ -120,7 +120,7 @@ class Storage(KeyValues):
         self.sql.drop_all()
 
     async def _adelete_in(self, turn: Turn) -> None:
-        self._delete_in(turn)
+        await self._turns.worker.run(partial(self._delete_in, turn))  # tables may be long
 
     def _layers(self, _method: str, /) -> Sequence[Layer]:
         return self._turns.layers()
@@ -170,14 +170,8 @@ class SyncKV:
         )
 
 
-class _InTurn(KeyValues):
-    """Keys and values that are written in the turn of the running loop."""
-
-    def _layers(self, _method: str, /) -> Sequence[Layer]:
-        return self._turns.layers()
+class _InTurn(Storage):
+    """The storage, written to in the turn of the running loop."""
 
     def _turn(self, _method: str, /) -> AbstractContextManager[Turn]:
         return self._turns.join()
-
-    def _aturn(self, _method: str, /) -> Awaitable[Turn]:
-        return self._turns.ajoin()

@@ -31,7 +31,6 @@ __all__ = ["Savepoint", "Schedule", "Turn", "Turns"]
 
 R = TypeVar("R")
 
-
 _WROTE: "ContextVar[tuple[Turn, ...]]" = ContextVar("chatcache_turns_written_in", default=())
 _CURRENT: "ContextVar[Turn | None]" = ContextVar("chatcache_transaction", default=None)
 
@@ -199,6 +198,11 @@ class Turns(Database):
             raise TransactionError("within transaction_sync() this call would commit half of it: use storage.kv there")
         return turn
 
+    def _end_joined(self) -> None:
+        turn = self._joined_whole()
+        if turn is not None:
+            self.end(turn)
+
     async def ajoin(self) -> Turn:
         """Return the turn of the running loop, or begin one as soon as nobody else is writing."""
         turn = self.transaction() or self.joined()
@@ -215,9 +219,7 @@ class Turns(Database):
         """Note that the running task writes in a turn, to tell it if that is lost; and tell it if one before was."""
         undecided = [each for each in _WROTE.get() if not each.outcome.done or each.outcome.error is not None]
         _WROTE.set((*(each for each in undecided if not each.outcome.done), turn))
-        for each in undecided:
-            if each.turns is self and each.outcome.error is not None:
-                raise self._loss(each.outcome.error)
+        self._tell_of_lost(undecided)
 
     @contextmanager
     def join(self) -> Iterator[Turn]:
@@ -299,18 +301,14 @@ class Turns(Database):
         _WROTE.set(tuple(each for each in mine if each.turns is not self))
         if last is not None:
             await last.outcome.wait()
-        for each in mine:
-            if each.turns is self and each.outcome.error is not None:
-                raise self._loss(each.outcome.error)
+        self._tell_of_lost(mine)
 
     async def exclusively(
         self, colour: Colour, body: Callable[[Turn], R], abody: Callable[[Turn], Awaitable[R]], loop: Loop | None
     ) -> R:
         """Return what a body returns that runs in an explicit transaction; whatever it raises rolls it back."""
         turn = Turn(self, loop, explicit=True)
-        current = self._joined_whole()
-        if current is not None:
-            self.end(current)
+        self._end_joined()
         self._tell_of_loss()
         await colour(self._enter, self._aenter, turn)
         turn.entered = True
@@ -428,9 +426,7 @@ class Turns(Database):
     def _alone(self, method: str) -> Iterator[None]:
         """Let nobody write meanwhile; what was written before is committed first."""
         self._refuse_in_transaction(method)
-        current = self._joined_whole()
-        if current is not None:
-            self.end(current)
+        self._end_joined()
         turn = self._entered()
         try:
             self.commit()
@@ -564,6 +560,11 @@ class Turns(Database):
         if error is not None:
             _WROTE.set(tuple(each for each in _WROTE.get() if each.outcome.error is None))
             raise self._loss(error)
+
+    def _tell_of_lost(self, turns: Iterable[Turn]) -> None:
+        for turn in turns:
+            if turn.turns is self and turn.outcome.error is not None:
+                raise self._loss(turn.outcome.error)
 
     def _loss(self, error: Exception) -> StorageError:
         lost = StorageError(f"what was written before was lost: {error}")
