@@ -15,7 +15,8 @@ from chatcache.errors import CorruptRecordError, InvalidInputError, InvalidValue
 from .layer import UNKNOWN, Layer, Row, Unknown, find, overlaid
 from .ranges import KeyRange, check_key, key_range, prefix_range
 from .rows import range_query, read_alarm, read_rows, run_query
-from .turns import Turn, Turns
+from .turn import Turn
+from .turns import Turns
 
 __all__ = ["KeyValues"]
 
@@ -74,7 +75,10 @@ class KeyValues(ABC):
 
     async def aget_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Awaiting twin of `get_many`."""
-        return self._values(await self._some(awaiting, _distinct(keys), "get_many"))
+        distinct = _distinct(keys)
+        if len(distinct) > _LONGEST_IN_PLACE:
+            return await off_loop(self.get_many, distinct)
+        return self._values(await self._some(awaiting, distinct, "get_many"))
 
     def put(self, key: str, value: Any) -> None:
         """Store a value under a key.
@@ -174,7 +178,7 @@ class KeyValues(ABC):
     ) -> dict[str, Any]:
         """Awaiting twin of `list`."""
         bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
-        return self._values(await self._range(awaiting, bounds, _checked(limit), reverse=reverse))
+        return await self._avalues(await self._range(awaiting, bounds, _checked(limit), reverse=reverse))
 
     def scan(  # noqa: PLR0913 - as `list`
         self,
@@ -386,6 +390,9 @@ class KeyValues(ABC):
 
     def _values(self, rows: Iterable[Row]) -> dict[str, Any]:
         return {key: self._value(key, data) for key, data in rows}
+
+    async def _avalues(self, rows: Sequence[Row]) -> dict[str, Any]:
+        return self._values(rows) if len(rows) <= _LONGEST_IN_PLACE else await off_loop(self._values, rows)
 
     def _value(self, key: str, data: bytes) -> Any:
         try:

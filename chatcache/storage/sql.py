@@ -10,7 +10,8 @@ from typing import Any
 from chatcache.codec import is_utf8
 from chatcache.errors import SQLError
 
-from .turns import Turn, Turns
+from .turn import Turn
+from .turns import Turns
 
 __all__ = ["SQL", "SQLCursor"]
 

@@ -13,7 +13,7 @@ from .layer import Layer
 from .ranges import prefix_range
 from .sql import SQL
 from .transaction import Transaction, atransact, transact
-from .turns import Turn
+from .turn import Turn
 
 __all__ = ["Storage", "SyncKV"]
 

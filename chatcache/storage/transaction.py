@@ -10,7 +10,8 @@ from chatcache.errors import InvalidInputError, TransactionError
 
 from .keyvalues import KeyValues
 from .layer import Layer
-from .turns import Savepoint, Turn, Turns
+from .turn import Savepoint, Turn
+from .turns import Turns
 
 __all__ = ["Transaction", "atransact", "transact"]
 

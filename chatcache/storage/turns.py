@@ -20,95 +20,19 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Protocol, TypeVar
 
-from chatcache._bridge import Colour, ContextVar, Lock, Loop, Outcome, Turnstile, WouldWaitForItself, running_loop
+from chatcache._bridge import Colour, ContextVar, Lock, Loop, Turnstile, WouldWaitForItself, running_loop
 from chatcache.errors import StorageError, TransactionError
 
 from .database import Database, Durability, explained
 from .layer import UNKNOWN, Layer, Unknown
 from .rows import write_layer
+from .turn import CURRENT, Turn
 
-__all__ = ["Savepoint", "Schedule", "Turn", "Turns"]
+__all__ = ["Schedule", "Turns"]
 
 R = TypeVar("R")
 
 _WROTE: "ContextVar[tuple[Turn, ...]]" = ContextVar("chatcache_turns_written_in", default=())
-_CURRENT: "ContextVar[Turn | None]" = ContextVar("chatcache_transaction", default=None)
-
-
-class Turn:
-    """What is committed together.
-
-    Attributes:
-        loop: the loop whose tasks write, or None for a thread.
-        layers: what was written, with a further layer for each transaction that runs inside.
-        locked: whether the connection to write by is in a transaction for this turn.
-        outer: the explicit transaction that was current when this one began; of another object, that is.
-        entered: whether it is its turn.
-        rolled_back: whether nothing of it will be kept.
-        abandoned: whether that is so because its loop was stopped.
-        over: whether it holds up nobody any more.
-        outcome: how its commit ended.
-    """
-
-    def __init__(self, turns: "Turns", loop: Loop | None, *, explicit: bool = False) -> None:
-        self.turns = turns
-        self.loop = loop
-        self.layers = [Layer()]
-        self.locked = False
-        self.outer = _CURRENT.get() if explicit else None
-        self.entered = self.rolled_back = self.abandoned = self.over = False
-        self.outcome = Outcome()
-        self._explicit = explicit
-
-    @property
-    def layer(self) -> Layer:
-        """Where is written to now."""
-        return self.layers[-1]
-
-    def push(self) -> "Savepoint":
-        """Return a point to which everything written from now on can be undone."""
-        return Savepoint(self)
-
-    def abandon(self) -> None:
-        """End it because its loop was stopped: a transaction is rolled back, any other turn is committed."""
-        if self._explicit and self.entered:
-            self.rolled_back = self.abandoned = self.over = True
-            self.turns.roll_back(self)
-        else:
-            self.turns.end(self)
-
-
-class Savepoint:
-    """A point in a turn: a layer, and a savepoint of SQLite where the turn holds its lock."""
-
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
-        self._depth = len(turn.layers)
-        self._was_locked = turn.locked
-        if turn.locked:
-            self._execute("SAVEPOINT turn_{depth}")
-        turn.layers.append(Layer())
-
-    def release(self) -> None:
-        """Keep what was written since."""
-        later = self._turn.layers.pop()
-        self._turn.layer.absorb(later)
-        if self._was_locked:
-            self._execute("RELEASE turn_{depth}")
-
-    def undo(self) -> None:
-        """Forget what was written since."""
-        del self._turn.layers[self._depth :]
-        if self._was_locked:
-            self._execute("ROLLBACK TO turn_{depth}")
-            self._execute("RELEASE turn_{depth}")
-        elif self._turn.locked:  # by what is undone
-            self._execute("ROLLBACK")
-            self._turn.locked = False
-
-    def _execute(self, sql: str) -> None:
-        with self._turn.turns.writer() as connection:
-            connection.execute(sql.format(depth=self._depth))
 
 
 class Schedule(Protocol):
@@ -164,7 +88,7 @@ class Turns(Database):
         Raises:
             StorageError: what was written before could not be committed, and nobody was told so far.
         """
-        if self._open is None and not self._sealed and self._lost is None and _CURRENT.get() is None:
+        if self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None:
             return ()
         transaction = self.transaction()
         if transaction is not None:
@@ -180,7 +104,7 @@ class Turns(Database):
         Raises:
             TransactionError: it was rolled back, and its body still runs.
         """
-        turn = _CURRENT.get()
+        turn = CURRENT.get()
         while turn is not None and (turn.turns is not self or turn.over):
             turn = turn.outer
         if turn is not None and turn.rolled_back:
@@ -315,11 +239,11 @@ class Turns(Database):
         try:
             await colour(self.lock, self._alock, turn)
             self._refuse_abandoned(turn)
-            token = _CURRENT.set(turn)
+            token = CURRENT.set(turn)
             try:
                 result = await colour(body, abody, turn)
             finally:
-                _CURRENT.reset(token)
+                CURRENT.reset(token)
             self._refuse_abandoned(turn)
             if not turn.rolled_back:
                 await colour(self._finish, self._afinish, turn)
