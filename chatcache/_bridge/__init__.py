@@ -16,9 +16,10 @@ In blocking colour nothing in such a coroutine suspends, so `drive` runs it to i
 """
 
 from contextvars import ContextVar
-from threading import Lock, RLock
+from threading import Lock, RLock, get_ident
 
 from .colours import Colour, awaiting, blocking, drive
+from .gate import Gate
 from .loops import Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop
 from .threads import LoopThread, Worker, born_daemon
 from .turnstile import Holder, Turnstile, WouldWaitForItself
@@ -31,8 +32,10 @@ __all__ = [
     "drive",
     # exclusion
     "ContextVar",
+    "Gate",
     "Lock",
     "RLock",
+    "get_ident",
     "Holder",
     "Turnstile",
     "WouldWaitForItself",

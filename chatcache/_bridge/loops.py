@@ -73,6 +73,8 @@ class Outcome:
         except asyncio.CancelledError:
             with self._lock:
                 self.expected -= 1
+                if task in self._waiting.get(loop, ()):
+                    self._waiting[loop].remove(task)
             raise
         if self.error is not None:
             raise self.error
@@ -105,6 +107,10 @@ class PerLoop(Generic[V]):
                 self._values = {each: value for each, value in self._values.items() if not each.is_closed()}
                 self._values[loop] = (self._make(), asyncio.Lock())
             return self._values[loop]
+
+    def values(self) -> list[V]:
+        """Return those that were made."""
+        return [value for value, _ in [*self._values.values()]]
 
     def clear(self) -> None:
         """Drop the values of all loops."""

@@ -8,8 +8,9 @@ from contextlib import suppress
 from threading import RLock
 from time import monotonic
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
-from .loops import Loop, Outcome, off_loop, running_loop
+from .loops import Loop, Outcome, beside, off_loop, running_loop
 
 __all__ = ["Holder", "Turnstile", "WouldWaitForItself"]
 
@@ -32,6 +33,9 @@ class Turnstile:
     """Lets one holder in at a time, first come first served, threads and tasks in one queue.
 
     A holder whose loop stopped, and so may never leave, is abandoned when somebody else wants to enter.
+
+    Who waits for longer than a timeout for one and the same holder gives up. The queue may take longer than that: it
+    is no fault of a holder that many wait.
     """
 
     _LOOK = 0.05  # seconds between looks at whether the holder's loop still runs
@@ -39,16 +43,18 @@ class Turnstile:
     def __init__(self) -> None:
         self._lock = RLock()
         self._queue: deque[tuple[Holder, Future[None]]] = deque()
+        self._since = 0.0  # when the holder came in
+        self._tasks: WeakKeyDictionary[Loop, int] = WeakKeyDictionary()  # how many wait, of each loop that looks
         self.holder: Holder | None = None
 
     def enter(self, holder: Holder, timeout: float) -> None:
-        """Enter, waiting for at most so many seconds.
+        """Enter, waiting for at most so many seconds for each one who is in before.
 
         Raises:
             TimeoutError: it took longer.
             WouldWaitForItself: this thread's loop would have to go on first.
         """
-        until = monotonic() + timeout
+        began = monotonic()
         self._free_of_stopped()
         ticket = self._queue_up(holder, running_loop())
         if ticket is None:
@@ -59,7 +65,7 @@ class Turnstile:
                     ticket.result(self._LOOK)
                 if not ticket.done():
                     self._free_of_stopped()
-                    _give_up(ticket, until)
+                    self._give_up(ticket, began, timeout)
         except BaseException:  # a person's Ctrl-C, for example
             if not ticket.cancel():
                 self.leave(holder)
@@ -67,12 +73,11 @@ class Turnstile:
 
     async def aenter(self, holder: Holder, timeout: float) -> None:  # noqa: ASYNC109 - it cannot just be cancelled
         """Awaiting twin of `enter`."""
-        until = monotonic() + timeout
         await self._afree_of_stopped()
         while self.holder is not holder:  # once more where it was let in while its loop was stopped, and abandoned
             ticket = self._queue_up(holder, None)
             if ticket is not None:
-                await self._admitted(holder, ticket, until)
+                await self._admitted(holder, ticket, timeout)
 
     def leave(self, holder: Holder) -> None:
         """Let the next one in. Nothing happens where the holder was abandoned before."""
@@ -83,31 +88,62 @@ class Turnstile:
             while self._queue and self.holder is None:
                 entering, ticket = self._queue.popleft()
                 if ticket.set_running_or_notify_cancel():
-                    self.holder = entering
+                    self.holder, self._since = entering, monotonic()
                     ticket.set_result(None)
 
-    async def _admitted(self, holder: Holder, ticket: "Future[None]", until: float) -> None:
+    async def _admitted(self, holder: Holder, ticket: "Future[None]", timeout: float) -> None:  # noqa: ASYNC109
+        began = monotonic()
         woken = Outcome()
         ticket.add_done_callback(lambda _: woken.end())
+        loop = asyncio.get_running_loop()
+        self._count(loop, 1)
         try:
             while not ticket.done():
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(woken.wait(), self._LOOK)
-                await self._afree_of_stopped()
-                _give_up(ticket, until)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._left(began, timeout)):
+                        await woken.wait()
+                self._give_up(ticket, began, timeout)
         except BaseException:
             if not ticket.cancel():
                 self.leave(holder)
             raise
+        finally:
+            self._count(loop, -1)
+
+    def _count(self, loop: Loop, more: int) -> None:
+        with self._lock:
+            looks = loop in self._tasks
+            self._tasks[loop] = self._tasks.get(loop, 0) + more
+        if not looks:
+            self._look(loop)
+
+    def _look(self, loop: Loop) -> None:
+        """Look again and again whether the holder's loop still runs, for all the tasks of a loop that wait."""
+        with self._lock:
+            if self._tasks[loop] == 0:
+                del self._tasks[loop]
+                return
+        if self._stopped() is not None:
+            beside(self._afree_of_stopped())
+        loop.call_later(self._LOOK, self._look, loop)
+
+    def _left(self, began: float, timeout: float) -> float:
+        """Return for how many seconds to wait on, from a time on, unless somebody else comes in meanwhile."""
+        return max(began, self._since) + timeout - monotonic()
+
+    def _give_up(self, ticket: "Future[None]", began: float, timeout: float) -> None:
+        """Raise where it is too late for a ticket that was not served."""
+        if not ticket.done() and self._left(began, timeout) <= 0 and ticket.cancel():
+            raise TimeoutError
 
     def _queue_up(self, holder: Holder, here: Loop | None) -> "Future[None] | None":
         with self._lock:
             if self.holder is None:
-                self.holder = holder
+                self.holder, self._since = holder, monotonic()
             if self.holder is holder:
                 return None
-            ahead = [self.holder, *(waiting for waiting, ticket in self._queue if not ticket.cancelled())]
-            if here is not None and any(each is not None and each.loop is here for each in ahead):
+            ahead = (waiting for waiting, ticket in self._queue if not ticket.cancelled())
+            if here is not None and any(each.loop is here for each in (self.holder, *ahead)):
                 raise WouldWaitForItself
             ticket: Future[None] = Future()
             self._queue.append((holder, ticket))
@@ -126,9 +162,3 @@ class Turnstile:
     async def _afree_of_stopped(self) -> None:
         if self._stopped() is not None:
             await off_loop(self._free_of_stopped)
-
-
-def _give_up(ticket: "Future[None]", until: float) -> None:
-    """Raise where it is too late for a ticket that was not served."""
-    if not ticket.done() and monotonic() > until and ticket.cancel():
-        raise TimeoutError

@@ -26,7 +26,7 @@ from chatcache._bridge import Lock, LoopThread, beside
 from chatcache.clock import Clock
 from chatcache.errors import InvalidInputError, shown
 
-from .database import connect, explained
+from .database import AT_WORK, connect, explained
 from .locks import FileLock
 from .storage import Storage
 
@@ -161,7 +161,7 @@ class AlarmIndex:
         """Give a connection for a moment: alarms are rare, and one that is kept would have to be closed for a fork."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._one, closing(connect(self._path, self._timeout, _SCHEMA, make=True)) as connection:
+            with AT_WORK, self._one, closing(connect(self._path, self._timeout, _SCHEMA, make=True)) as connection:
                 yield connection
         except (sqlite3.Error, OSError) as error:
             raise explained(error, self._path) from error

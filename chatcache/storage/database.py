@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -24,13 +25,13 @@ from weakref import WeakSet, finalize, ref
 
 import aiosqlite
 
-from chatcache._bridge import Lock, PerLoop, RLock, Worker, born_daemon, finish_apart, off_loop
+from chatcache._bridge import Gate, Lock, PerLoop, RLock, Worker, born_daemon, finish_apart, off_loop
 from chatcache.errors import CorruptStorageError, InvalidInputError, StorageError
 
 from .recent import Recent, WalIndex
 from .rows import SCHEMA, has_schema, read_name, run_query, write_name
 
-__all__ = ["Database", "Durability", "connect", "explained"]
+__all__ = ["AT_WORK", "Database", "Durability", "connect", "explained"]
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -86,10 +87,11 @@ class _Connections:
 
     def close_for_good(self) -> None:
         """Close what nobody uses any more. At the end of the program daemon threads may, and are not let go on."""
-        if self.writing.acquire(timeout=_END_WITHIN):
-            self.close_writer()
-        if self.reading.acquire(timeout=_END_WITHIN):
-            self.close_reader()
+        with AT_WORK:
+            if self.writing.acquire(timeout=_END_WITHIN):
+                self.close_writer()
+            if self.reading.acquire(timeout=_END_WITHIN):
+                self.close_reader()
 
 
 class Database:
@@ -114,7 +116,7 @@ class Database:
         # not a method, which would keep this object alive as long as it is one of its attributes
         self._connect = partial(connect, path, timeout, f"PRAGMA synchronous = {durability.value}")
         self._begin()
-        with _OPENING:
+        with _BEGINNING:
             _DATABASES.add(self)
 
     def get(self, key: str) -> bytes | None:
@@ -199,18 +201,29 @@ class Database:
         return True
 
     def before_fork(self) -> None:
-        """Close everything, and keep it closed: SQLite's own record of the locks it has would be wrong in the child."""
+        """Let nobody write any more."""
         self._writing.acquire()
+
+    def at_fork(self) -> None:
+        """Close everything, and keep it closed: SQLite's own record of the locks it has would be wrong in the child."""
         self._reading.acquire()
-        self._release()
+        for reader in self._loops.values():
+            reader.close()
+        self._recent.begin(None)
+        self._connections.close_reader()
+        self._connections.close_writer()
+        self.worker.stop()
 
     def after_fork_in_parent(self) -> None:
         """Let it be opened again."""
+        self._loops.clear()
         self._reading.release()
         self._writing.release()
 
     def after_fork_in_child(self) -> None:
         """Begin anew: the locks of the parent's threads are of no use here."""
+        for reader in self._loops.values():
+            reader.forget()
         self._begin()
 
     def _read(self, query: Query[A, R], argument: A, absent: R) -> R:
@@ -230,7 +243,7 @@ class Database:
         self._looks_at = 0.0
         self._is_named = False
         self.worker = Worker()
-        self._loops = PerLoop(partial(_LoopReader, self._connect))
+        self._loops = PerLoop(partial(_LoopReader, partial(self._connect, factory=_LongReads)))
 
     def _is_gone(self) -> bool:
         """Whether the file that was opened was deleted or replaced since: what is written to it would be lost."""
@@ -289,7 +302,7 @@ class Database:
 
     def _stay_few(self) -> None:
         """Close what was opened long ago and is idle, where this process holds the files of many objects."""
-        with _OPENING:
+        with _COUNTING:
             if self not in (held() for held in _OPEN):
                 _OPEN.append(ref(self))
             for _ in range(len(_OPEN) - _MOST_OPEN):
@@ -304,41 +317,92 @@ class _LoopReader:
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self._connect = connect
+        self._opened: sqlite3.Connection | None = None
         self._connection: aiosqlite.Connection | None = None
+        self._end: finalize[..., _LoopReader] | None = None
 
     async def connection(self) -> aiosqlite.Connection:
         if self._connection is None:
-            opened = await off_loop(self._connect)  # aiosqlite leaves a thread behind where opening fails
+            opened = await off_loop(self._open)  # aiosqlite leaves a thread behind where opening fails
             connection = born_daemon(lambda: aiosqlite.Connection(lambda: opened, _FETCHED_AT_ONCE))
-            finalize(self, finish_apart, connection.close)
+            self._end = finalize(self, finish_apart, connection.close)
             self._connection = await connection
         return self._connection
 
+    def close(self) -> None:
+        """Close it in this thread, while no other is at work on it; whoever reads by it next is told."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def forget(self) -> None:
+        """Leave its thread alone, which is in another process."""
+        if self._end is not None:
+            self._end.detach()
+
+    def _open(self) -> sqlite3.Connection:
+        with AT_WORK:
+            self._opened = self._connect()
+            return self._opened
+
+
+class _LongReads(sqlite3.Connection):
+    """What ``aiosqlite`` reads by in its thread. A fork waits until that is not at work."""
+
+    def execute(self, *query: Any) -> Any:
+        with AT_WORK:
+            return _Fetched(super().execute(*query).fetchall())
+
+    def close(self) -> None:
+        with AT_WORK:
+            super().close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """What is asked of a cursor afterwards."""
+
+    rows: list[Any]
+
+    def fetchall(self) -> list[Any]:
+        return self.rows
+
+
+AT_WORK = Gate()
+"""Where SQLite is at work and none of the locks of a `Database` is held, which a fork waits for as well."""
 
 _OPEN: "deque[ref[Database]]" = deque()  # in the order in which they were opened
-_OPENING = Lock()
+_COUNTING = Lock()
 _DATABASES: WeakSet[Database] = WeakSet()
+_BEGINNING = Lock()
 _FORKING: list[Database] = []  # while a fork is under way
 _ONE_FORK = Lock()
 
 
 def _before_fork() -> None:
+    """Wait until SQLite is at work nowhere: a child would wait for ever for a lock that a thread of its parent has."""
     _ONE_FORK.acquire()
-    with _OPENING:
-        _FORKING.extend(_DATABASES)
+    _BEGINNING.acquire()
+    _FORKING.extend(_DATABASES)
     for database in _FORKING:
         database.before_fork()
+    AT_WORK.close()  # who is within may wait to read, but not to write
+    for database in _FORKING:
+        database.at_fork()
 
 
 def _after_fork_in_parent() -> None:
+    AT_WORK.open()
     while _FORKING:
         _FORKING.pop().after_fork_in_parent()
+    _BEGINNING.release()
     _ONE_FORK.release()
 
 
 def _after_fork_in_child() -> None:
+    AT_WORK.begin_anew()
     while _FORKING:
         _FORKING.pop().after_fork_in_child()
+    _BEGINNING.release()
     _ONE_FORK.release()
 
 
@@ -359,14 +423,22 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def connect(path: Path, timeout: float, *statements: str, make: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path,
+    timeout: float,
+    *statements: str,
+    make: bool = False,
+    factory: type[sqlite3.Connection] = sqlite3.Connection,
+) -> sqlite3.Connection:
     """Connect to a file, and run statements; make it where asked to, readable for its owner only.
 
     Only SQLite ever opens it: to close another descriptor of it would drop the locks of the process.
     """
     given_up = time.monotonic() + timeout
     while True:
-        connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, timeout=timeout, isolation_level=None, check_same_thread=False, factory=factory
+        )
         try:
             if make and path.stat().st_size == 0:
                 path.chmod(0o600)  # while nothing is in it; SQLite gives the files beside it the same

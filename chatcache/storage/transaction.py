@@ -85,6 +85,7 @@ class Transaction(KeyValues):
     def _check(self, method: str) -> None:
         if self._state == "rolled back":
             raise TransactionError(f"cannot call {method}() on a transaction that was rolled back")
+        self._turns.refuse_abandoned(self._turn_of_it)
         if self._turn_of_it.over:
             self._state = "over"
         if self._state != "open":

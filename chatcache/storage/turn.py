@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from chatcache._bridge import ContextVar, Loop, Outcome
+from chatcache._bridge import ContextVar, Loop, Outcome, get_ident
 
 from .layer import Layer
 
@@ -22,10 +22,12 @@ class Turn:
         loop: the loop whose tasks write, or None for a thread.
         layers: what was written, with a further layer for each transaction that runs inside.
         locked: whether the connection to write by is in a transaction for this turn.
+        explicit: whether it is a transaction that the user asked for.
         outer: the explicit transaction that was current when this one began; of another object, that is.
         entered: whether it is its turn.
         rolled_back: whether nothing of it will be kept.
-        abandoned: whether that is so because its loop was stopped.
+        abandoned: why that is so, where nobody asked for it.
+        thread: the thread that began it.
         over: whether it holds up nobody any more.
         outcome: how its commit ended.
     """
@@ -36,9 +38,11 @@ class Turn:
         self.layers = [Layer()]
         self.locked = False
         self.outer = CURRENT.get() if explicit else None
-        self.entered = self.rolled_back = self.abandoned = self.over = False
+        self.entered = self.rolled_back = self.over = False
+        self.abandoned = ""
         self.outcome = Outcome()
-        self._explicit = explicit
+        self.thread = get_ident()
+        self.explicit = explicit
 
     @property
     def layer(self) -> Layer:
@@ -51,11 +55,16 @@ class Turn:
 
     def abandon(self) -> None:
         """End it because its loop was stopped: a transaction is rolled back, any other turn is committed."""
-        if self._explicit and self.entered:
-            self.rolled_back = self.abandoned = self.over = True
-            self.turns.roll_back(self)
+        if self.explicit and self.entered:
+            self.give_up("its event loop was stopped in the middle of it, and somebody else had to write")
         else:
             self.turns.end(self)
+
+    def give_up(self, reason: str) -> None:
+        """Roll back a transaction whose body still runs, and will be told why."""
+        self.abandoned = reason
+        self.rolled_back = self.over = True
+        self.turns.roll_back(self)
 
 
 class Savepoint:

@@ -12,6 +12,7 @@ is stopped in the middle of a turn holds up nobody. Where a commit fails, everyt
 that is said: to those who wait for it, or else at the next call.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -20,7 +21,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Protocol, TypeVar
 
-from chatcache._bridge import Colour, ContextVar, Lock, Loop, Turnstile, WouldWaitForItself, running_loop
+from chatcache._bridge import Colour, ContextVar, Lock, Loop, Turnstile, WouldWaitForItself, get_ident, running_loop
 from chatcache.errors import StorageError, TransactionError
 
 from .database import Database, Durability, explained
@@ -31,6 +32,8 @@ from .turn import CURRENT, Turn
 __all__ = ["Schedule", "Turns"]
 
 R = TypeVar("R")
+
+_logger = logging.getLogger("chatcache")
 
 _WROTE: "ContextVar[tuple[Turn, ...]]" = ContextVar("chatcache_turns_written_in", default=())
 
@@ -57,6 +60,15 @@ class Schedule(Protocol):
         ...
 
 
+class _Fork:
+    """What holds others up while the process forks."""
+
+    loop: Loop | None = None
+
+    def abandon(self) -> None:
+        """Nothing: no loop has to go on first."""
+
+
 class Turns(Database):
     """A database that is written to in turns.
 
@@ -75,6 +87,7 @@ class Turns(Database):
     _open: Turn | None
     _sealed: tuple[Turn, ...]
     _lost: StorageError | None
+    _fork: _Fork
 
     def __init__(self, path: Path, durability: Durability, timeout: float, schedule: Schedule | None) -> None:
         self.schedule = schedule
@@ -238,13 +251,13 @@ class Turns(Database):
         turn.entered = True
         try:
             await colour(self.lock, self._alock, turn)
-            self._refuse_abandoned(turn)
+            self.refuse_abandoned(turn)
             token = CURRENT.set(turn)
             try:
                 result = await colour(body, abody, turn)
             finally:
                 CURRENT.reset(token)
-            self._refuse_abandoned(turn)
+            self.refuse_abandoned(turn)
             if not turn.rolled_back:
                 await colour(self._finish, self._afinish, turn)
         except BaseException:
@@ -309,8 +322,12 @@ class Turns(Database):
         """Give the space of what was deleted back to the file system."""
         with suppress(StorageError), self.writer() as connection:
             if not connection.in_transaction:
-                connection.execute("VACUUM")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection.execute("PRAGMA busy_timeout = 0")  # while somebody reads it cannot be done
+                try:
+                    connection.execute("VACUUM")
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    connection.execute(f"PRAGMA busy_timeout = {round(self.timeout * 1000)}")
 
     async def avacuum(self) -> None:
         """Awaiting twin of `vacuum`."""
@@ -365,9 +382,27 @@ class Turns(Database):
             yield
 
     def before_fork(self) -> None:
-        """Commit what is sealed; then as `Database.before_fork`."""
+        """Wait for who else is writing, commit what was written, and then do as `Database.before_fork` does.
+
+        A turn of this very thread cannot be waited for. What it wrote is in memory, and it goes on afterwards; where it
+        has the file's lock it is committed. An explicit transaction is given up.
+        """
+        holder = self._turnstile.holder
+        self._fork = _Fork()
+        if not isinstance(holder, Turn) or holder.thread != get_ident():
+            with suppress(TimeoutError, WouldWaitForItself):
+                self._turnstile.enter(self._fork, self.timeout)
+        elif holder.explicit:
+            holder.give_up("the process forked in the middle of it")
+        elif holder.locked and len(holder.layers) == 1:
+            self._seal(holder)
         self.commit()
         super().before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Let it be opened and written to again."""
+        super().after_fork_in_parent()
+        self._turnstile.leave(self._fork)
 
     def _begin(self) -> None:
         super()._begin()
@@ -417,7 +452,7 @@ class Turns(Database):
     def _finish(self, turn: Turn) -> None:
         """Commit an explicit transaction."""
         with self.writer() as connection:
-            self._refuse_abandoned(turn)
+            self.refuse_abandoned(turn)
             self._commit((turn,), connection)
 
     async def _afinish(self, turn: Turn) -> None:
@@ -477,6 +512,7 @@ class Turns(Database):
             told = [turn.outcome.end(error) for turn in lost]
             if any(turn.loop is not None and not heard for turn, heard in zip(lost, told, strict=True)):
                 self._lost = error
+                _logger.error("what was written and not awaited is lost: %s", error)
             return current
 
     def _tell_of_loss(self) -> None:
@@ -495,12 +531,10 @@ class Turns(Database):
         lost.__cause__ = error
         return lost
 
-    def _refuse_abandoned(self, turn: Turn) -> None:
+    def refuse_abandoned(self, turn: Turn) -> None:
+        """Raise `TransactionError` where a transaction was given up while its body ran."""
         if turn.abandoned:
-            raise TransactionError(
-                f"the transaction on {self.path} was rolled back: its event loop was stopped in the middle of it, "
-                "and somebody else had to write"
-            )
+            raise TransactionError(f"the transaction on {self.path} was rolled back: {turn.abandoned}")
 
     def _refuse_in_transaction(self, method: str) -> None:
         if self.transaction() is not None:

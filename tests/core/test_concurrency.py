@@ -692,31 +692,12 @@ def test_a_program_whose_daemon_threads_are_at_work_ends_silently(tmp_path: Path
     assert ObjectNamespace(tmp_path).get_by_name("thing").storage.get("before") == 1
 
 
-FORKS = """
-import asyncio, os, sys
-from chatcache import ObjectNamespace, PersistenceError
-storage = ObjectNamespace(sys.argv[1]).get_by_name("thing").storage
-storage.put("before", 1)
-def child():
-    assert storage.get("before") == 1
-    storage.put("child", 1)
-    os._exit(0)
-async def main():
-    await storage.aput("sealed", 1)
-    await asyncio.sleep(0)
-    await storage.aput("open", 1)
-    pid = os.fork()
-    if pid == 0:
-        asyncio.events._set_running_loop(None)
-        child()
-    await storage.aput("open still", 1)
-    await storage.aflush()
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-asyncio.run(main())
-print(sorted(storage.list()))
-"""
+async def test_a_queue_may_take_longer_than_the_timeout_if_nobody_in_it_does(tmp_path: Path) -> None:
+    thing = ObjectNamespace(tmp_path, durability="normal", timeout=0.5).get_by_name("thing")
 
+    async def increment(transaction: Transaction) -> None:
+        await transaction.aput("count", await transaction.aget("count", 0) + 1)
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_fork_with_turns_open_leaves_them_to_the_parent(tmp_path: Path) -> None:
-    assert run(FORKS, str(tmp_path)) == (0, "['before', 'child', 'open', 'open still', 'sealed']\n", "")
+    await asyncio.gather(*(thing.storage.atransaction(increment) for _ in range(3_000)))
+    assert await thing.storage.aget("count") == 3_000
+    thing.close()

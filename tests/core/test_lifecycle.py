@@ -2,12 +2,14 @@
 
 import asyncio
 import gc
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from shutil import rmtree
 
@@ -152,71 +154,6 @@ def test_another_program_that_closes_the_file_leaves_its_log_to_those_who_have_i
     assert len(ObjectNamespace(tmp_path).get_by_name("thing").storage.list()) == 52
 
 
-FORKED = """
-import asyncio, os, sys, threading
-from chatcache import ObjectNamespace
-storage = ObjectNamespace(sys.argv[1]).get_by_name("thing").storage
-async def durably(key, value):
-    await storage.aput(key, value)
-    await storage.aflush()
-asyncio.run(durably("parent", 0))
-stop = threading.Event()
-def write():
-    while not stop.is_set():
-        storage.put("thread", 1)
-thread = threading.Thread(target=write)
-thread.start()
-for child in range(10):
-    if os.fork() == 0:
-        assert storage.get("parent") == 0
-        storage.put(f"child {child}", child)
-        asyncio.run(durably(f"child {child} awaiting", child))
-        os._exit(0)
-print({os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(10)})
-stop.set()
-thread.join()
-print(len(storage.list()))
-"""
-
-
-def test_a_forked_child_has_connections_of_its_own(tmp_path: Path) -> None:
-    done = run(FORKED, tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "{0}\n22\n", "")
-
-
-FORKED_THEN_CLOSED = """
-import os, sys
-from chatcache import ObjectNamespace
-def open_one(): return ObjectNamespace(sys.argv[1]).get_by_name("thing")
-thing = open_one()
-thing.storage.put("parent", 0)
-begin, go = os.pipe()
-children = []
-for child in range(2):
-    pid = os.fork()
-    if pid == 0:
-        thing.storage.put(f"{child} first", 0)
-        os.read(begin, 1)
-        for number in range(30):
-            thing.storage.put(f"{child} {number}", number)
-        os._exit(0)
-    children.append(pid)
-thing.close()
-for _ in range(20):  # as other programs would: the last to close a file takes its WAL away
-    other = open_one()
-    other.storage.get("parent")
-    other.close()
-os.write(go, b"xx")
-print([os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in children])
-print(len(open_one().storage.list()))
-"""
-
-
-def test_a_forked_child_loses_nothing_when_its_parent_closes(tmp_path: Path) -> None:
-    done = run(FORKED_THEN_CLOSED, tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 0]\n63\n", "")
-
-
 def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     thing = ObjectNamespace("root").get_by_name("thing")
@@ -317,28 +254,6 @@ def test_an_interrupted_wait_holds_up_nobody_afterwards(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n{'after': 1}\n", "")
 
 
-FORKERS = """
-import os, sys, threading
-from chatcache import ObjectNamespace
-namespace = ObjectNamespace(sys.argv[1], durability="normal")
-things = [namespace.get_by_name(str(number)) for number in range(10)]
-def fork():
-    for number in range(20):
-        things[number % 10].storage.put("key", number)
-        if os.fork() == 0:
-            os._exit(things[0].storage.get("key") is None)
-        assert os.wait()[1] == 0
-threads = [threading.Thread(target=fork) for _ in range(2)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-"""
-
-
-def test_two_threads_fork_at_once(tmp_path: Path) -> None:
-    done = run(FORKERS, tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 def test_an_object_that_is_deleted_beside_a_thread_that_writes_keeps_what_is_written_later(tmp_path: Path) -> None:
     namespace = ObjectNamespace(tmp_path, durability="normal")
     thing = namespace.get_by_name("thing")
@@ -373,3 +288,36 @@ def test_a_reader_notices_that_another_process_deleted_the_object(tmp_path: Path
         assert time.monotonic() < ends
         time.sleep(0.01)
     assert reader.list() == {"key": "new"}
+
+
+LOST_AT_THE_END = """
+import asyncio, sqlite3, sys
+from contextlib import closing
+from chatcache import ObjectNamespace
+thing = ObjectNamespace(sys.argv[1], timeout=0.2).get_by_name("thing")
+thing.storage.put("before", 1)
+async def main():
+    await thing.storage.aput("lost", 1)
+with closing(sqlite3.connect(thing.path, isolation_level=None)) as other:
+    other.execute("BEGIN IMMEDIATE")
+    asyncio.run(main())
+    thing._turns.worker.submit(lambda: None).result()
+"""
+
+
+def test_a_program_that_ends_without_hearing_of_a_loss_prints_it(tmp_path: Path) -> None:
+    done = run(LOST_AT_THE_END, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "not awaited is lost" in done.stderr
+    assert "locked by another connection" in done.stderr
+
+
+def test_a_reader_does_not_hold_up_the_deletion_of_everything(tmp_path: Path) -> None:
+    thing = ObjectNamespace(tmp_path, timeout=1000).get_by_name("thing")  # longer than this test may take
+    thing.storage.put("key", 1)
+    with closing(sqlite3.connect(thing.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM _cf_KV").fetchall()
+        thing.storage.delete_all()
+    assert thing.storage.list() == {}
+    thing.close()

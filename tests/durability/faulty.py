@@ -5,6 +5,7 @@ absent or whole, and when the fault is gone everything works again, in the same 
 """
 
 import asyncio
+import logging
 import mmap
 import os
 import sqlite3
@@ -286,4 +287,5 @@ def main(kind: str, error: str, folder: str) -> int:
 
 
 if __name__ == "__main__":
+    logging.getLogger("chatcache").setLevel(logging.CRITICAL)  # losses are printed; what counts here is who is told
     sys.exit(main(*sys.argv[1:]))

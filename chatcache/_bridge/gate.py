@@ -1,0 +1,53 @@
+"""What a fork waits for."""
+
+from collections import Counter
+from threading import Condition, get_ident
+from types import TracebackType
+
+__all__ = ["Gate"]
+
+
+class Gate:
+    """Any number of threads are within, until it is closed: then those within come out, and nobody else goes in.
+
+    A thread that is within may go in again, also while it is closed, and so may the one that closed it.
+    """
+
+    def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Be open, and have nobody within: for a child process, which has none of its parent's other threads."""
+        self._changed = Condition()
+        self._within: Counter[int] = Counter()
+        self._closed_by: int | None = None
+
+    def __enter__(self) -> None:
+        me = get_ident()
+        with self._changed:
+            while self._closed_by not in {None, me} and me not in self._within:
+                self._changed.wait()
+            self._within[me] += 1
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        me = get_ident()
+        with self._changed:
+            self._within[me] -= 1
+            if not self._within[me]:
+                del self._within[me]
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nobody in any more, and wait until all others are out."""
+        with self._changed:
+            self._closed_by = get_ident()
+            while self._within.keys() - {get_ident()}:
+                self._changed.wait()
+
+    def open(self) -> None:
+        """Let everybody in again."""
+        with self._changed:
+            self._closed_by = None
+            self._changed.notify_all()
