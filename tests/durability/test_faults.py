@@ -115,7 +115,7 @@ for number in range(20):
         storage.put(f"{number}", "x" * 100_000) if number % 2 else asyncio.run(durably(f"{number}"))
         kept.append(f"{number}")
     except StorageError as error:
-        assert "pass another path=" in str(error)
+        assert "use another folder" in str(error)
 assert 0 < len(kept) < 20
 assert sorted(storage.list()) == sorted([*kept, "before"])
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
