@@ -11,6 +11,7 @@ from chatcache.codec import is_utf8
 from chatcache.errors import SQLError
 
 from .guard import LONGEST_QUERY, Guard, internal_kept, names_internal
+from .rows import write_layer
 from .turn import Turn
 from .turns import Turns
 
@@ -25,12 +26,7 @@ _OWN = (
     r"AND (name NOT LIKE 'sqlite\_%' ESCAPE '\' OR name LIKE 'sqlite\_stat_' ESCAPE '\') "
     "ORDER BY sql LIKE 'CREATE VIRTUAL %' DESC"
 )
-_REMOVALS = (
-    ("DROP TRIGGER IF EXISTS", "trigger"),
-    ("DROP VIEW IF EXISTS", "view"),
-    ("DELETE FROM", "table"),
-    ("DROP TABLE IF EXISTS", "table"),
-)
+_KINDS = ("trigger", "view", "table")
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _BLANK = " \t\r\n\f\v\ufeff;"  # besides comments, what is no statement
 _PIECE = re.compile(  # what ends with a semicolon that is in no string, no quoted name and no comment
@@ -116,14 +112,29 @@ class SQL:
             raise failed
         return cursor
 
-    def drop_all(self) -> None:
-        """Drop everything that is not internal; within a turn that is locked."""
+    def drop_all(self, turn: Turn) -> None:
+        """Drop everything that is not internal, and write what the turn holds, in one transaction.
+
+        The turn is locked, wrote nothing by SQL, and is not locked afterwards: foreign keys, which may be broken, are
+        turned off meanwhile, and that has an effect between two transactions only.
+        """
         with self._turns.writer() as connection:
-            connection.execute("PRAGMA defer_foreign_keys = ON")  # until every table is empty
-            for before, kind in _REMOVALS:
-                for (name,) in connection.execute(_OWN, (kind,)).fetchall():
-                    quoted = name.replace('"', '""')
-                    connection.execute(f'{before} "{quoted}"')
+            connection.execute("ROLLBACK")
+            turn.locked = False
+            ((enforced,),) = connection.execute("PRAGMA foreign_keys")
+            connection.execute("PRAGMA foreign_keys = OFF")
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                for kind in _KINDS:
+                    for (name,) in connection.execute(_OWN, (kind,)).fetchall():
+                        quoted = name.replace('"', '""')
+                        connection.execute(f'DROP {kind} IF EXISTS "{quoted}"')
+                write_layer(connection, turn.layer)
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                connection.execute(f"PRAGMA foreign_keys = {enforced}")
 
     def _run(self, turn: Turn, statement: str, bindings: tuple[Binding, ...]) -> SQLCursor:
         if not turn.locked:

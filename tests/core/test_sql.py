@@ -158,7 +158,7 @@ def test_splitting_takes_no_longer_for_many_semicolons(storage: Storage, query: 
     assert time.process_time() - begun < 0.3
 
 
-LIMITED = {
+LIMITED: dict[str, tuple[Callable[[int], str], int]] = {
     "bytes": (lambda n: f"SELECT 1{' ' * (n - 8)}", 100_000),
     "bytes of UTF-8": (lambda n: f"SELECT '{'é' * 1000}'{' ' * (n - 2009)}", 100_000),
     "columns": (lambda n: f"CREATE TABLE wide{n} ({','.join(f'c{each}' for each in range(n))})", 100),
@@ -647,6 +647,28 @@ def test_delete_all_drops_every_table(filled: Storage, delete_all: Callable[[Sto
     filled.put("a", 1)
     filled.sql.exec("CREATE TABLE own (x)")
     assert filled.list() == {"a": 1}
+
+
+BROKEN = {
+    "missing": "CREATE TABLE child (x REFERENCES missing)",
+    "mismatch": "CREATE TABLE child (x REFERENCES own (text)); CREATE TABLE other (x REFERENCES own ON DELETE CASCADE)",
+    "restrict": "CREATE TABLE child (x REFERENCES own ON DELETE RESTRICT); INSERT INTO child VALUES (1)",
+    "itself": "CREATE TABLE child (x INTEGER PRIMARY KEY, y REFERENCES child ON DELETE CASCADE, z REFERENCES missing)",
+}
+
+
+@pytest.mark.parametrize("delete_all", CLEARED, ids=["blocking", "awaiting"])
+@pytest.mark.parametrize("broken", BROKEN)
+def test_delete_all_drops_what_foreign_keys_hold(
+    filled: Storage, delete_all: Callable[[Storage], object], broken: str
+) -> None:
+    filled.put("key", 1)
+    filled.sql.exec(BROKEN[broken])
+    delete_all(filled)
+    assert filled.list() == {}
+    filled.sql.exec("CREATE TABLE own (x PRIMARY KEY); CREATE TABLE child (x REFERENCES own)")
+    with pytest.raises(SQLError, match="FOREIGN KEY constraint failed"):
+        filled.sql.exec("INSERT INTO child VALUES (1)")
 
 
 async def test_the_size_of_the_database_grows_with_it(filled: Storage) -> None:
