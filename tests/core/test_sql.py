@@ -649,6 +649,23 @@ def test_delete_all_drops_every_table(filled: Storage, delete_all: Callable[[Sto
     assert filled.list() == {"a": 1}
 
 
+def test_a_crash_in_delete_all_would_leave_either_keys_and_tables_or_neither(filled: Storage, tmp_path: Path) -> None:
+    filled.put("key", 1)
+    path = next(tmp_path.glob("default/*.sqlite"))
+    states = set()
+
+    def look(statement: str) -> None:
+        with closing(sqlite3.connect(path)) as another:
+            ((keys,),) = another.execute("SELECT count(*) FROM _cf_KV")
+            ((tables,),) = another.execute("SELECT count(*) FROM sqlite_master WHERE name = 'own'")
+            states.add((keys, tables))
+
+    with filled._turns.writer() as connection:
+        connection.set_trace_callback(look)
+    filled.delete_all()
+    assert states == {(1, 1), (0, 0)}
+
+
 BROKEN = {
     "missing": "CREATE TABLE child (x REFERENCES missing)",
     "mismatch": "CREATE TABLE child (x REFERENCES own (text)); CREATE TABLE other (x REFERENCES own ON DELETE CASCADE)",
