@@ -457,7 +457,7 @@ def connect(
 
 def explained(error: Exception, path: Path) -> StorageError:  # noqa: PLR0911 - a table, a case a row
     """Return an error of SQLite or of the system as one that says what to do."""
-    elsewhere = "pass another path=, or set CHATCACHE_DIR"
+    elsewhere = "use another folder"
     match getattr(error, "sqlite_errorname", type(error).__name__):
         case "SQLITE_NOTADB" | "SQLITE_CORRUPT" | "SQLITE_CORRUPT_INDEX" | "SQLITE_CORRUPT_VTAB":
             return CorruptStorageError(
@@ -475,6 +475,11 @@ def explained(error: Exception, path: Path) -> StorageError:  # noqa: PLR0911 - 
             )
         case str(name) if name.startswith("SQLITE_CONSTRAINT"):
             return StorageError(f"{path}: {error} when it was to be committed: nothing of it was kept")
+        case "SQLITE_ERROR":
+            return StorageError(
+                f"{path} does not hold what it should ({error}): undo what another program changed there, "
+                f"or {elsewhere}"
+            )
         case "SQLITE_FULL":
             return StorageError(f"{path} cannot grow, the disk is full ({error}): make room, or {elsewhere}")
         case "PermissionError" | "SQLITE_READONLY" | "SQLITE_READONLY_DIRECTORY" | "SQLITE_CANTOPEN":

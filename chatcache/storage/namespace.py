@@ -364,9 +364,7 @@ def _folder(root: str | PathLike[str]) -> Path:
     except FileNotFoundError:
         return folder
     except OSError as error:
-        raise StorageError(
-            f"{folder} cannot be looked at ({error}): pass another path=, or set CHATCACHE_DIR"
-        ) from error
+        raise StorageError(f"{folder} cannot be looked at ({error}): use another folder") from error
     if not S_ISDIR(found.st_mode):
-        raise StorageError(f"{folder} is a file: pass a folder as path=, or set CHATCACHE_DIR to one")
+        raise StorageError(f"{folder} is a file: pass a folder")
     return folder

@@ -3,13 +3,15 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from chatcache.codec import is_utf8
 from chatcache.errors import SQLError
 
+from .guard import LONGEST_QUERY, Guard, internal_kept, names_internal
+from .rows import write_layer
 from .turn import Turn
 from .turns import Turns
 
@@ -18,62 +20,25 @@ __all__ = ["SQL", "SQLCursor"]
 Binding = str | int | float | bytes | None
 
 _BINDINGS = frozenset({str, int, float, bytes, type(None)})
-_INTERNAL = "_cf_"
 _OWN = (
     "SELECT name FROM sqlite_master WHERE type = ? "
-    r"AND name NOT LIKE '\_cf\_%' ESCAPE '\' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' "
+    r"AND name NOT LIKE '\_cf\_%' ESCAPE '\' "
+    r"AND (name NOT LIKE 'sqlite\_%' ESCAPE '\' OR name LIKE 'sqlite\_stat_' ESCAPE '\') "
     "ORDER BY sql LIKE 'CREATE VIRTUAL %' DESC"
 )
-_REMOVALS = (
-    ("DROP TRIGGER IF EXISTS", "trigger"),
-    ("DROP VIEW IF EXISTS", "view"),
-    ("DELETE FROM", "table"),
-    ("DROP TABLE IF EXISTS", "table"),
+_KINDS = ("trigger", "view", "table")
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_BLANK = " \t\r\n\f\v\ufeff;"  # besides comments, what is no statement
+_PIECE = re.compile(  # what ends with a semicolon that is in no string, no quoted name and no comment
+    r"""(?: [^;'"`\[/-]++
+          | '[^']*+'? | "[^"]*+"? | `[^`]*+`? | \[[^\]]*+\]?
+          | --[^\n]*+ | /\*.*?(?:\*/|\Z) | [/-]
+        )*+ ;?""",
+    re.DOTALL | re.VERBOSE,
 )
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
-_PRAGMAS = frozenset(
-    {
-        "case_sensitive_like",
-        "data_version",  # full text search asks for it
-        "defer_foreign_keys",
-        "foreign_key_check",
-        "foreign_key_list",
-        "function_list",
-        "ignore_check_constraints",
-        "index_info",
-        "index_list",
-        "index_xinfo",
-        "legacy_alter_table",
-        "optimize",
-        "quick_check",
-        "recursive_triggers",
-        "reverse_unordered_selects",
-        "table_info",
-        "table_list",
-        "table_xinfo",
-    }
+_TRIGGER = re.compile(  # is the only statement with semicolons in it, up to one behind END
+    r"(?:EXPLAIN\s+(?:QUERY\s+PLAN\s+)?)?CREATE\s+(?:TEMP\s+|TEMPORARY\s+)?TRIGGER\b", re.IGNORECASE
 )
-_READS = frozenset(
-    {
-        sqlite3.SQLITE_FUNCTION,
-        sqlite3.SQLITE_PRAGMA,
-        sqlite3.SQLITE_READ,
-        sqlite3.SQLITE_RECURSIVE,
-        sqlite3.SQLITE_SELECT,
-    }
-)
-_NEVER = frozenset(
-    {
-        sqlite3.SQLITE_ATTACH,
-        sqlite3.SQLITE_DETACH,
-        sqlite3.SQLITE_CREATE_TEMP_INDEX,
-        sqlite3.SQLITE_CREATE_TEMP_TABLE,
-        sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
-        sqlite3.SQLITE_CREATE_TEMP_VIEW,
-    }
-)
-_TRANSACTIONS = frozenset({sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT})
-_FUNCTIONS_NEVER = frozenset({"load_extension", "sqlite_version", "sqlite_source_id", "sqlite_compileoption_used"})
 
 
 @dataclass(frozen=True)
@@ -124,8 +89,9 @@ class SQL:
         """Run one or more statements, and return what the last one gave.
 
         Args:
-            query: SQL. Tables whose names begin with ``_cf_`` are off limits, so are statements about transactions
-                (there is `Storage.transaction` for that), ``ATTACH`` and most pragmas.
+            query: SQL, of at most 100,000 bytes. Tables whose names begin with ``_cf_`` are off limits, so are
+                statements about transactions (there is `Storage.transaction` for that), ``ATTACH``, most pragmas, and
+                functions and modules that workerd has not. Its limits hold, such as 100 columns and 100 parameters.
             bindings: the values of the parameters ``?`` of the last statement: str, int, float, bytes or None.
 
         Raises:
@@ -146,85 +112,56 @@ class SQL:
             raise failed
         return cursor
 
-    def drop_all(self) -> None:
-        """Drop everything that is not internal; within a turn that is locked."""
+    def drop_all(self, turn: Turn) -> None:
+        """Drop everything that is not internal, and write what the turn holds, in one transaction.
+
+        The turn is locked, wrote nothing by SQL, and is not locked afterwards: foreign keys, which may be broken, are
+        turned off meanwhile, and that has an effect between two transactions only.
+        """
         with self._turns.writer() as connection:
-            connection.execute("PRAGMA defer_foreign_keys = ON")  # until every table is empty
-            for before, kind in _REMOVALS:
-                for (name,) in connection.execute(_OWN, (kind,)).fetchall():
-                    quoted = name.replace('"', '""')
-                    connection.execute(f'{before} "{quoted}"')
+            connection.execute("ROLLBACK")
+            turn.locked = False
+            ((enforced,),) = connection.execute("PRAGMA foreign_keys")
+            connection.execute("PRAGMA foreign_keys = OFF")
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                for kind in _KINDS:
+                    for (name,) in connection.execute(_OWN, (kind,)).fetchall():
+                        quoted = name.replace('"', '""')
+                        connection.execute(f'DROP {kind} IF EXISTS "{quoted}"')
+                write_layer(connection, turn.layer)
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                connection.execute(f"PRAGMA foreign_keys = {enforced}")
 
     def _run(self, turn: Turn, statement: str, bindings: tuple[Binding, ...]) -> SQLCursor:
         if not turn.locked:
             self._turns.commit()  # so that what was written in the turns before is seen
-            guard = _Guard(statement, may_write=False)
+            guard = Guard(may_write=False)
             try:
                 return self._execute(turn, guard, statement, bindings)
             except SQLError:
                 if not guard.would_write:
                     raise
             self._turns.lock(turn)
-        return self._execute(turn, _Guard(statement, may_write=True), statement, bindings)
+        return self._execute(turn, Guard(may_write=True), statement, bindings)
 
-    def _execute(self, turn: Turn, guard: "_Guard", statement: str, bindings: tuple[Binding, ...]) -> SQLCursor:
-        with self._turns.writer() as connection, guard.over(connection):
+    def _execute(self, turn: Turn, guard: Guard, statement: str, bindings: tuple[Binding, ...]) -> SQLCursor:
+        with self._turns.writer() as connection:
             if turn.locked:
                 self._turns.must_be_locked(connection)
             before = connection.total_changes
-            try:
-                cursor = connection.execute(statement, bindings)
-                rows = tuple(cursor.fetchall())
-            except (sqlite3.Error, OverflowError, ValueError) as error:
-                raise SQLError(guard.refused or f"{error} in {statement:.200}") from error
+            with internal_kept(connection) if turn.locked and names_internal(statement) else nullcontext():
+                try:
+                    with guard.over(connection):
+                        cursor = connection.execute(statement, bindings)
+                        rows = tuple(cursor.fetchall())
+                except (sqlite3.Error, OverflowError, ValueError) as error:
+                    raise SQLError(guard.refused or f"{error} in {statement:.200}") from error
             names = tuple(column[0] for column in cursor.description or ())
             return SQLCursor(names, connection.total_changes - before, rows)
-
-
-class _Guard:
-    """Decides what a statement may do, and notes why not."""
-
-    def __init__(self, statement: str, *, may_write: bool) -> None:
-        self._statement = statement
-        self._may_write = may_write
-        self.would_write = False
-        self.refused: str | None = None
-
-    @contextmanager
-    def over(self, connection: sqlite3.Connection) -> Iterator[None]:
-        connection.set_authorizer(self._decide)
-        try:
-            yield
-        finally:
-            connection.set_authorizer(None)
-
-    def _decide(
-        self, action: int, first: str | None, second: str | None, _database: str | None, _by: str | None
-    ) -> int:
-        reason = _prohibited(action, first, second, self._statement)
-        if reason is not None:
-            self.refused = reason
-            return sqlite3.SQLITE_DENY
-        if action not in _READS and not self._may_write:
-            self.would_write = True
-            return sqlite3.SQLITE_DENY
-        return sqlite3.SQLITE_OK
-
-
-def _prohibited(action: int, first: str | None, second: str | None, statement: str) -> str | None:
-    """Return why a statement may not do something, or None where it may."""
-    if action in _TRANSACTIONS:
-        return "use transaction() or transaction_sync() instead of BEGIN, COMMIT and SAVEPOINT"
-    if action in _NEVER:
-        return "ATTACH, DETACH and what is TEMPORARY are not allowed"
-    if action == sqlite3.SQLITE_PRAGMA and str(first).lower() not in _PRAGMAS:
-        return f"the pragma {first} is not allowed"
-    if action == sqlite3.SQLITE_FUNCTION and second in _FUNCTIONS_NEVER:
-        return f"the function {second} is not allowed"
-    renames = action == sqlite3.SQLITE_ALTER_TABLE and _INTERNAL in statement.lower()  # the new name is not told
-    if renames or any(str(name).lower().startswith(_INTERNAL) for name in (first, second) if name):
-        return f"access to {first} is prohibited: names that begin with {_INTERNAL} are internal"
-    return None
 
 
 def _check(bindings: tuple[Binding, ...]) -> None:
@@ -241,13 +178,21 @@ def _statements(query: str) -> list[str]:
         raise SQLError(f"query {query!r:.200} is of type {type(query).__name__}: pass a str")
     if "\0" in query or not is_utf8(query):
         raise SQLError(f"query {query!r:.200} holds a null character or a lone surrogate: use Unicode text")
-    statements, begun = [], ""
-    for part in query.split(";"):
-        begun += part + ";"
-        if sqlite3.complete_statement(begun):
-            statements.append(begun)
-            begun = ""
-    statements = [each for each in [*statements, begun] if _COMMENT.sub("", each).strip(" \t\r\n;")]
+    if len(query.encode()) > LONGEST_QUERY:
+        raise SQLError(f"query {query!r:.200} takes more than {LONGEST_QUERY} bytes: split it, or pass values apart")
+    statements: list[str] = []
+    begin, in_trigger = 0, False
+    for piece in _PIECE.finditer(query):
+        words = _COMMENT.sub(" ", piece[0]).strip(_BLANK)
+        if not in_trigger:
+            begin, in_trigger = piece.start(), _TRIGGER.match(words) is not None
+            if words and not in_trigger:
+                statements.append(piece[0])
+        elif words.upper() == "END":
+            statements.append(query[begin : piece.end()])
+            in_trigger = False
+    if in_trigger:
+        statements.append(query[begin:])
     if not statements:
         raise SQLError("the SQL does not contain a statement")
     return [each.removesuffix(";") for each in statements]

@@ -117,7 +117,7 @@ class Storage(KeyValues):
     def _delete_in(self, turn: Turn) -> None:
         turn.layer.clear(prefix_range(""))
         turn.layer.alarm = None
-        self.sql.drop_all()
+        self.sql.drop_all(turn)
 
     async def _adelete_in(self, turn: Turn) -> None:
         await self._turns.worker.run(partial(self._delete_in, turn))  # tables may be long

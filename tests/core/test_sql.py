@@ -2,8 +2,9 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ def filled(storage: Storage) -> Storage:
 
 class OddError(Exception):
     pass
+
+
+def has_module(name: str) -> bool:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        return (name,) in connection.execute("SELECT name FROM pragma_module_list").fetchall()
 
 
 def rows(storage: Storage) -> list[tuple[Any, ...]]:
@@ -122,6 +128,68 @@ def test_a_comment_is_no_statement(storage: Storage, query: str) -> None:
             storage.sql.exec(query)
 
 
+@pytest.mark.parametrize(
+    "query", ["SELECT 1; /* open", "SELECT 1;\f", "SELECT 1;\ufeff", "SELECT 1 -- '", "-- '\nSELECT 1"]
+)
+def test_what_is_blank_hides_no_rows(storage: Storage, query: str) -> None:
+    assert storage.sql.exec(query).raw() == [(1,)]
+
+
+def test_semicolons_in_names_and_strings_end_nothing(storage: Storage) -> None:
+    storage.sql.exec("""CREATE TABLE "a;b" ([c;d], `e;f`); INSERT INTO "a;b" VALUES ('it''s;', '--;')""")
+    assert storage.sql.exec('SELECT * FROM "a;b" -- ;').raw() == [("it's;", "--;")]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"SELECT '{';' * 99_000}' AS x",
+        f"/*{';' * 99_000}*/ SELECT 1",
+        f"SELECT 1{' ;' * 49_000}",
+        f"SELECT [{';' * 99_000}",
+    ],
+    ids=["string", "comment", "nothing", "open name"],
+)
+def test_splitting_takes_no_longer_for_many_semicolons(storage: Storage, query: str) -> None:
+    storage.put("warm", 1)
+    begun = time.process_time()
+    with suppress(SQLError):
+        storage.sql.exec(query)
+    assert time.process_time() - begun < 0.3
+
+
+LIMITED: dict[str, tuple[Callable[[int], str], int]] = {
+    "bytes": (lambda n: f"SELECT 1{' ' * (n - 8)}", 100_000),
+    "bytes of UTF-8": (lambda n: f"SELECT '{'é' * 1000}'{' ' * (n - 2009)}", 100_000),
+    "columns": (lambda n: f"CREATE TABLE wide{n} ({','.join(f'c{each}' for each in range(n))})", 100),
+    "results": (lambda n: f"SELECT {','.join('1' * n)}", 100),
+    "arguments": (lambda n: f"SELECT max({','.join('1' * n)})", 127),
+    "terms": (lambda n: " UNION ALL ".join(["SELECT 1"] * n), 5),
+    "depth": (lambda n: f"SELECT {'+'.join('1' * n)}", 100),
+    "pattern": (lambda n: f"SELECT 'x' LIKE '{'a' * n}'", 50),
+    "parameter": (lambda n: f"SELECT ?{n}", 100),
+    "value": (lambda n: f"SELECT length(zeroblob({n}))", 8 * 1024 * 1024 + 34),
+}
+
+
+@pytest.mark.parametrize("limited", LIMITED)
+def test_the_limits_of_workerd_hold(storage: Storage, limited: str) -> None:
+    make, most = LIMITED[limited]
+    bindings = [1] * most if limited == "parameter" else []
+    storage.sql.exec(make(most), *bindings)
+    with pytest.raises(SQLError, match=r"too|more than|must be between|Expression tree"):
+        storage.sql.exec(make(most + 1), *bindings, *bindings[:1])
+
+
+def test_the_limits_of_sql_are_none_for_keys_and_values(tmp_path: Path) -> None:
+    storage = ObjectNamespace(tmp_path, longest_row=20_000_000).get_by_name("thing").storage
+    storage.sql.exec("CREATE TABLE own (x)")
+    storage.put("key", b"x" * 10_000_000)
+    assert storage.sql.exec("SELECT 1 AS x").one() == {"x": 1}
+    storage.put("other", b"y" * 10_000_000)
+    assert storage.get("other") == b"y" * 10_000_000
+
+
 @pytest.mark.parametrize("query", [None, 5, b"SELECT 1"])
 def test_sql_that_is_no_str_is_refused(storage: Storage, query: Any) -> None:
     with pytest.raises(SQLError, match="pass a str"):
@@ -181,8 +249,17 @@ INTERNAL = [
     "CREATE TRIGGER _cf_own AFTER INSERT ON own BEGIN SELECT 1; END",
     "CREATE TRIGGER t AFTER INSERT ON own BEGIN DELETE FROM _cf_KV; END; INSERT INTO own VALUES (9, '')",
     "CREATE TABLE mine AS SELECT * FROM _cf_KV",
+    "CREATE TABLE mine (x REFERENCES _cf_KV (value))",
+    "CREATE TABLE mine (x REFERENCES _cf_KV (key))",
+    "CREATE TABLE mine (x REFERENCES _CF_kv)",
+    'CREATE TABLE mine (x REFERENCES/**/"_cf_KV"(value)) -- "',
+    "CREATE TABLE mine (x, FOREIGN KEY (x) REFERENCES [_cf_METADATA] (value))",
+    "CREATE TABLE mine (x REFERENCES '_cf_KV' (value))",
+    "CREATE TABLE mine (x REFERENCES _cf_not_there (x))",
+    "ALTER TABLE own ADD COLUMN mine REFERENCES _cf_KV (value)",
+    "ALTER TABLE own RENAME TO _cf_own",
+    'ALTER TABLE own RENAME TO/**/"_CF_own"',
     "CREATE VIRTUAL TABLE mine USING dbstat; SELECT * FROM _cf_KV",
-    "ANALYZE _cf_KV",
     "PRAGMA table_info(_cf_KV)",
     "SELECT * FROM pragma_table_info('_cf_KV')",
     "INSERT INTO sqlite_master VALUES ('table', 'x', 'x', 0, '')",
@@ -201,6 +278,37 @@ def test_internal_tables_are_off_limits(filled: Storage, query: str) -> None:
     filled.put("key", "other")
     assert filled.get("key") == "other"
     assert rows(filled)[:3] == [(1, "one"), (2, "two"), (3, None)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "CREATE TABLE mine (x DEFAULT 'REFERENCES _cf_KV (value)')",
+        "CREATE TABLE mine (x) /* REFERENCES _cf_KV (value) */",
+        "CREATE TABLE mine (_cf_x REFERENCES own)",
+        "ALTER TABLE own RENAME TO mine -- and not to _cf_own",
+        "ALTER TABLE own ADD COLUMN mine DEFAULT '_cf_own'",
+        "ALTER TABLE own RENAME COLUMN text TO _cf_text",
+        "SELECT _cf_w.number AS _cf_x FROM own AS _cf_w",
+    ],
+)
+def test_what_only_looks_like_an_internal_table_is_allowed(filled: Storage, query: str) -> None:
+    filled.put("key", "value")
+    filled.sql.exec(query)
+    filled.put("key", "other")
+    assert filled.get("key") == "other"
+
+
+async def test_what_refers_to_an_internal_table_is_undone_alone(filled: Storage) -> None:
+    await filled.aput("key", 1)
+    filled.sql.exec("INSERT INTO own VALUES (4, 'four')")
+    with pytest.raises(SQLError, match="internal tables is prohibited"):
+        filled.sql.exec("CREATE TABLE mine (x REFERENCES _cf_KV (value))")
+    filled.sql.exec("CREATE TABLE mine (x REFERENCES own)")
+    await filled.aput("key", 2)
+    await filled.aflush()
+    assert (filled.list(), len(rows(filled))) == ({"key": 2}, 4)
+    assert filled.sql.exec("SELECT * FROM mine").raw() == []
 
 
 def test_the_error_names_what_is_off_limits(filled: Storage) -> None:
@@ -227,12 +335,22 @@ def test_statements_about_transactions_are_refused_with_what_to_use(filled: Stor
         "DETACH main",
         "PRAGMA journal_mode = DELETE",
         "PRAGMA synchronous = OFF",
-        "PRAGMA page_size",
+        "PRAGMA page_count",
         "PRAGMA user_version = 5",
         "PRAGMA wal_checkpoint",
         "SELECT * FROM pragma_database_list",
         "SELECT sqlite_version()",
         "SELECT load_extension('x')",
+        "SELECT sqlite_compileoption_get(0)",
+        "SELECT fts3_tokenizer('simple')",
+        "SELECT * FROM pragma_function_list",
+        "SELECT * FROM dbstat",
+        "SELECT * FROM sqlite_stmt",
+        "CREATE VIRTUAL TABLE mine USING fts4(x)",
+        "CREATE VIRTUAL TABLE mine USING dbstat",
+        "PRAGMA foreign_keys = 7",
+        "PRAGMA temp.table_list",
+        "ANALYZE temp",
         "VACUUM",
         "VACUUM INTO '/tmp/never'",
     ],
@@ -246,6 +364,18 @@ def test_what_reaches_beyond_the_object_is_refused(filled: Storage, query: str) 
 def test_pragmas_that_only_look_are_allowed(filled: Storage) -> None:
     assert [column["name"] for column in filled.sql.exec("PRAGMA table_info(own)")] == ["number", "text"]
     assert filled.sql.exec("SELECT name FROM pragma_table_info('own')").raw() == [("number",), ("text",)]
+    assert filled.sql.exec("PRAGMA foreign_keys").one() == {"foreign_keys": 1}
+
+
+def test_what_a_pragma_sets_holds_until_the_file_is_released(filled: Storage, tmp_path: Path) -> None:
+    filled.sql.exec("CREATE TABLE child (x REFERENCES own)")
+    filled.sql.exec("PRAGMA foreign_keys = OFF")
+    filled.put("key", 1)
+    filled.sql.exec("INSERT INTO child VALUES (9)")
+    thing = ObjectNamespace(tmp_path).get_by_name("thing")
+    thing.close()
+    with pytest.raises(SQLError, match="FOREIGN KEY constraint failed"):
+        thing.storage.sql.exec("INSERT INTO child VALUES (9)")
 
 
 def test_the_schema_of_ones_own_can_be_read(filled: Storage) -> None:
@@ -394,6 +524,35 @@ def test_full_text_search_works(storage: Storage) -> None:
     assert storage.sql.exec("SELECT text FROM words WHERE words MATCH 'words'").raw() == [("some words",)]
 
 
+@pytest.mark.skipif(not has_module("rtree"), reason="SQLite is built without it here")
+def test_an_rtree_works(storage: Storage) -> None:
+    storage.sql.exec("CREATE VIRTUAL TABLE boxes USING rtree(id, low, high)")
+    storage.sql.exec("INSERT INTO boxes VALUES (1, 0, 5), (2, 3, 9)")
+    assert storage.sql.exec("SELECT id FROM boxes WHERE low > 1").raw() == [(2,)]
+
+
+def test_what_analyze_found_goes_with_delete_all(filled: Storage) -> None:
+    filled.sql.exec("CREATE INDEX by_text ON own (text)")
+    filled.sql.exec("ANALYZE")
+    assert filled.sql.exec("SELECT idx FROM sqlite_stat1 WHERE tbl = 'own'").raw() == [("by_text",)]
+    filled.put("key", 1)
+    filled.delete_all()
+    with pytest.raises(SQLError, match="no such table: sqlite_stat1"):
+        filled.sql.exec("SELECT * FROM sqlite_stat1")
+
+
+def test_tables_that_another_program_made_are_told_of_as_such(filled: Storage, tmp_path: Path) -> None:
+    filled.put("key", 1)
+    connection = sqlite3.connect(next(tmp_path.glob("default/*.sqlite")), isolation_level=None)
+    connection.execute("CREATE TABLE harm (x REFERENCES _cf_KV (value))")
+    connection.close()
+    with pytest.raises(StorageError, match=r"foreign key mismatch .*: undo what another program changed there"):
+        filled.put("key", 2)
+    filled.sql.exec("DROP TABLE harm")
+    filled.put("key", 3)
+    assert filled.get("key") == 3
+
+
 async def test_while_another_task_has_a_transaction_sql_is_refused(filled: Storage) -> None:
     inside, go_on = asyncio.Event(), asyncio.Event()
 
@@ -488,6 +647,45 @@ def test_delete_all_drops_every_table(filled: Storage, delete_all: Callable[[Sto
     filled.put("a", 1)
     filled.sql.exec("CREATE TABLE own (x)")
     assert filled.list() == {"a": 1}
+
+
+def test_a_crash_in_delete_all_would_leave_either_keys_and_tables_or_neither(filled: Storage, tmp_path: Path) -> None:
+    filled.put("key", 1)
+    path = next(tmp_path.glob("default/*.sqlite"))
+    states = set()
+
+    def look(statement: str) -> None:
+        with closing(sqlite3.connect(path)) as another:
+            ((keys,),) = another.execute("SELECT count(*) FROM _cf_KV")
+            ((tables,),) = another.execute("SELECT count(*) FROM sqlite_master WHERE name = 'own'")
+            states.add((keys, tables))
+
+    with filled._turns.writer() as connection:
+        connection.set_trace_callback(look)
+    filled.delete_all()
+    assert states == {(1, 1), (0, 0)}
+
+
+BROKEN = {
+    "missing": "CREATE TABLE child (x REFERENCES missing)",
+    "mismatch": "CREATE TABLE child (x REFERENCES own (text)); CREATE TABLE other (x REFERENCES own ON DELETE CASCADE)",
+    "restrict": "CREATE TABLE child (x REFERENCES own ON DELETE RESTRICT); INSERT INTO child VALUES (1)",
+    "itself": "CREATE TABLE child (x INTEGER PRIMARY KEY, y REFERENCES child ON DELETE CASCADE, z REFERENCES missing)",
+}
+
+
+@pytest.mark.parametrize("delete_all", CLEARED, ids=["blocking", "awaiting"])
+@pytest.mark.parametrize("broken", BROKEN)
+def test_delete_all_drops_what_foreign_keys_hold(
+    filled: Storage, delete_all: Callable[[Storage], object], broken: str
+) -> None:
+    filled.put("key", 1)
+    filled.sql.exec(BROKEN[broken])
+    delete_all(filled)
+    assert filled.list() == {}
+    filled.sql.exec("CREATE TABLE own (x PRIMARY KEY); CREATE TABLE child (x REFERENCES own)")
+    with pytest.raises(SQLError, match="FOREIGN KEY constraint failed"):
+        filled.sql.exec("INSERT INTO child VALUES (1)")
 
 
 async def test_the_size_of_the_database_grows_with_it(filled: Storage) -> None:

@@ -46,8 +46,7 @@ _ERRORS = [
         r"Error: When executing multiple SQL statements in a single call, only the last .* can have parameters\.",
         "SQLError",
     ),
-    (r"Error: string or blob too big: SQLITE_TOOBIG", "StorageError"),
-    (r"Error: .*: SQLITE_(ERROR|AUTH|CONSTRAINT)( \(extended: \w+\))?", "SQLError"),
+    (r"Error: .*: SQLITE_(ERROR|AUTH|TOOBIG|CONSTRAINT)( \(extended: \w+\))?", "SQLError"),
 ]
 
 

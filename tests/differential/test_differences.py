@@ -1,5 +1,6 @@
 """Each stated difference is one: workerd does what the table in ``docs/storage-differences.md`` says, and so do we."""
 
+import sqlite3
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -263,6 +264,25 @@ def _options(laboratory: Laboratory) -> None:
     assert last(laboratory, *keys, listing(noCache=True)) == (mapping(a=1, z=1), "TypeError")
 
 
+@difference("write-options")
+def _write_options(laboratory: Laboratory) -> None:
+    options = {"allowUnconfirmed": True, "allowConcurrency": True, "noCache": True}
+    assert theirs(laboratory, put("a") | {"op": "put_with", "options": options}, get("a")) == [UNDEFINED, 1]
+    with laboratory.object() as thing:
+        storage: Any = thing.storage
+        for option in options:
+            with pytest.raises(TypeError):
+                storage.put("a", 1, **{option: True})
+
+
+@difference("context")
+def _context(laboratory: Laboratory) -> None:
+    names = ["blockConcurrencyWhile", "abort"]
+    assert theirs(laboratory, {"op": "has", "on": "context", "names": names}) == [names]
+    with laboratory.object() as thing:
+        assert not [name for name in dir(thing) if "block" in name or "abort" in name]
+
+
 @difference("bookmarks")
 def _bookmarks(laboratory: Laboratory) -> None:
     names = ["getCurrentBookmark", "getBookmarkForTime", "onNextSessionRestoreBookmark"]
@@ -353,6 +373,136 @@ def _sql_cursor(laboratory: Laboratory) -> None:
     late = {"op": "sql_late", "query": "SELECT a FROM t", "body": [sql("INSERT INTO t VALUES (2)")]}
     there, here = last(laboratory, sql("CREATE TABLE t (a)"), sql("INSERT INTO t VALUES (1)"), late)
     assert (there, here) == ([[1], [2]], [[1]])
+    three = "SELECT 1 AS x UNION ALL SELECT 2 UNION ALL SELECT 3"
+    first, others, left, done = theirs(laboratory, {"op": "sql_next", "query": three})[0]
+    values = [[dict(row["v"])["x"] for row in part] for part in ([first], others, left)]
+    assert (values, done) == ([[1], [2, 3], []], True)
+    with laboratory.object() as thing:
+        cursor = thing.storage.sql.exec(three)
+        assert not hasattr(cursor, "next")
+        assert next(iter(cursor)) == {"x": 1}
+        assert [*cursor] == cursor.to_list() == [{"x": 1}, {"x": 2}, {"x": 3}]
+        assert cursor.raw() == [(1,), (2,), (3,)]
+
+
+@difference("sql-version")
+def _sql_version(laboratory: Laboratory) -> None:
+    newer: dict[str, tuple[Any, tuple[int, int]]] = {
+        "SELECT unhex('41')": ({"$": "buffer", "v": "41"}, (3, 41)),
+        "SELECT json('{a:1}')": ('{"a":1}', (3, 42)),
+        "SELECT octet_length('é')": (2, (3, 43)),
+        "SELECT timediff('2024-01-02', '2024-01-01')": ("+0000-00-01 00:00:00.000", (3, 43)),
+        "SELECT concat('a', NULL, 1)": ("a1", (3, 44)),
+        "SELECT string_agg(1, '-')": ("1", (3, 44)),
+        "SELECT json(jsonb('[1]'))": ("[1]", (3, 45)),
+        "SELECT 1_000": (1000, (3, 46)),
+    }
+    for query, (value, since) in newer.items():
+        there, here = last(laboratory, sql(query))
+        assert rows(there) == [[value]]
+        assert (here == "SQLError") if sqlite3.sqlite_version_info < since else (rows(here) == [[value]]), query
+    there, _ = last(laboratory, sql("SELECT x'00' LIKE x'00'"))
+    assert rows(there) == [[1]]
+
+
+@difference("sql-functions")
+def _sql_functions(laboratory: Laboratory) -> None:
+    there = theirs(laboratory, sql("CREATE VIRTUAL TABLE r USING rtree(id, low, high)"), sql("SELECT rtreecheck('r')"))
+    assert rows(there[-1]) == [["ok"]]
+    assert ours(laboratory, sql("SELECT rtreecheck('r')")) == ["SQLError"]
+
+
+@difference("sql-names")
+def _sql_names(laboratory: Laboratory) -> None:
+    for name in "dbstat", "bytecode", "fts3tokenize", "tables_used":
+        there, here = last(laboratory, sql(f"CREATE TABLE {name} (a)"))
+        assert (rows(there), here) == ([], "SQLError")
+
+
+@difference("sql-references")
+def _sql_references(laboratory: Laboratory) -> None:
+    reference = sql("CREATE TABLE t (a REFERENCES _cf_KV (value))")
+    made, changed = theirs(laboratory, put("a"), reference, put("a", 2))[1:]
+    assert rows(made) == []
+    assert changed.startswith("Error: internal error")
+    assert ours(laboratory, put("a"), reference, put("a", 2), get("a"))[1:] == ["SQLError", UNDEFINED, 2]
+
+
+@difference("sql-shadows")
+def _sql_shadows(laboratory: Laboratory) -> None:
+    there, here = last(laboratory, sql("CREATE VIRTUAL TABLE f USING fts5(a)"), sql("DELETE FROM f_data"))
+    assert there == "Error: table f_data may not be modified: SQLITE_ERROR"
+    assert rows(here) == []
+
+
+@difference("sql-internals")
+def _sql_internals(laboratory: Laboratory) -> None:
+    names = sql("SELECT name FROM sqlite_master WHERE name LIKE '\\_cf%' ESCAPE '\\' ORDER BY name")
+    listed = sql("SELECT name FROM pragma_table_list WHERE name LIKE '\\_cf%' ESCAPE '\\' ORDER BY name")
+    for question in names, listed:
+        there, here = last(laboratory, question)
+        assert (rows(there), rows(here)) == ([], [["_cf_KV"], ["_cf_METADATA"]])
+        assert rows(theirs(laboratory, put("a"), question)[-1]) == [["_cf_KV"]]
+    there, here = last(laboratory, sql("ANALYZE"), sql("SELECT tbl FROM sqlite_stat1"))
+    assert (rows(there), rows(here)) == ([], [["_cf_METADATA"]])
+    there, here = last(laboratory, sql("PRAGMA data_version"))
+    assert rows(there) != rows(here)
+
+
+@difference("sql-counters")
+def _sql_counters(laboratory: Laboratory) -> None:
+    counters = sql("SELECT changes(), total_changes(), last_insert_rowid()")
+    there, here = last(laboratory, counters)
+    assert (rows(there), rows(here)) == ([[0, 0, 0]], [[1, 1, 3]])
+    own = sql("CREATE TABLE t (a)"), sql("INSERT INTO t VALUES (1), (2)"), sql("SELECT changes(), last_insert_rowid()")
+    there, here = last(laboratory, *own)
+    assert rows(there) == rows(here) == [[2, 2]]
+
+
+@difference("sql-turns")
+def _sql_turns(laboratory: Laboratory) -> None:
+    tables = sql("CREATE TABLE parent (i PRIMARY KEY)"), sql("CREATE TABLE child (i REFERENCES parent)")
+    breaking = sql("PRAGMA defer_foreign_keys = ON"), sql("INSERT INTO child VALUES (1)")
+    script: Script = [*tables, *breaking, sql("INSERT INTO parent VALUES (1)")]
+    there = laboratory.theirs(script)
+    blocking, awaiting = laboratory.ours(script)
+    assert not [result for result in [*there, *awaiting] if "error" in result]
+    assert [result.get("error", {}).get("name") for result in blocking] == [None, None, None, "StorageError", None]
+    together = {"op": "transaction_sync", "body": [*breaking, sql("INSERT INTO parent VALUES (1)")]}
+    assert last(laboratory, *tables, together) == ("returned", "returned")
+    off = sql("PRAGMA foreign_keys = OFF"), sql("PRAGMA foreign_keys")
+    assert rows(last(laboratory, *off)[0]) == rows(last(laboratory, *off)[1]) == [[0]]
+    there_, here = last(laboratory, put("a"), *off)
+    assert (rows(there_), rows(here)) == ([[1]], [[0]])
+    results = [laboratory.theirs([*tables, *off]), *laboratory.ours([*tables, *off])]
+    assert [rows(result[-1]["ok"]) for result in results] == [[[1]], [[0]], [[1]]]
+
+
+@difference("sql-broken")
+def _sql_broken(laboratory: Laboratory) -> None:
+    tables = sql("CREATE TABLE parent (i PRIMARY KEY)"), sql("CREATE TABLE child (i REFERENCES parent)")
+    broken = {"op": "transaction", "body": [sql("PRAGMA defer_foreign_keys = ON"), sql("INSERT INTO child VALUES (1)")]}
+    twice = sql("INSERT INTO parent VALUES (1)"), sql("INSERT OR ROLLBACK INTO parent VALUES (1)")
+    for script in (*tables, broken), (*tables, put("a"), *twice):
+        with pytest.raises(RuntimeError, match="status 500"):
+            laboratory.theirs([*script])
+    assert ours(laboratory, *tables, broken, sql("SELECT * FROM child"))[2] == "StorageError"
+    blocking, awaiting = laboratory.ours([*tables, {"op": "flush"}, *twice, {"op": "flush"}, listing()])
+    assert [result.get("error", {}).get("name") for result in blocking[4:]] == ["StorageError", None, None]
+    assert [result.get("error", {}).get("name") for result in awaiting[4:]] == ["SQLError", "StorageError", None]
+
+
+@difference("database-size")
+def _database_size(laboratory: Laboratory) -> None:
+    size = {"op": "database_size"}
+    assert theirs(laboratory, size, put("a"), size, sql("PRAGMA page_size"))[::2] == [4096, 8192]
+    assert rows(theirs(laboratory, sql("PRAGMA page_size"))[0]) == [[4096]]
+    assert rows(ours(laboratory, sql("PRAGMA page_size"))[0]) == [[16384]]
+    with laboratory.object() as thing:
+        assert thing.storage.database_size == 0
+        thing.storage.put("a", 1)
+        assert thing.storage.database_size == 3 * 16384
+        assert not hasattr(thing.storage.sql, "database_size")
 
 
 @difference("sql-counts")
@@ -367,6 +517,9 @@ def _sql_counts(laboratory: Laboratory) -> None:
 @difference("sql-comment")
 def _sql_comment(laboratory: Laboratory) -> None:
     there, here = last(laboratory, sql("SELECT 1 AS x; -- and no more"))
+    assert there == "Error: SQL code did not contain a statement."
+    assert rows(here) == [[1]]
+    there, here = last(laboratory, sql("SELECT 1 AS x;;"))
     assert there == "Error: SQL code did not contain a statement."
     assert rows(here) == [[1]]
 
@@ -410,6 +563,8 @@ def _sql_bindings(laboratory: Laboratory) -> None:
 def _sql_surrogates(laboratory: Laboratory) -> None:
     there, here = last(laboratory, sql("SELECT ?", "\ud800"))
     assert (rows(there), here) == ([["\ufffd" * 3]], "SQLError")
+    there, here = last(laboratory, sql("SELECT CAST(x'ff' AS TEXT)"))
+    assert (rows(there), here) == ([["\ufffd"]], "SQLError")
 
 
 @difference("object-names")

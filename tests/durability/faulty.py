@@ -20,7 +20,7 @@ from pathlib import Path
 from chatcache import ObjectNamespace, Storage, StorageError
 from chatcache.storage import DurableObject, Transaction
 
-ADVICE = ("make room", "pass another path=", "pass a longer timeout")
+ADVICE = ("make room", "use another folder", "pass a longer timeout")
 KINDS = {"write": 1, "sync": 2, "truncate": 4, "read": 8, "lock": 16}
 FOR_EVER = 1_000_000
 MOST_CALLS = 400  # of one kind that one write or read makes

@@ -18,7 +18,7 @@ export class Oracle extends DurableObject {
 
   async fetch(request) {
     const results = [];
-    await run(await request.json(), { storage: this.ctx.storage, open: [], ended: [] }, results);
+    await run(await request.json(), { context: this.ctx, storage: this.ctx.storage, open: [], ended: [] }, results);
     return Response.json(results);
   }
 }
@@ -52,7 +52,7 @@ function runSync(script, frame, results) {
 }
 
 // The handle that an operation is called on: "txn" is the innermost transaction or else the storage, "outer" the one
-// around it, "ended" the one that ended last. A script of which something was left out may have no such one.
+// around it, "ended" the one that ended last; "context" is that of the object. A script of which something was left out may have no such one.
 function handle(op, frame) {
   const open = frame.open;
   switch (op.on ?? "txn") {
@@ -64,6 +64,8 @@ function handle(op, frame) {
       return frame.ended.at(-1);
     case "storage":
       return frame.storage;
+    case "context":
+      return frame.context;
   }
   throw new Error(`no handle ${op.on}`);
 }
@@ -76,6 +78,8 @@ async function perform(op, frame, part) {
       return await on.get(decode(op.key));
     case "get_many":
       return await on.get(op.keys.map(decode));
+    case "put_with":
+      return await on.put(op.key, op.value, op.options);
     case "put":
       return "value" in op ? await on.put(decode(op.key), decode(op.value)) : await on.put(decode(op.key));
     case "put_many":
@@ -167,6 +171,13 @@ function performSync(op, frame, part) {
       cursor.toArray();
       return cursor.rowsRead;
     }
+    case "sql_next": {
+      // the first row, the others, and what is left then
+      const cursor = sql.exec(op.query);
+      return [cursor.next().value, cursor.toArray(), cursor.toArray(), cursor.next().done];
+    }
+    case "database_size":
+      return sql.databaseSize;
     case "sql_late": {
       // what a cursor shows of rows that are inserted after it was made
       const cursor = sql.exec(op.query);
