@@ -167,6 +167,16 @@ async def test_listings_over_a_turn_are_those_of_the_file_later(storage: Storage
     assert [*(await storage.alist(**options)).items()] == wanted
 
 
+async def test_a_short_listing_finds_what_lies_behind_much_that_was_deleted_in_the_turn(storage: Storage) -> None:
+    keys = [f"{number:04}" for number in range(1000)]
+    await storage.aput_many(dict.fromkeys(keys, 1))
+    await storage.adelete_many(keys[:400] + keys[600:])
+    assert list(await storage.alist(limit=2)) == ["0400", "0401"]
+    assert list(storage.list(limit=2, reverse=True)) == ["0599", "0598"]
+    await storage.adelete_many(keys)
+    assert await storage.alist(limit=2) == storage.list(limit=2, reverse=True) == {}
+
+
 def _listed(rows: dict[str, Any], **options: Any) -> list[tuple[str, Any]]:
     found = sorted(
         (key, value)
