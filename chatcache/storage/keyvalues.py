@@ -46,8 +46,8 @@ class KeyValues(ABC):
         """Return what a method sees over the file, the newest first."""
 
     @abstractmethod
-    def _turn(self, method: str, /) -> AbstractContextManager[Turn]:
-        """Give the turn that a blocking method writes in."""
+    def _turn(self, method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:
+        """Give the turn that a blocking method writes in; what it reads there stays true until it is committed."""
 
     @abstractmethod
     def _aturn(self, method: str, /) -> Awaitable[Turn]:
@@ -117,7 +117,11 @@ class KeyValues(ABC):
         return self._delete([check_key(key)], "delete") > 0
 
     async def adelete(self, key: str) -> bool:
-        """Awaiting twin of `delete`."""
+        """Awaiting twin of `delete`; whether the key existed is told as this process sees it.
+
+        Another process may delete the key before the turn is committed, and be told the same. Where only one may be
+        told so, use `delete` or a transaction.
+        """
         return await self._adelete([check_key(key)], "delete") > 0
 
     def delete_many(self, keys: Iterable[str]) -> int:
@@ -125,7 +129,7 @@ class KeyValues(ABC):
         return self._delete(_distinct(keys), "delete_many")
 
     async def adelete_many(self, keys: Iterable[str]) -> int:
-        """Awaiting twin of `delete_many`."""
+        """Awaiting twin of `delete_many`, whose number is as this process sees it: see `adelete`."""
         return await self._adelete(_distinct(keys), "delete_many")
 
     def delete_prefix(self, prefix: str) -> None:
@@ -278,7 +282,7 @@ class KeyValues(ABC):
             size = _next_size(page, size)
 
     def _delete(self, keys: Sequence[str], method: str) -> int:
-        with self._turn(method) as turn:
+        with self._turn(method, reads=True) as turn:
             existing = drive(self._some(blocking, keys, method))
             turn.layer.put(dict.fromkeys(keys))
         return len(existing)

@@ -12,7 +12,7 @@ from .keyvalues import KeyValues
 from .layer import Layer
 from .ranges import prefix_range
 from .sql import SQL
-from .transaction import Transaction, atransact, transact
+from .transaction import Transaction, atransact, refuse_coroutine, transact
 from .turn import Turn
 
 __all__ = ["Storage", "SyncKV"]
@@ -49,13 +49,22 @@ class Storage(KeyValues):
         """Run a body that uses `kv` and `sql`; whatever it raises undoes what it wrote, and is raised again.
 
         In a running loop it is part of the loop's turn, and committed with it; elsewhere it is committed at its end.
+
+        Raises:
+            InvalidInputError: the body is a coroutine function.
         """
+
+        def run(_: object = None) -> R:
+            result = body()
+            refuse_coroutine(result, "transaction_sync")
+            return result
+
         if running_loop() is None or self._turns.transaction() is not None:
-            return self.transaction(lambda _: body())
+            return self.transaction(run)
         with self._turns.join() as turn:
             point = turn.push()
             try:
-                result = body()
+                result = run()
             except BaseException:
                 point.undo()
                 raise
@@ -125,8 +134,8 @@ class Storage(KeyValues):
     def _layers(self, _method: str, /) -> Sequence[Layer]:
         return self._turns.layers()
 
-    def _turn(self, method: str, /) -> AbstractContextManager[Turn]:
-        return self._turns.blocking(locked=method in {"delete", "delete_many"})
+    def _turn(self, _method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:
+        return self._turns.blocking(locked=reads)
 
     def _aturn(self, _method: str, /) -> Awaitable[Turn]:
         return self._turns.ajoin()
@@ -151,7 +160,7 @@ class SyncKV:
         self._keyvalues.put(key, value)
 
     def delete(self, key: str) -> bool:
-        """Delete a key; return whether it existed."""
+        """Delete a key; return whether it existed, in a running loop as `Storage.adelete` does."""
         return self._keyvalues.delete(key)
 
     def list(  # noqa: PLR0913 - Cloudflare's options of a listing
@@ -173,5 +182,5 @@ class SyncKV:
 class _InTurn(Storage):
     """The storage, written to in the turn of the running loop."""
 
-    def _turn(self, _method: str, /) -> AbstractContextManager[Turn]:
-        return self._turns.join()
+    def _turn(self, method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:
+        return self._turns.join() if running_loop() is not None else super()._turn(method, reads=reads)
