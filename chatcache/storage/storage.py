@@ -1,12 +1,12 @@
 """The storage of one object, as Cloudflare's ``ctx.storage``."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, running_loop
-from chatcache.errors import TransactionError
+from chatcache.errors import PersistenceError, TransactionError
 
 from .keyvalues import KeyValues
 from .layer import Layer
@@ -130,6 +130,23 @@ class Storage(KeyValues):
 
     async def _adelete_in(self, turn: Turn) -> None:
         await self._turns.worker.run(partial(self._delete_in, turn))  # tables may be long
+
+    def sweep(self, keys: Iterable[str], is_over: Callable[[Any], bool]) -> None:
+        """Have rows deleted that are of no use any more, in a thread beside the program. Not in Cloudflare's API.
+
+        Neither does the caller wait for it, nor does it wait for anybody: where somebody is writing to the object just
+        now, or the file cannot be written, nothing is deleted.
+
+        Args:
+            keys: the keys of the rows.
+            is_over: whether a value is of no use any more; called with what the file holds when its turn comes.
+        """
+        if self._turns.is_idle():
+            self._turns.worker.submit(partial(self._sweep, [*keys], is_over))
+
+    def _sweep(self, keys: Iterable[str], is_over: Callable[[Any], bool]) -> None:
+        with suppress(PersistenceError):
+            self._turns.sweep(keys, lambda key, data: is_over(self._value(key, data)))
 
     def _layers(self, _method: str, /) -> Sequence[Layer]:
         return self._turns.layers()

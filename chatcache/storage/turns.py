@@ -25,7 +25,7 @@ from chatcache.errors import StorageError, TransactionError
 
 from .database import Database, Durability, explained
 from .layer import UNKNOWN, Layer, Unknown
-from .rows import write_layer
+from .rows import delete_rows, write_layer
 from .turn import CURRENT, Turn
 
 __all__ = ["Schedule", "Turns"]
@@ -304,6 +304,27 @@ class Turns(Database):
                     turn.outcome.end()
         if lost is not None:
             self._turnstile.leave(lost)
+
+    def sweep(self, keys: Iterable[str], is_over: Callable[[str, bytes], bool]) -> None:
+        """Delete those rows of the file that are over, unless somebody is in a transaction: it waits for nobody.
+
+        Raises:
+            StorageError: another process is writing, or the file cannot be written.
+        """
+        with self._writing:
+            if not self.path.exists():
+                return
+            with self.writer() as connection:
+                if connection.in_transaction:
+                    return
+                connection.execute("PRAGMA busy_timeout = 0")
+                try:
+                    with connection:
+                        connection.execute("BEGIN IMMEDIATE")
+                        delete_rows(connection, keys, is_over)
+                    self.commits += 1
+                finally:
+                    connection.execute(f"PRAGMA busy_timeout = {round(self.timeout * 1000)}")
 
     def vacuum(self) -> None:
         """Give the space of what was deleted back to the file system."""

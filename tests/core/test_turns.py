@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -316,7 +316,7 @@ def test_transaction_sync_refuses_a_coroutine_function(storage: Storage, *, in_l
     async def body() -> None:
         raise AssertionError("it is not run")
 
-    def made() -> Coroutine[Any, Any, None]:
+    def made() -> object:
         storage.kv.put("undone", 1)
         return body()
 
