@@ -15,7 +15,7 @@ from .sql import SQL
 from .transaction import Transaction, atransact, refuse_coroutine, transact
 from .turn import Turn
 
-__all__ = ["Storage", "SyncKV"]
+__all__ = ["Storage", "SyncKV", "empty"]
 
 R = TypeVar("R")
 
@@ -120,16 +120,11 @@ class Storage(KeyValues):
         if self._turns.transaction() is not None:
             raise TransactionError("cannot call delete_all() within a transaction")
         loop = running_loop() if colour is awaiting else None
-        await self._turns.exclusively(colour, self._delete_in, self._adelete_in, loop)
+        await self._turns.exclusively(colour, empty, self._aempty, loop)
         await colour(self._turns.vacuum, self._turns.avacuum)
 
-    def _delete_in(self, turn: Turn) -> None:
-        turn.layer.clear(prefix_range(""))
-        turn.layer.alarm = None
-        self.sql.drop_all()
-
-    async def _adelete_in(self, turn: Turn) -> None:
-        await self._turns.worker.run(partial(self._delete_in, turn))  # tables may be long
+    async def _aempty(self, turn: Turn) -> None:
+        await self._turns.worker.run(partial(empty, turn))  # tables may be long
 
     def sweep(self, keys: Iterable[str], is_over: Callable[[Any], bool]) -> None:
         """Have rows deleted that are of no use any more, in a thread beside the program. Not in Cloudflare's API.
@@ -201,3 +196,10 @@ class _InTurn(Storage):
 
     def _turn(self, method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:
         return self._turns.join() if running_loop() is not None else super()._turn(method, reads=reads)
+
+
+def empty(turn: Turn) -> None:
+    """Delete every key, every table of `SQL` and the alarm, in a turn that is locked."""
+    turn.layer.clear(prefix_range(""))
+    turn.layer.alarm = None
+    SQL(turn.turns).drop_all()
