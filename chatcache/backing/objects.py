@@ -6,14 +6,14 @@ escaped, and any number of keys may be passed. An entry is the row ``escape(stor
 """
 
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from chatcache._bridge import Colour, awaiting, blocking, drive
 from chatcache.clock import Clock, milliseconds
-from chatcache.errors import CorruptRecordError, InvalidNameError, PersistenceError
-from chatcache.storage import Storage, Transaction
+from chatcache.errors import CorruptRecordError, InvalidNameError
+from chatcache.storage import Storage
 from chatcache.storage.ranges import check_key
 from chatcache.ttl import TTL, expires_at
 
@@ -22,7 +22,6 @@ from .port import BackingStore, Entry
 __all__ = ["DurableObjectPersistence", "escape"]
 
 _LONGEST_ID = 512  # bytes of UTF-8
-_ABSENT: Any = object()
 _NEVER = [None]  # what follows the value in a row that does not expire
 
 
@@ -62,17 +61,17 @@ class _ObjectStore:
 
     def get(self, key: str, default: Any = None) -> Any:
         row = self._row(key)
-        cell = self._storage.get(row, _ABSENT)
+        cell = self._storage.get(row)
         if type(cell) is list and cell[1:] == _NEVER:  # nearly every one, so this is asked before all else
             return cell[0]
-        return drive(self._live(blocking, row, cell, default))
+        return self._live([row], {row: cell}, default)[0]
 
     async def aget(self, key: str, default: Any = None) -> Any:
         row = self._row(key)
-        cell = await self._storage.aget(row, _ABSENT)
+        cell = await self._storage.aget(row)
         if type(cell) is list and cell[1:] == _NEVER:
             return cell[0]
-        return await self._live(awaiting, row, cell, default)
+        return self._live([row], {row: cell}, default)[0]
 
     def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
         return drive(self._get_many(blocking, keys, default))
@@ -112,42 +111,22 @@ class _ObjectStore:
         try:
             cells = await colour(self._storage.get_many, self._storage.aget_many, rows)
         except CorruptRecordError:
-            return [await self._get_readable(colour, key, default) for key in keys]
-        return [await self._live(colour, row, cells.get(row, _ABSENT), default) for row in rows]
+            cells = {row: await self._readable(colour, row) for row in rows}
+        return self._live(rows, cells, default)
 
-    async def _get_readable(self, colour: Colour, key: str, default: Any) -> Any:
+    async def _readable(self, colour: Colour, row: str) -> Any:
         try:
-            return await colour(self.get, self.aget, key, default)
+            return await colour(self._storage.get, self._storage.aget, row)
         except CorruptRecordError:
-            return default
+            return None
 
-    async def _live(self, colour: Colour, row: str, cell: Any, default: Any) -> Any:
-        """Return the value in a cell, or the default where there is none, or it expired; that row is then deleted."""
-        match cell:
-            case [value, None]:
-                return value
-            case [value, int() as expires] if expires > milliseconds(self._clock):
-                return value
-            case [_, int()]:
-                with suppress(PersistenceError):  # it is hidden already; to free its space can wait
-                    await colour(self._free, self._afree, row, cell)
-        return default
-
-    def _free(self, row: str, expired: Any) -> None:
-        """Delete a row unless it was written to meanwhile."""
-
-        def body(transaction: Transaction) -> None:
-            if transaction.get(row) == expired:
-                transaction.delete(row)
-
-        self._storage.transaction(body)
-
-    async def _afree(self, row: str, expired: Any) -> None:
-        async def body(transaction: Transaction) -> None:
-            if await transaction.aget(row) == expired:
-                await transaction.adelete(row)
-
-        await self._storage.atransaction(body)
+    def _live(self, rows: Sequence[str], cells: Mapping[str, Any], default: Any) -> list[Any]:
+        """Return the values in cells, or the default where there is none, or it expired; those are to be deleted."""
+        now = milliseconds(self._clock)
+        expired = {row for row in rows if _is_expired(cells.get(row), now)}
+        if expired:
+            self._storage.sweep(expired, partial(_is_expired, now=now))
+        return [default if row in expired else _value(cells.get(row), default) for row in rows]
 
     def _row(self, key: str) -> str:
         if isinstance(key, str):
@@ -157,6 +136,22 @@ class _ObjectStore:
     def _rows(self, entries: Iterable[Entry]) -> dict[str, Any]:
         now = milliseconds(self._clock)
         return {self._row(key): [value, expires_at(ttl, now)] for key, value, ttl in entries}
+
+
+def _is_expired(cell: Any, now: int) -> bool:
+    match cell:
+        case [_, int() as expires]:
+            return expires <= now
+        case _:
+            return False
+
+
+def _value(cell: Any, default: Any) -> Any:
+    match cell:
+        case [value, int() | None]:
+            return value
+        case _:
+            return default
 
 
 def _checked(store_id: str) -> str:

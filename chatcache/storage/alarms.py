@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakMethod
 
 from chatcache._bridge import Lock, LoopThread, beside
 from chatcache.clock import Clock
@@ -193,7 +194,8 @@ class Alarms:
 
     Args:
         folder: the folder of the namespace.
-        target: gives the object of an id and a name.
+        target: a method that gives the object of an id and a name. Nobody is called once its owner is gone, which
+            this does not keep alive.
         clock: gives the time in seconds since the epoch.
         timeout: how many seconds to wait for a lock of the index.
     """
@@ -205,7 +207,7 @@ class Alarms:
     ) -> None:
         self.index = AlarmIndex(folder, timeout)
         self.clock = clock
-        self._target = target
+        self._target = WeakMethod(target)
         self._lock = FileLock(folder / "alarms.lock")
         self._begin()
 
@@ -262,6 +264,9 @@ class Alarms:
 
     async def _step(self) -> float:
         """Look for what is due; return in how many seconds to look again."""
+        if self._target() is None:
+            self.stop()
+            return _LOOK
         try:
             return await self._look()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the last look
@@ -287,7 +292,8 @@ class Alarms:
 
     async def _look_at(self, identifier: str, name: str | None) -> None:
         try:
-            if await self._call_if_due(identifier, self._target(identifier, name)):
+            target = self._target()
+            if target is not None and await self._call_if_due(identifier, target(identifier, name)):
                 self._wake()
             self._broken.pop(identifier, None)
         except Exception:

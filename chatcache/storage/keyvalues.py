@@ -46,8 +46,8 @@ class KeyValues(ABC):
         """Return what a method sees over the file, the newest first."""
 
     @abstractmethod
-    def _turn(self, method: str, /) -> AbstractContextManager[Turn]:
-        """Give the turn that a blocking method writes in."""
+    def _turn(self, method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:
+        """Give the turn that a blocking method writes in; what it reads there stays true until it is committed."""
 
     @abstractmethod
     def _aturn(self, method: str, /) -> Awaitable[Turn]:
@@ -88,13 +88,13 @@ class KeyValues(ABC):
         """
         rows = {check_key(key): self._data(key, value)}
         with self._turn("put") as turn:
-            turn.layer.rows.update(rows)
+            turn.layer.put(rows)
 
     async def aput(self, key: str, value: Any) -> None:
         """Awaiting twin of `put`."""
         data = self._data(check_key(key), value)
         turn = await self._aturn("put")
-        turn.layer.rows[key] = data
+        turn.layer.put({key: data})
 
     def put_many(self, entries: Mapping[str, Any]) -> None:
         """Store values under keys: all of them, or none.
@@ -104,20 +104,24 @@ class KeyValues(ABC):
         """
         rows = self._rows(entries)
         with self._turn("put_many") as turn:
-            turn.layer.rows.update(rows)
+            turn.layer.put(rows)
 
     async def aput_many(self, entries: Mapping[str, Any]) -> None:
         """Awaiting twin of `put_many`."""
         rows = self._rows(entries)
         turn = await self._aturn("put_many")
-        turn.layer.rows.update(rows)
+        turn.layer.put(rows)
 
     def delete(self, key: str) -> bool:
         """Delete a key; return whether it existed."""
         return self._delete([check_key(key)], "delete") > 0
 
     async def adelete(self, key: str) -> bool:
-        """Awaiting twin of `delete`."""
+        """Awaiting twin of `delete`; whether the key existed is told as this process sees it.
+
+        Another process may delete the key before the turn is committed, and be told the same. Where only one may be
+        told so, use `delete` or a transaction.
+        """
         return await self._adelete([check_key(key)], "delete") > 0
 
     def delete_many(self, keys: Iterable[str]) -> int:
@@ -125,7 +129,7 @@ class KeyValues(ABC):
         return self._delete(_distinct(keys), "delete_many")
 
     async def adelete_many(self, keys: Iterable[str]) -> int:
-        """Awaiting twin of `delete_many`."""
+        """Awaiting twin of `delete_many`, whose number is as this process sees it: see `adelete`."""
         return await self._adelete(_distinct(keys), "delete_many")
 
     def delete_prefix(self, prefix: str) -> None:
@@ -278,9 +282,9 @@ class KeyValues(ABC):
             size = _next_size(page, size)
 
     def _delete(self, keys: Sequence[str], method: str) -> int:
-        with self._turn(method) as turn:
+        with self._turn(method, reads=True) as turn:
             existing = drive(self._some(blocking, keys, method))
-            turn.layer.rows.update(dict.fromkeys(keys))
+            turn.layer.put(dict.fromkeys(keys))
         return len(existing)
 
     async def _adelete(self, keys: Sequence[str], method: str) -> int:
@@ -289,7 +293,7 @@ class KeyValues(ABC):
             existing = await self._some(awaiting, keys, method)
             if not turn.over:  # it is if the read left the loop
                 break
-        turn.layer.rows.update(dict.fromkeys(keys))
+        turn.layer.put(dict.fromkeys(keys))
         return len(existing)
 
     async def _some(self, colour: Colour, keys: Sequence[str], method: str) -> Sequence[Row]:
@@ -326,20 +330,30 @@ class KeyValues(ABC):
 
     async def _range(self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:
         """Return the rows of a range, in order, all of one moment."""
+        most = None if limit is None else 2 * max(limit, _FIRST_ROWS)
         for _ in range(_TRIES):
             commits = self._turns.commits
-            layers = self._copied_layers()
-            rows = await self._overlaid(colour, layers, bounds, limit, reverse=reverse)
-            if not layers or commits == self._turns.commits:
+            layers, part = self._copied_layers(bounds, most, reverse=reverse)
+            rows = await self._overlaid(colour, layers, part, limit, reverse=reverse)
+            if part != bounds and len(rows) != limit:  # many of those that were copied are deleted
+                most = None
+            elif not layers or commits == self._turns.commits:
                 return rows
         return await colour(
             self._at_rest,
             self._aat_rest,
-            lambda: self._overlaid(blocking, self._copied_layers(), bounds, limit, reverse=reverse),
+            lambda: self._overlaid(blocking, self._copied_layers(bounds)[0], bounds, limit, reverse=reverse),
         )
 
-    def _copied_layers(self) -> Sequence[Layer]:
-        return [layer.copy() for layer in self._layers("list")]
+    def _copied_layers(
+        self, bounds: KeyRange, most: int | None = None, *, reverse: bool = False
+    ) -> tuple[Sequence[Layer], KeyRange]:
+        """Return what the layers say of a range, or of the part of it in which none has more rows than `most`."""
+        copies = []
+        for layer in self._layers("list"):
+            copied, bounds = layer.within(bounds, most, reverse=reverse)
+            copies.append(copied)
+        return [copied for copied in copies if copied], bounds
 
     async def _overlaid(
         self, colour: Colour, layers: Sequence[Layer], bounds: KeyRange, limit: int | None, *, reverse: bool
@@ -348,13 +362,14 @@ class KeyValues(ABC):
             return await self._fetched(colour, bounds, limit, reverse=reverse)
         result: list[Row] = []
         rest: KeyRange | None = bounds
-        size = None if limit is None else max(limit, _MOST_ROWS)
+        size = None if limit is None else max(limit, _FIRST_ROWS)
         while rest is not None and (limit is None or len(result) < limit):
             page = await self._fetched(colour, rest, size, reverse=reverse)
             behind = _behind(page, rest, size, reverse=reverse)
             covered = rest if behind is None else _before(rest, behind, reverse=reverse)
             result += sorted(overlaid(layers, page, covered).items(), reverse=reverse)
             rest = behind
+            size = None if size is None else max(size, min(size * 4, _MOST_ROWS))
         return result[:limit]
 
     async def _fetched(self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:

@@ -2,16 +2,19 @@
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from stat import S_ISDIR
-from typing import ClassVar
-from weakref import WeakValueDictionary
+from typing import ClassVar, TypeVar
+from weakref import WeakSet, WeakValueDictionary
 
-from chatcache._bridge import Lock
+from chatcache._bridge import Lock, LoopThread, off_loop
 from chatcache.clock import Clock
 from chatcache.errors import InvalidInputError, StorageError
 
@@ -19,16 +22,19 @@ from .alarms import Alarm, Alarms, ObjectSchedule
 from .database import Durability
 from .ids import check_namespace, check_object_name, is_id, new_id, object_id, parse_id
 from .rows import read_alarm, read_name
-from .storage import Storage
+from .storage import Storage, empty
 from .turns import Turns
 
 __all__ = ["DurableObject", "ObjectInfo", "ObjectNamespace"]
 
 Handler = Callable[["DurableObject", Alarm], Awaitable[None] | None]
 
+R = TypeVar("R")
+
 _TIMEOUT = 10.0  # seconds
 _LONGEST_TIMEOUT = 1_000_000  # seconds: SQLite counts milliseconds in 32 bits
 _LONGEST_ROW = 2 * 1024 * 1024  # bytes, as Cloudflare documents it
+_NAMES_AT_ONCE = 64
 
 
 class DurableObject:
@@ -61,6 +67,10 @@ class DurableObject:
         """
         self._turns.close()
 
+    async def aclose(self) -> None:
+        """Awaiting twin of `close`; it waits for the transactions of other tasks, too."""
+        await _apart(self.close)
+
     def __repr__(self) -> str:
         return f"<DurableObject {self.name or self.id!r} in {str(self.path)!r}>"
 
@@ -74,12 +84,14 @@ class ObjectInfo:
         name: its name, or None where it was only ever asked for by its id.
         size: how many bytes its files take.
         modified: when it was last written to, in UTC.
+        error: why its name cannot be read from its file, which may be damaged; None where it can.
     """
 
     id: str
     name: str | None
     size: int
     modified: datetime
+    error: StorageError | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,7 @@ class _Settings:
 class _Objects:
     """The objects of one folder and one kind of settings that this process holds."""
 
-    _shared: "ClassVar[WeakValueDictionary[_Settings, _Objects]]" = WeakValueDictionary()  # noqa: RUF012
+    _shared: "ClassVar[WeakSet[_Objects]]" = WeakSet()  # noqa: RUF012
     _sharing = Lock()
 
     def __init__(self, settings: _Settings) -> None:
@@ -105,7 +117,7 @@ class _Objects:
         self._turns: WeakValueDictionary[str, Turns] = WeakValueDictionary()
         self._held: WeakValueDictionary[tuple[str, int], DurableObject] = WeakValueDictionary()
         self._alarms: Alarms | None = None
-        self._users = 0
+        self._users: WeakSet[ObjectNamespace] = WeakSet()  # that were opened and neither closed nor forgotten
         self._longest_row = 1
         if settings.handler is not None:
             self._alarms = Alarms(settings.folder, self._target, clock=settings.clock, timeout=settings.timeout)
@@ -114,10 +126,12 @@ class _Objects:
     def of(cls, settings: _Settings) -> "_Objects":
         """Return those of equal settings, the same ones as long as somebody holds them."""
         with cls._sharing:
-            found = cls._shared.get(settings)
-            if found is None:
-                found = cls._shared[settings] = cls(settings)
-            return found
+            for found in cls._shared:
+                if found.settings == settings:
+                    return found
+            made = cls(settings)
+            cls._shared.add(made)
+            return made
 
     def get(self, identifier: str, name: str | None, longest_row: int) -> DurableObject:
         """Return the object of an id, the same one as long as somebody holds it or its storage."""
@@ -133,19 +147,24 @@ class _Objects:
         with self._lock:
             return self._turns_of(identifier, None)
 
-    def open(self, longest_row: int) -> None:
-        """Call handlers from now on."""
-        self._users += 1
-        self._longest_row = max(self._longest_row, longest_row)
+    def open(self, namespace: "ObjectNamespace", longest_row: int) -> None:
+        """Call handlers from now on, as long as somebody holds the namespace or an object."""
+        with self._lock:
+            self._users.add(namespace)
+            self._longest_row = max(self._longest_row, longest_row)
         if self._alarms is not None:
             self._alarms.start()
 
-    def close(self) -> None:
+    def close(self, namespace: "ObjectNamespace") -> None:
         """Call no more handlers once everybody who opened this closed it, and release the files."""
-        self._users -= 1
-        if self._alarms is not None and self._users == 0:
+        with self._lock:
+            self._users.discard(namespace)
+            held = [*self._turns.values()]
+        if self._alarms is not None and not self._users:
             self._alarms.stop()
-        for turns in [*self._turns.values()]:
+            if self._users:  # opened just now
+                self._alarms.start()
+        for turns in held:
             turns.close()
 
     def _turns_of(self, identifier: str, name: str | None) -> Turns:
@@ -207,7 +226,7 @@ class _Target:
 
 def _after_fork_in_child() -> None:
     _Objects._sharing = Lock()  # noqa: SLF001
-    for objects in [*_Objects._shared.values()]:  # noqa: SLF001
+    for objects in [*_Objects._shared]:  # noqa: SLF001
         objects.after_fork_in_child()
 
 
@@ -219,8 +238,8 @@ class ObjectNamespace:
     """Objects by name, each in ``<root>/<name of the namespace>/<id>.sqlite``.
 
     Nothing is made on disk before something is written. Within a process there is one object of an id, whichever
-    namespace of equal settings it comes from; one of another ``durability``, ``timeout``, ``alarm`` or ``clock`` is to
-    it like one in another process.
+    namespace of equal settings it comes from. One of another ``longest_row`` is a second one, in the same turns; one of
+    another ``durability``, ``timeout``, ``alarm`` or ``clock`` is to it like one in another process.
 
     Args:
         root: the folder of all namespaces.
@@ -230,8 +249,8 @@ class ObjectNamespace:
             ``normal``, the operating system: if the machine goes down, the last commits may be lost.
         timeout: how many seconds to wait where another task, thread or process is writing to the same object.
         longest_row: how many bytes a key and its value may take together.
-        alarm: is called, with the object and the `Alarm`, when the alarm of an object goes off; a function or a
-            coroutine function.
+        alarm: is called, with the object and the `Alarm`, when the alarm of an object goes off, as long as somebody
+            holds the namespace or one of its objects; a function or a coroutine function.
         clock: gives the time in seconds since the epoch.
 
     Raises:
@@ -263,9 +282,8 @@ class ObjectNamespace:
             raise InvalidInputError(f"longest_row {longest_row!r:.200}: pass a number of bytes, from 1 on")
         settings = _Settings(self.root / self.name, Durability.parse(durability), float(timeout), alarm, clock)
         self._longest_row = longest_row
-        self._is_open = True
         self._objects = _Objects.of(settings)
-        self._objects.open(longest_row)
+        self._objects.open(self, longest_row)
 
     def id_from_name(self, name: str) -> str:
         """Return the id of the object of a name.
@@ -309,8 +327,7 @@ class ObjectNamespace:
     def names(self) -> Iterator[ObjectInfo]:
         """Yield the objects of this namespace that were ever written to, in the order of their ids.
 
-        Raises:
-            StorageError: a file cannot be read.
+        One whose file cannot be read is among them, with the error.
         """
         for path in sorted(self._objects.settings.folder.glob("*.sqlite")):
             if is_id(path.stem):
@@ -318,15 +335,21 @@ class ObjectNamespace:
                     files = [path.stat(), *(each.stat() for each in path.parent.glob(f"{path.name}-wal"))]
                 except FileNotFoundError:  # it was deleted meanwhile
                     continue
-                turns = self._objects.turns(path.stem)
                 modified = datetime.fromtimestamp(max(file.st_mtime for file in files), UTC)
-                name = turns.name or turns.read(read_name, None, None)
-                yield ObjectInfo(path.stem, name, sum(file.st_size for file in files), modified)
+                name, error = self._name_of(path.stem)
+                yield ObjectInfo(path.stem, name, sum(file.st_size for file in files), modified, error)
+
+    async def anames(self) -> AsyncIterator[ObjectInfo]:
+        """Awaiting twin of `names`."""
+        names = self.names()
+        while piece := await off_loop(lambda: [*islice(names, _NAMES_AT_ONCE)]):
+            for info in piece:
+                yield info
 
     def delete(self, name: str) -> bool:
-        """Delete the object of a name with all that it holds; return whether it existed.
+        """Delete the object of a name with all that it holds, also a damaged one; return whether it existed.
 
-        No other process may be writing to it at the same time.
+        It existed, too, if what was written is not on disk yet. No other process may be writing to it at the same time.
 
         Raises:
             StorageError: its file cannot be deleted.
@@ -334,11 +357,11 @@ class ObjectNamespace:
                 loop.
         """
         thing = self.get_by_name(name)
-        if not thing.path.exists():
-            return False
-        thing.storage.delete_all()  # with the alarm
-        self._objects.turns(thing.id).delete_file()
-        return True
+        return self._objects.turns(thing.id).delete_file(empty)
+
+    async def adelete(self, name: str) -> bool:
+        """Awaiting twin of `delete`; it waits for the transactions of other tasks, too."""
+        return await _apart(partial(self.delete, name))
 
     def close(self) -> None:
         """Release the files of all objects, and call no more handlers, once each namespace of these settings is closed.
@@ -346,12 +369,27 @@ class ObjectNamespace:
         Raises:
             StorageError: what is to be written could not be.
         """
-        if self._is_open:
-            self._is_open = False
-            self._objects.close()
+        self._objects.close(self)
+
+    async def aclose(self) -> None:
+        """Awaiting twin of `close`; it waits for the transactions of other tasks, too."""
+        await _apart(self.close)
+
+    def _name_of(self, identifier: str) -> tuple[str | None, StorageError | None]:
+        """Return the name of an object, if it is known, and why it cannot be read."""
+        turns = self._objects.turns(identifier)
+        try:
+            return turns.read(read_name, None, None) or turns.name, None
+        except StorageError as error:
+            return turns.name, error
 
     def __repr__(self) -> str:
         return f"<ObjectNamespace {self.name!r} in {str(self.root)!r}>"
+
+
+async def _apart(function: Callable[[], R]) -> R:
+    """Await a call that may have to wait for tasks of the loop, made in a thread that nobody else needs."""
+    return await LoopThread.call(partial(copy_context().run, function))
 
 
 def _folder(root: str | PathLike[str]) -> Path:

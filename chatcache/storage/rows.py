@@ -1,6 +1,6 @@
 """The tables of an object's file, which are workerd's, and what is read and written of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from sqlite3 import Connection
 from typing import Any
 
@@ -10,6 +10,7 @@ from .ranges import KeyRange
 __all__ = [
     "SCHEMA",
     "Query",
+    "delete_rows",
     "has_schema",
     "range_query",
     "read_alarm",
@@ -58,6 +59,14 @@ def read_rows(connection: Connection, keys: Iterable[str]) -> list[Row]:
         if connection.in_transaction:
             connection.execute("COMMIT")
     return [(key, value) for key, value in found if value is not None]
+
+
+def delete_rows(connection: Connection, keys: Iterable[str], which: Callable[[str, bytes], bool]) -> None:
+    """Delete those rows that a function chooses by key and value."""
+    for key in keys:
+        value = read_row(connection, key)
+        if value is not None and which(key, value):
+            connection.execute(_DELETE, (key,))
 
 
 def range_query(bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:

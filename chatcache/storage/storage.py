@@ -1,21 +1,21 @@
 """The storage of one object, as Cloudflare's ``ctx.storage``."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, running_loop
-from chatcache.errors import TransactionError
+from chatcache.errors import PersistenceError, TransactionError
 
 from .keyvalues import KeyValues
 from .layer import Layer
 from .ranges import prefix_range
 from .sql import SQL
-from .transaction import Transaction, atransact, transact
+from .transaction import Transaction, atransact, refuse_coroutine, transact
 from .turn import Turn
 
-__all__ = ["Storage", "SyncKV"]
+__all__ = ["Storage", "SyncKV", "empty"]
 
 R = TypeVar("R")
 
@@ -49,13 +49,22 @@ class Storage(KeyValues):
         """Run a body that uses `kv` and `sql`; whatever it raises undoes what it wrote, and is raised again.
 
         In a running loop it is part of the loop's turn, and committed with it; elsewhere it is committed at its end.
+
+        Raises:
+            InvalidInputError: the body is a coroutine function.
         """
+
+        def run(_: object = None) -> R:
+            result = body()
+            refuse_coroutine(result, "transaction_sync")
+            return result
+
         if running_loop() is None or self._turns.transaction() is not None:
-            return self.transaction(lambda _: body())
+            return self.transaction(run)
         with self._turns.join() as turn:
             point = turn.push()
             try:
-                result = body()
+                result = run()
             except BaseException:
                 point.undo()
                 raise
@@ -111,22 +120,34 @@ class Storage(KeyValues):
         if self._turns.transaction() is not None:
             raise TransactionError("cannot call delete_all() within a transaction")
         loop = running_loop() if colour is awaiting else None
-        await self._turns.exclusively(colour, self._delete_in, self._adelete_in, loop)
+        await self._turns.exclusively(colour, empty, self._aempty, loop)
         await colour(self._turns.vacuum, self._turns.avacuum)
 
-    def _delete_in(self, turn: Turn) -> None:
-        turn.layer.clear(prefix_range(""))
-        turn.layer.alarm = None
-        self.sql.drop_all(turn)
+    async def _aempty(self, turn: Turn) -> None:
+        await self._turns.worker.run(partial(empty, turn))  # tables may be long
 
-    async def _adelete_in(self, turn: Turn) -> None:
-        await self._turns.worker.run(partial(self._delete_in, turn))  # tables may be long
+    def sweep(self, keys: Iterable[str], is_over: Callable[[Any], bool]) -> None:
+        """Have rows deleted that are of no use any more, in a thread beside the program. Not in Cloudflare's API.
+
+        Neither does the caller wait for it, nor does it wait for anybody: where somebody is writing to the object just
+        now, or the file cannot be written, nothing is deleted.
+
+        Args:
+            keys: the keys of the rows.
+            is_over: whether a value is of no use any more; called with what the file holds when its turn comes.
+        """
+        if self._turns.is_idle():
+            self._turns.worker.submit(partial(self._sweep, [*keys], is_over))
+
+    def _sweep(self, keys: Iterable[str], is_over: Callable[[Any], bool]) -> None:
+        with suppress(PersistenceError):
+            self._turns.sweep(keys, lambda key, data: is_over(self._value(key, data)))
 
     def _layers(self, _method: str, /) -> Sequence[Layer]:
         return self._turns.layers()
 
-    def _turn(self, method: str, /) -> AbstractContextManager[Turn]:
-        return self._turns.blocking(locked=method in {"delete", "delete_many"})
+    def _turn(self, _method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:
+        return self._turns.blocking(locked=reads)
 
     def _aturn(self, _method: str, /) -> Awaitable[Turn]:
         return self._turns.ajoin()
@@ -151,7 +172,7 @@ class SyncKV:
         self._keyvalues.put(key, value)
 
     def delete(self, key: str) -> bool:
-        """Delete a key; return whether it existed."""
+        """Delete a key; return whether it existed, in a running loop as `Storage.adelete` does."""
         return self._keyvalues.delete(key)
 
     def list(  # noqa: PLR0913 - Cloudflare's options of a listing
@@ -173,5 +194,12 @@ class SyncKV:
 class _InTurn(Storage):
     """The storage, written to in the turn of the running loop."""
 
-    def _turn(self, _method: str, /) -> AbstractContextManager[Turn]:
-        return self._turns.join()
+    def _turn(self, method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:
+        return self._turns.join() if running_loop() is not None else super()._turn(method, reads=reads)
+
+
+def empty(turn: Turn) -> None:
+    """Delete every key, every table of `SQL` and the alarm, in a turn that is locked."""
+    turn.layer.clear(prefix_range(""))
+    turn.layer.alarm = None
+    SQL(turn.turns).drop_all(turn)

@@ -13,7 +13,7 @@ from .layer import Layer
 from .turn import Savepoint, Turn
 from .turns import Turns
 
-__all__ = ["Transaction", "atransact", "transact"]
+__all__ = ["Transaction", "atransact", "refuse_coroutine", "transact"]
 
 R = TypeVar("R")
 Body = Callable[["Transaction"], R]
@@ -74,7 +74,7 @@ class Transaction(KeyValues):
         self._check(method)
         return self._turn_of_it.layers[::-1]
 
-    def _turn(self, method: str, /) -> AbstractContextManager[Turn]:
+    def _turn(self, method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:  # noqa: ARG002 - it is locked
         self._check(method)
         return nullcontext(self._turn_of_it)
 
@@ -122,7 +122,7 @@ class Transaction(KeyValues):
         try:
             with self._current():
                 result = await colour(body, abody, self)
-                _refuse_coroutine(result)
+                refuse_coroutine(result, "transaction")
         except BaseException:
             if self._state == "open":
                 self._state = "rolled back"
@@ -178,10 +178,11 @@ async def _transact(colour: Colour, turns: Turns, longest_row: int, body: Body[R
     return await turns.exclusively(colour, run, arun, loop)
 
 
-def _refuse_coroutine(result: object) -> None:
+def refuse_coroutine(result: object, method: str) -> None:
+    """Raise `InvalidInputError` where the body that was passed to a blocking method is to be awaited."""
     if inspect.iscoroutine(result):
         result.close()
-        raise InvalidInputError("transaction() got a coroutine function: pass it to atransaction()")
+        raise InvalidInputError(f"{method}() got a coroutine function: pass it to atransaction()")
 
 
 def _no_body(_transaction: Transaction) -> NoReturn:

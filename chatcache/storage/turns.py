@@ -22,11 +22,11 @@ from sqlite3 import Connection
 from typing import Protocol, TypeVar
 
 from chatcache._bridge import Colour, ContextVar, Lock, Loop, Turnstile, WouldWaitForItself, get_ident, running_loop
-from chatcache.errors import StorageError, TransactionError
+from chatcache.errors import CorruptStorageError, StorageError, TransactionError
 
 from .database import Database, Durability, explained
 from .layer import UNKNOWN, Layer, Unknown
-from .rows import write_layer
+from .rows import delete_rows, write_layer
 from .turn import CURRENT, Turn
 
 __all__ = ["Schedule", "Turns"]
@@ -318,6 +318,27 @@ class Turns(Database):
         if lost is not None:
             self._turnstile.leave(lost)
 
+    def sweep(self, keys: Iterable[str], is_over: Callable[[str, bytes], bool]) -> None:
+        """Delete those rows of the file that are over, unless somebody is in a transaction: it waits for nobody.
+
+        Raises:
+            StorageError: another process is writing, or the file cannot be written.
+        """
+        with self._writing:
+            if not self.path.exists():
+                return
+            with self.writer() as connection:
+                if connection.in_transaction:
+                    return
+                connection.execute("PRAGMA busy_timeout = 0")
+                try:
+                    with connection:
+                        connection.execute("BEGIN IMMEDIATE")
+                        delete_rows(connection, keys, is_over)
+                    self.commits += 1
+                finally:
+                    connection.execute(f"PRAGMA busy_timeout = {round(self.timeout * 1000)}")
+
     def vacuum(self) -> None:
         """Give the space of what was deleted back to the file system."""
         with suppress(StorageError), self.writer() as connection:
@@ -348,30 +369,48 @@ class Turns(Database):
             super().close()
         self._tell_of_loss()
 
-    def delete_file(self) -> None:
-        """Delete the file with all that belongs to it, and what is not committed yet.
+    def delete_file(self, empty: Callable[[Turn], None]) -> bool:
+        """Delete the file with all that belongs to it, and what is not committed yet; return whether there was one.
+
+        Args:
+            empty: deletes all that the file holds, which other processes may still have open, in a turn that is locked.
 
         Raises:
             StorageError: it cannot be deleted.
             TransactionError: as `close`.
         """
-        with self._alone("delete"), self._writing, self._reading:
-            self._release()
-            try:
-                for beside in ("", "-wal", "-shm"):
-                    self.path.with_name(self.path.name + beside).unlink(missing_ok=True)
-            except OSError as error:
-                raise explained(error, self.path) from error
+        with self._alone("delete") as turn, self._writing:
+            if not self.path.exists():
+                return False
+            with suppress(CorruptStorageError):  # there is nothing to be read from it either
+                self._empty(turn, empty)
+            with self._reading:
+                self._release()
+                try:
+                    for beside in ("", "-wal", "-shm"):
+                        self.path.with_name(self.path.name + beside).unlink(missing_ok=True)
+                except OSError as error:
+                    raise explained(error, self.path) from error
+            return True
+
+    def _empty(self, turn: Turn, empty: Callable[[Turn], None]) -> None:
+        try:
+            self.lock(turn)
+            empty(turn)
+            self._finish(turn)
+        except BaseException:
+            self.roll_back(turn)
+            raise
 
     @contextmanager
-    def _alone(self, method: str) -> Iterator[None]:
+    def _alone(self, method: str) -> Iterator[Turn]:
         """Let nobody write meanwhile; what was written before is committed first."""
         self._refuse_in_transaction(method)
         self._end_joined()
         turn = self._entered()
         try:
             self.commit()
-            yield
+            yield turn
         finally:
             self._turnstile.leave(turn)
 

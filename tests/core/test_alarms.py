@@ -1,6 +1,7 @@
 """Alarms: one for each object, called at least once, again where it failed, and by one process."""
 
 import asyncio
+import gc
 import math
 import os
 import signal
@@ -14,6 +15,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -923,3 +925,58 @@ def test_an_alarm_within_a_rolled_back_transaction_cannot_be_asked_for(opened: O
             thing.storage.get_alarm()
 
     thing.storage.transaction(body)
+
+
+class App:
+    """A program that holds its namespace, whose handler is a method of the program: they hold each other."""
+
+    def __init__(self, root: Path, clock: ManualClock) -> None:
+        self.calls = Calls()
+        self.namespace = ObjectNamespace(root, alarm=self.ring, clock=clock)
+
+    def ring(self, thing: DurableObject, alarm: Alarm) -> None:
+        self.calls(thing, alarm)
+
+
+def test_a_namespace_that_nobody_holds_calls_no_more_and_another_one_goes_on(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    forgotten, kept = App(tmp_path / "forgotten", clock), App(tmp_path / "kept", clock)
+    for app in (forgotten, kept):
+        app.namespace.get_by_name("thing").storage.set_alarm(NOW)
+        app.calls.wait_for(1)
+        app.namespace.get_by_name("thing").storage.set_alarm(NOW + timedelta(hours=1))
+    calls, looking, known = forgotten.calls, forgotten.namespace._objects._alarms, ref(forgotten.namespace)
+    assert looking is not None
+    del app, forgotten
+    until(lambda: gc.collect() is not None and known() is None)
+    clock.now += 3600
+    kept.calls.wait_for(2)
+    until(lambda: looking._thread is None)
+    assert len(calls.alarms) == 1
+    again = App(tmp_path / "forgotten", clock)
+    again.calls.wait_for(1)
+    for app in (kept, again):
+        app.namespace.close()
+
+
+def test_a_namespace_that_was_forgotten_keeps_no_other_from_closing(tmp_path: Path, clock: ManualClock) -> None:
+    calls = Calls()
+    ObjectNamespace(tmp_path, alarm=calls, clock=clock)
+    gc.collect()
+    namespace = ObjectNamespace(tmp_path, alarm=calls, clock=clock)
+    thing = namespace.get_by_name("thing")
+    thing.storage.set_alarm(NOW + timedelta(hours=1))
+    namespace.close()
+    clock.now += 3600
+    time.sleep(0.05)
+    assert calls.alarms == []
+    assert thing.storage.get_alarm() == NOW + timedelta(hours=1)
+
+
+def test_the_handler_is_called_as_long_as_an_object_is_held(tmp_path: Path, clock: ManualClock) -> None:
+    calls = Calls()
+    storage = ObjectNamespace(tmp_path, alarm=calls, clock=clock).get_by_name("thing").storage
+    gc.collect()
+    storage.set_alarm(NOW)
+    calls.wait_for(1)

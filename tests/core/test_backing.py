@@ -3,8 +3,10 @@
 import math
 import sqlite3
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from chatcache import (
     InvalidNameError,
     InvalidTTLError,
     InvalidValueError,
+    ObjectNamespace,
     PersistenceError,
     Storage,
 )
@@ -126,15 +129,115 @@ async def test_11_part_of_a_millisecond_counts_as_a_whole_one(
     assert await call(store, "get_many", ["a", "b", "c", "d"]) == [None, None, 1, None]
 
 
+def swept(storage: Storage) -> list[str]:
+    """Return the keys of all rows when what is to be deleted beside the program was."""
+    storage._turns.worker.submit(int).result()
+    return [*storage.list()]
+
+
 async def test_12_an_expired_row_is_deleted_when_it_is_met(
     store: BackingStore, storage: Storage, clock: ManualClock, call: Call
 ) -> None:
-    await call(store, "set_many", [("a", 1, 10), ("b", 2, 10), ("c", 3, None)])
+    await call(store, "set_many", [("a", 1, 10), ("b", 2, 10), ("c", 3, None), ("d", 4, 10.001)])
     clock.now += 10
     await call(store, "get", "a")
-    assert list(storage.list()) == ["store:b", "store:c"]
-    await call(store, "get_many", ["b", "c"])
-    assert list(storage.list()) == ["store:c"]
+    assert swept(storage) == ["store:b", "store:c", "store:d"]
+    await call(store, "get_many", ["b", "c", "d"])
+    assert swept(storage) == ["store:c", "store:d"]
+
+
+async def test_12_the_expired_rows_of_one_call_are_deleted_together(
+    store: BackingStore, storage: Storage, clock: ManualClock, call: Call
+) -> None:
+    keys = [f"{number}" for number in range(200)]
+    await call(store, "set_many", [(key, 1, 10) for key in keys])
+    storage.put("store:bad", 1)
+    with storage._turns.writer() as connection:
+        connection.execute("UPDATE _cf_KV SET value = x'01ff' WHERE key = 'store:bad'")
+    clock.now += 10
+    commits = storage._turns.commits
+    assert await call(store, "get_many", [*keys, "bad"], "expired") == ["expired"] * 201
+    storage._turns.worker.submit(int).result()
+    assert storage._turns.commits == commits + 1
+    storage.delete("store:bad")
+    assert storage.list() == {}
+
+
+async def test_12_a_read_waits_for_no_transaction_to_delete_what_expired(
+    store: BackingStore, storage: Storage, clock: ManualClock, call: Call
+) -> None:
+    await call(store, "set_many", [("a", 1, 10), ("b", 2, 10)])
+    clock.now += 10
+    begun, go_on = Event(), Event()
+
+    def hold(_transaction: object) -> bool:
+        begun.set()
+        return go_on.wait(2)
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(storage.transaction, hold)
+        begun.wait()
+        assert await call(store, "get", "a") is None
+        assert await call(store, "get_many", ["a", "b"]) == [None, None]
+        go_on.set()
+        assert held.result() is True
+    assert swept(storage) == ["store:a", "store:b"]
+    await call(store, "get_many", ["a", "b"])
+    assert swept(storage) == []
+
+
+async def test_12_a_read_waits_for_no_other_process_to_delete_what_expired(
+    store: BackingStore, storage: Storage, clock: ManualClock, tmp_path: Path, call: Call
+) -> None:
+    await call(store, "set", "a", 1, 10)
+    clock.now += 10
+    begun, go_on = Event(), Event()
+
+    def hold(_transaction: object) -> bool:
+        begun.set()
+        return go_on.wait(2)
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage.transaction, hold)
+        begun.wait()
+        assert await call(store, "get", "a") is None
+        storage._turns.worker.submit(int).result()  # nor does the thread in which what others write is committed
+        go_on.set()
+        assert held.result() is True
+    assert swept(storage) == ["store:a"]
+    await call(store, "get", "a")
+    assert swept(storage) == []
+
+
+async def test_12_what_was_written_anew_meanwhile_is_not_deleted(
+    store: BackingStore, storage: Storage, clock: ManualClock, tmp_path: Path, call: Call
+) -> None:
+    await call(store, "set_many", [("a", 1, 10), ("b", 1, 10), ("c", 1, 10)])
+    clock.now += 10
+    go_on = Event()
+    storage._turns.worker.submit(lambda: go_on.wait(5))
+    assert await call(store, "get_many", ["a", "b", "c"]) == [None, None, None]
+    elsewhere = ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage
+    DurableObjectPersistence(elsewhere, clock=clock).make("store").set("a", "new", 10)
+    store.set("b", "new")
+    go_on.set()
+    assert swept(storage) == ["store:a", "store:b"]
+    assert await call(store, "get_many", ["a", "b"]) == ["new", "new"]
+
+
+async def test_12_where_the_object_was_deleted_meanwhile_it_is_not_made_anew(
+    store: BackingStore, storage: Storage, clock: ManualClock, tmp_path: Path, call: Call
+) -> None:
+    await call(store, "set", "a", 1, 10)
+    clock.now += 10
+    go_on = Event()
+    storage._turns.worker.submit(lambda: go_on.wait(5))
+    assert await call(store, "get", "a") is None
+    last = storage._turns.worker.submit(int)
+    assert ObjectNamespace(tmp_path).delete("thing") is True
+    go_on.set()
+    last.result()
+    assert [*tmp_path.glob("default/*")] == []
 
 
 async def test_14_set_many_writes_all_or_nothing(store: BackingStore, storage: Storage, call: Call) -> None:

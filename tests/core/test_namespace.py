@@ -2,14 +2,35 @@
 
 import asyncio
 import gc
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chatcache import InvalidInputError, InvalidNameError, ObjectNamespace, StorageError
+from chatcache import (
+    CorruptStorageError,
+    InvalidInputError,
+    InvalidNameError,
+    ObjectNamespace,
+    StorageError,
+    Transaction,
+    TransactionError,
+)
 from chatcache.storage.ids import object_id
+
+Delete = Callable[[ObjectNamespace, str], Awaitable[bool]]
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def delete(request: pytest.FixtureRequest) -> Delete:
+    """Deletes an object of a namespace by its name."""
+
+    async def either(namespace: ObjectNamespace, name: str) -> bool:
+        return namespace.delete(name) if request.param == "blocking" else await namespace.adelete(name)
+
+    return either
 
 
 @pytest.mark.parametrize(
@@ -192,6 +213,84 @@ async def test_what_a_turn_holds_is_deleted_with_the_object(tmp_path: Path) -> N
     assert [*(tmp_path / "default").iterdir()] == []
 
 
+async def test_what_was_only_written_in_the_turn_so_far_is_deleted(tmp_path: Path, delete: Delete) -> None:
+    namespace = ObjectNamespace(tmp_path)
+    thing = namespace.get_by_name("thing")
+    await thing.storage.aput("awaited", 1)
+    assert await delete(namespace, "thing") is True
+    await thing.storage.aflush()
+    assert await thing.storage.alist() == {}
+    assert [*namespace.names()] == []
+    assert await delete(namespace, "thing") is False
+    assert [*(tmp_path / "default").iterdir()] == []
+
+
+async def test_deletion_awaits_the_transaction_of_another_task(tmp_path: Path) -> None:
+    namespace = ObjectNamespace(tmp_path)
+    storage = namespace.get_by_name("thing").storage
+    begun = asyncio.Event()
+
+    async def body(transaction: Transaction) -> None:
+        begun.set()
+        for number in range(3):
+            await transaction.aput(f"{number}", number)
+            await asyncio.sleep(0)
+        await transaction.aget_many(f"{number}" for number in range(200))  # which takes a thread
+
+    transaction = asyncio.create_task(storage.atransaction(body))
+    await begun.wait()
+    with pytest.raises(TransactionError, match="would wait for a task of the loop"):
+        namespace.delete("thing")
+    assert sorted(await asyncio.gather(*(namespace.adelete("thing") for _ in range(12)))) == [*[False] * 11, True]
+    assert transaction.done()
+    assert await storage.alist() == {}
+
+
+async def test_within_a_transaction_its_object_can_be_neither_deleted_nor_closed(tmp_path: Path) -> None:
+    namespace = ObjectNamespace(tmp_path)
+    thing = namespace.get_by_name("thing")
+
+    async def body(_transaction: Transaction) -> None:
+        with pytest.raises(TransactionError, match="within a transaction"):
+            await namespace.adelete("thing")
+        with pytest.raises(TransactionError, match="within a transaction"):
+            await thing.aclose()
+
+    await thing.storage.atransaction(body)
+
+
+@pytest.mark.parametrize("garbage", [b"garbage" * 1000, b"SQLite format 3\0" + b"garbage" * 1000], ids=["all", "most"])
+async def test_a_damaged_object_hides_no_other_and_can_be_deleted(
+    tmp_path: Path, delete: Delete, garbage: bytes
+) -> None:
+    before = ObjectNamespace(tmp_path)
+    for name in "abc":
+        before.get_by_name(name).storage.put("key", name)
+    damaged = before.get_by_name("b").path
+    before.close()
+    damaged.write_bytes(garbage)
+    namespace = ObjectNamespace(tmp_path, timeout=9)
+    found = {info.id: info for info in namespace.names()}
+    assert found == {info.id: info async for info in namespace.anames()} | {damaged.stem: found[damaged.stem]}
+    assert {info.name for info in found.values()} == {"a", None, "c"}
+    assert {info.id: type(info.error) for info in found.values() if info.error} == {damaged.stem: CorruptStorageError}
+    assert found[damaged.stem].size == len(garbage)
+    with pytest.raises(CorruptStorageError):
+        namespace.get_by_name("b").storage.get("key")
+    assert await delete(namespace, "b") is True
+    assert [info.name for info in namespace.names()] == [info.name for info in found.values() if info.name]
+    namespace.get_by_name("b").storage.put("key", "anew")
+    assert namespace.get_by_name("b").storage.list() == {"key": "anew"}
+
+
+async def test_names_are_given_piece_by_piece_to_tasks_too(tmp_path: Path) -> None:
+    namespace = ObjectNamespace(tmp_path, durability="normal")
+    assert [info async for info in namespace.anames()] == []
+    for number in range(150):
+        namespace.get_by_name(f"{number}").storage.put("key", 1)
+    assert [info async for info in namespace.anames()] == [*namespace.names()]
+
+
 def test_only_the_object_of_that_name_is_deleted(tmp_path: Path) -> None:
     namespace = ObjectNamespace(tmp_path)
     for name in ("a", "b"):
@@ -212,3 +311,15 @@ def test_closing_releases_every_file_and_what_is_used_opens_again(tmp_path: Path
     assert {path.suffix for path in (tmp_path / "default").iterdir()} == {".sqlite"}
     assert [thing.storage.get("key") for thing in things] == [1, 1, 1]
     namespace.close()
+
+
+async def test_closing_can_be_awaited_and_keeps_the_turn(tmp_path: Path) -> None:
+    namespace = ObjectNamespace(tmp_path)
+    things = [namespace.get_by_name(name) for name in "ab"]
+    for close in (things[0].aclose, namespace.aclose):
+        for thing in things:
+            await thing.storage.aput("key", 1)
+        await close()
+        assert not things[0].path.with_name(f"{things[0].path.name}-wal").exists()
+    assert {path.suffix for path in (tmp_path / "default").iterdir()} == {".sqlite"}
+    assert [thing.storage.get("key") for thing in things] == [1, 1]

@@ -4,13 +4,14 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chatcache import ObjectNamespace, Storage, StorageError, TransactionError
+from chatcache import InvalidInputError, ObjectNamespace, Storage, StorageError, TransactionError
+from chatcache.storage.layer import Layer
 
 Commits = Callable[[], int]
 
@@ -167,6 +168,16 @@ async def test_listings_over_a_turn_are_those_of_the_file_later(storage: Storage
     assert [*(await storage.alist(**options)).items()] == wanted
 
 
+async def test_a_short_listing_finds_what_lies_behind_much_that_was_deleted_in_the_turn(storage: Storage) -> None:
+    keys = [f"{number:04}" for number in range(1000)]
+    await storage.aput_many(dict.fromkeys(keys, 1))
+    await storage.adelete_many(keys[:400] + keys[600:])
+    assert list(await storage.alist(limit=2)) == ["0400", "0401"]
+    assert list(storage.list(limit=2, reverse=True)) == ["0599", "0598"]
+    await storage.adelete_many(keys)
+    assert await storage.alist(limit=2) == storage.list(limit=2, reverse=True) == {}
+
+
 def _listed(rows: dict[str, Any], **options: Any) -> list[tuple[str, Any]]:
     found = sorted(
         (key, value)
@@ -227,6 +238,35 @@ def test_outside_a_loop_the_synchronous_view_commits_each_write(storage: Storage
     assert elsewhere.get("b") == 2
 
 
+@pytest.mark.parametrize(
+    "delete",
+    [
+        lambda storage: storage.delete("job"),
+        lambda storage: storage.delete_many(["job"]) == 1,
+        lambda storage: storage.kv.delete("job"),
+        lambda storage: storage.transaction(lambda txn: txn.delete("job")),
+    ],
+    ids=["delete", "delete_many", "kv.delete", "transaction"],
+)
+def test_of_two_processes_that_delete_a_key_one_is_told_that_it_existed(
+    storage: Storage, elsewhere: Storage, monkeypatch: pytest.MonkeyPatch, delete: Callable[[Storage], bool]
+) -> None:
+    storage.put("job", 1)
+    told: list[bool] = []
+    put = Layer.put
+
+    def after_it_looked(self: Layer, rows: Any) -> None:
+        monkeypatch.setattr(Layer, "put", put)
+        with suppress(StorageError):  # it waits for the lock of the file in vain
+            told.append(delete(elsewhere))
+        put(self, rows)
+
+    monkeypatch.setattr(Layer, "put", after_it_looked)
+    told.append(delete(storage))
+    assert told == [True]
+    assert delete(elsewhere) is False
+
+
 class OddError(Exception):
     pass
 
@@ -269,6 +309,31 @@ def test_transaction_sync_undoes_what_it_wrote_and_nothing_else(
     else:
         work()
     assert elsewhere.list() == {"before": 1, "outer": 1, "second": 1}
+
+
+@pytest.mark.parametrize("in_loop", [True, False])
+def test_transaction_sync_refuses_a_coroutine_function(storage: Storage, *, in_loop: bool) -> None:
+    async def body() -> None:
+        raise AssertionError("it is not run")
+
+    def made() -> object:
+        storage.kv.put("undone", 1)
+        return body()
+
+    def attempt() -> None:
+        storage.kv.put("kept", 1)
+        with pytest.raises(InvalidInputError, match=r"transaction_sync\(\) got a coroutine function"):
+            storage.transaction_sync(made)
+
+    async def main() -> None:
+        attempt()
+
+    if in_loop:
+        asyncio.run(main())
+    else:
+        attempt()
+    storage.flush()
+    assert storage.list() == {"kept": 1}
 
 
 async def test_a_blocking_write_within_transaction_sync_is_refused(storage: Storage) -> None:
