@@ -432,11 +432,19 @@ class _Generator:
 
 
 def _without(body: Script, depth: int) -> Script:
-    """Leave out of a body what the difference `after-rollback` is about: all but calls on the handle, after its end."""
+    """Leave out of a body what two differences are about, after its end.
+
+    Of `after-rollback` all but calls on the handle; of `outer-rollback` that of the outer one in a nested one.
+    """
     ends = [at for at, op in enumerate(body) if op["op"] == "rollback" and "on" not in op]
-    end = ends[0] if ends and depth == 1 else len(body)
-    rest = [op for op in body[end:] if op["op"] in _ON_HANDLES | {"throw"} and op.get("on") != "storage"]
-    return body[:end] + rest
+    if not ends:
+        return body
+    rest = body[ends[0] :]
+    if depth == 1:
+        rest = [op for op in rest if op["op"] in _ON_HANDLES | {"throw"} and op.get("on") != "storage"]
+    else:
+        rest = [op for op in rest if op != {"op": "rollback", "on": "outer"}]
+    return body[: ends[0]] + rest
 
 
 _ON_HANDLES = {

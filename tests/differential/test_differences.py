@@ -323,6 +323,15 @@ def _after_rollback(laboratory: Laboratory) -> None:
         assert results[1] == {"ok": mapping()}
 
 
+@difference("outer-rollback")
+def _outer_rollback(laboratory: Laboratory) -> None:
+    another = {"op": "transaction", "body": [], "via": "storage"}
+    script: Script = [transaction(transaction({"op": "rollback"}, another, {"op": "rollback", "on": "outer"}))]
+    assert "error" not in laboratory.theirs(script)[0]["body"][0]["body"][2]
+    for results in laboratory.ours(script):
+        assert results[0]["body"][0]["body"][2]["error"]["name"] == "TransactionError"
+
+
 @difference("nested")
 def _nested(laboratory: Laboratory) -> None:
     has = {"op": "has", "names": ["transaction"]}
