@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from threading import Lock, RLock, get_ident
 
 from .colours import Colour, awaiting, blocking, drive
+from .flights import Flights
 from .gate import Gate
 from .loops import Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop
 from .threads import LoopThread, Worker, born_daemon
@@ -30,6 +31,8 @@ __all__ = [
     "awaiting",
     "blocking",
     "drive",
+    # calls that are shared
+    "Flights",
     # exclusion
     "ContextVar",
     "Gate",
