@@ -13,8 +13,11 @@
     │   │   ├── CorruptStorageError              the file is no SQLite database, or a damaged one
     │   │   └── SQLError                         a statement of ``storage.sql`` failed
     │   ├── TransactionError                     a transaction was used after its end, or where none may be
-    │   └── CorruptRecordError                   one record's bytes are not what chatcache wrote
-    └── ReplayMiss                               mode ``replay``, and there is no record to replay
+    │   ├── CorruptRecordError                   one record's bytes are not what chatcache wrote
+    │   └── DecodeError                          a record is no result of the request that asks for it
+    ├── ReplayedError                            a failure that was recorded, of a class that may not be made here
+    ├── ReplayMiss                               mode ``replay``, and there is no record to replay
+    └── MissingPackageError (also an ImportError) a package that only some uses need is not installed
 
 Errors of the libraries underneath (``sqlite3``, ``orjson``) stand as the cause of one of these, and are never raised
 themselves.
@@ -27,13 +30,16 @@ __all__ = [
     "ChatcacheError",
     "CorruptRecordError",
     "CorruptStorageError",
+    "DecodeError",
     "InvalidInputError",
     "InvalidModeError",
     "InvalidNameError",
     "InvalidTTLError",
     "InvalidValueError",
+    "MissingPackageError",
     "PersistenceError",
     "ReplayMiss",
+    "ReplayedError",
     "SQLError",
     "StorageError",
     "TransactionError",
@@ -110,6 +116,38 @@ class TransactionError(PersistenceError):
 
 class CorruptRecordError(PersistenceError):
     """The bytes of one record are not what chatcache wrote."""
+
+
+class DecodeError(PersistenceError):
+    """A record is no result of the request that asks for it: its schemas changed, or another one has its key."""
+
+
+class ReplayedError(ChatcacheError):
+    """A failure that was recorded, and is raised again; its own class is not among those that may be made.
+
+    Attributes:
+        name: the name of the class, as ``openai.RateLimitError``; nothing is imported by it.
+        message: what the error said.
+        data: those attributes of the error that could be stored.
+    """
+
+    def __init__(self, name: str, message: str, data: dict[str, Any] | None = None) -> None:
+        self.name = name
+        self.message = message
+        self.data = data or {}
+        super().__init__(name, message, self.data)
+
+    def __str__(self) -> str:
+        """Say what failed then, and how to have it differently."""
+        return (
+            f"recorded failure: {self.name}: {self.message}\n"
+            "Nothing was called. To have it raised as itself, pass its class in errors=; to try again, remove the "
+            "record."
+        )
+
+
+class MissingPackageError(ChatcacheError, ImportError):
+    """A package that only some uses of chatcache need is not installed."""
 
 
 class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word of the modes and of the documentation

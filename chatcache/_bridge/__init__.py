@@ -21,7 +21,7 @@ from threading import Lock, RLock, get_ident
 from .colours import Colour, awaiting, blocking, drive
 from .flights import Flights
 from .gate import Gate
-from .loops import Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop
+from .loops import CANCELLATIONS, Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop
 from .threads import LoopThread, Worker, born_daemon
 from .turnstile import Holder, Turnstile, WouldWaitForItself
 
@@ -43,6 +43,7 @@ __all__ = [
     "Turnstile",
     "WouldWaitForItself",
     # loops
+    "CANCELLATIONS",
     "Loop",
     "Outcome",
     "PerLoop",

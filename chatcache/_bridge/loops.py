@@ -4,20 +4,22 @@ import asyncio
 import os
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from functools import cache, partial
 from threading import Lock, Thread
 from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["Loop", "Outcome", "PerLoop", "beside", "finish_apart", "off_loop", "running_loop"]
+__all__ = ["CANCELLATIONS", "Loop", "Outcome", "PerLoop", "beside", "finish_apart", "off_loop", "running_loop"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 V = TypeVar("V")
 
 Loop = AbstractEventLoop
+
+CANCELLATIONS = (asyncio.CancelledError, CancelledError)  # of a task, and of what a thread waits for
 
 _THREADS = 8  # for calls that block for a moment
 _FINISH_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may hold it up
