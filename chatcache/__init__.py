@@ -4,25 +4,31 @@ The adapters are distributions of their own: ``litellm_chatcache.DOCache`` and `
 package is the engine under them, and imports neither framework.
 """
 
-from .backing import BackingStore, DurableObjectPersistence
+from .backing import Backing, BackingStore, DurableObjectPersistence, MemoryPersistence
 from .cache import ResponseCache
 from .errors import (
     ChatcacheError,
     CorruptRecordError,
     CorruptStorageError,
+    DecodeError,
     InvalidInputError,
     InvalidModeError,
     InvalidNameError,
     InvalidTTLError,
     InvalidValueError,
+    MissingPackageError,
     PersistenceError,
+    ReplayedError,
     ReplayMiss,
     SQLError,
     StorageError,
     TransactionError,
 )
+from .exit import Exit, Failure, Success
 from .keys import canonical_json, request_key
 from .mode import Mode, Refusal, parse_mode
+from .persistence import Persistence, PersistenceStore, Stored
+from .schema import PLAIN, FailureSchema, Persistable, Schema, typed
 from .storage import Alarm, DurableObject, ObjectInfo, ObjectNamespace, Storage, Transaction
 from .ttl import TTL
 
@@ -44,7 +50,21 @@ __all__ = [
     "Transaction",
     "Alarm",
     "DurableObjectPersistence",
+    "MemoryPersistence",
+    "Backing",
     "BackingStore",
+    # typed results
+    "Persistence",
+    "PersistenceStore",
+    "Stored",
+    "Persistable",
+    "Exit",
+    "Success",
+    "Failure",
+    "Schema",
+    "FailureSchema",
+    "PLAIN",
+    "typed",
     # errors
     "ChatcacheError",
     "InvalidInputError",
@@ -58,5 +78,8 @@ __all__ = [
     "SQLError",
     "TransactionError",
     "CorruptRecordError",
+    "DecodeError",
+    "ReplayedError",
     "ReplayMiss",
+    "MissingPackageError",
 ]

@@ -7,18 +7,9 @@ from pathlib import Path
 import pytest
 
 from chatcache import ObjectNamespace, Storage
+from chatcache.testing import ManualClock
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else litellm asks the network for prices when it is imported
-
-
-class ManualClock:
-    """Seconds since the epoch, as long as nobody moves them."""
-
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

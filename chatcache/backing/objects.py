@@ -14,14 +14,13 @@ from chatcache._bridge import Colour, awaiting, blocking, drive
 from chatcache.clock import Clock, milliseconds
 from chatcache.errors import CorruptRecordError, InvalidNameError
 from chatcache.storage import Storage
-from chatcache.storage.ranges import check_key
 from chatcache.ttl import TTL, expires_at
 
+from .names import check_store_id
 from .port import BackingStore, Entry
 
 __all__ = ["DurableObjectPersistence", "escape"]
 
-_LONGEST_ID = 512  # bytes of UTF-8
 _NEVER = [None]  # what follows the value in a row that does not expire
 
 
@@ -43,7 +42,7 @@ class DurableObjectPersistence:
         Raises:
             InvalidNameError: the id is no str of 1 to 512 bytes of UTF-8.
         """
-        return _ObjectStore(self._storage, f"{escape(_checked(store_id))}:", self._clock)
+        return _ObjectStore(self._storage, f"{escape(check_store_id(store_id))}:", self._clock)
 
 
 def escape(store_id: str) -> str:
@@ -152,12 +151,3 @@ def _value(cell: Any, default: Any) -> Any:
             return value
         case _:
             return default
-
-
-def _checked(store_id: str) -> str:
-    if not isinstance(store_id, str) or not store_id:
-        raise InvalidNameError(f"store id {store_id!r:.200}: use a non-empty str")
-    size = len(check_key(store_id).encode())
-    if size > _LONGEST_ID:
-        raise InvalidNameError(f"store id {store_id!r:.60} is {size:,} bytes of UTF-8: use at most {_LONGEST_ID}")
-    return store_id

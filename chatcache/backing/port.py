@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from chatcache.ttl import TTL
 
-__all__ = ["BackingStore", "Entry"]
+__all__ = ["Backing", "BackingStore", "Entry"]
 
 Entry = tuple[str, Any, TTL]
 """A key, its value, and how long it lives."""
@@ -65,4 +65,16 @@ class BackingStore(Protocol):
 
     async def aclear(self) -> None:
         """Awaiting twin of `clear`."""
+        ...
+
+
+class Backing(Protocol):
+    """Makes stores, one for each id."""
+
+    def make(self, store_id: str) -> BackingStore:
+        """Return the store of an id; two of one id see the same entries.
+
+        Raises:
+            InvalidNameError: the id is no str of 1 to 512 bytes of UTF-8.
+        """
         ...

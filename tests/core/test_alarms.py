@@ -22,7 +22,7 @@ import pytest
 from chatcache import Alarm, DurableObject, InvalidInputError, ObjectNamespace, Storage, StorageError, TransactionError
 from chatcache.storage import alarms
 from chatcache.storage.alarms import Alarms, ObjectSchedule
-from tests.conftest import ManualClock
+from chatcache.testing import ManualClock
 
 Handler = Callable[[DurableObject, Alarm], Awaitable[None] | None]
 Open = Callable[[Handler], ObjectNamespace]

@@ -23,7 +23,7 @@ from chatcache import (
     ResponseCache,
     StorageError,
 )
-from tests.conftest import ManualClock
+from chatcache.testing import ManualClock
 
 REQUEST = {"model": "m", "prompt": "How high is it?"}
 Call = Callable[..., Awaitable[Any]]

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from chatcache import DurableObject, ObjectNamespace, Storage, Transaction, TransactionError
 from chatcache._bridge import drive
-from tests.conftest import ManualClock
+from chatcache.testing import ManualClock
 
 Operation = tuple[Any, ...]
 

@@ -1,0 +1,101 @@
+"""Backing persistence in the memory of this process, gone with it: for tests, and for what need not last."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from chatcache._bridge import Lock
+from chatcache.clock import Clock, milliseconds
+from chatcache.codec import decode, encode
+from chatcache.storage.ranges import check_key
+from chatcache.ttl import TTL, expires_at
+
+from .names import check_store_id
+from .port import BackingStore, Entry
+
+__all__ = ["MemoryPersistence"]
+
+_Row = tuple[bytes, int | None]  # the value, encoded, and when it expires
+
+
+class MemoryPersistence:
+    """Makes backing stores in memory, for any number of threads and tasks.
+
+    Values are kept as bytes: what a caller changes afterwards is not changed in the store. An expired entry is dropped
+    when it is met; nothing else limits how many there are.
+
+    Args:
+        clock: gives the time in seconds since the epoch.
+    """
+
+    def __init__(self, *, clock: Clock = time.time) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._stores: dict[str, dict[str, _Row]] = {}
+
+    def make(self, store_id: str) -> BackingStore:
+        """Return the store of an id; two of one id see the same entries.
+
+        Raises:
+            InvalidNameError: the id is no str of 1 to 512 bytes of UTF-8.
+        """
+        with self._lock:
+            return _MemoryStore(self._stores.setdefault(check_store_id(store_id), {}), self._lock, self._clock)
+
+
+class _MemoryStore:
+    """The entries of one id."""
+
+    def __init__(self, rows: dict[str, _Row], lock: Lock, clock: Clock) -> None:
+        self._rows = rows
+        self._lock = lock
+        self._clock = clock
+
+    def get(self, key: str, default: Any = None) -> Any:
+        with self._lock:
+            row = self._rows.get(check_key(key))
+            if row is None:
+                return default
+            value, expires = row
+            if expires is not None and expires <= milliseconds(self._clock):
+                del self._rows[key]
+                return default
+        return decode(value)
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        return self.get(key, default)
+
+    def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
+        return [self.get(key, default) for key in keys]
+
+    async def aget_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
+        return self.get_many(keys, default)
+
+    def set(self, key: str, value: Any, ttl: TTL = None) -> None:
+        self.set_many([(key, value, ttl)])
+
+    async def aset(self, key: str, value: Any, ttl: TTL = None) -> None:
+        self.set_many([(key, value, ttl)])
+
+    def set_many(self, entries: Iterable[Entry]) -> None:
+        now = milliseconds(self._clock)
+        rows = {check_key(key): (encode(value), expires_at(ttl, now)) for key, value, ttl in entries}
+        with self._lock:
+            self._rows.update(rows)
+
+    async def aset_many(self, entries: Iterable[Entry]) -> None:
+        self.set_many(entries)
+
+    def remove(self, key: str) -> None:
+        with self._lock:
+            self._rows.pop(check_key(key), None)
+
+    async def aremove(self, key: str) -> None:
+        self.remove(key)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._rows.clear()
+
+    async def aclear(self) -> None:
+        self.clear()

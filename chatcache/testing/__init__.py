@@ -1,0 +1,24 @@
+"""What others need to test a backend of their own: the contract as test classes, and a clock that stands still.
+
+Subclass a suite in a test file of your own, and give it one fixture::
+
+    from chatcache.testing import BackingSuite, ManualClock
+
+    class TestMyBacking(BackingSuite):
+        @pytest.fixture
+        def backing(self, clock: ManualClock) -> Backing:
+            return MyBacking(clock=clock)
+
+Each test says which statement of the contract it shows, and runs twice, with blocking and with awaiting calls. pytest
+is needed here, and nowhere else in chatcache: ``pip install 'chatcache[testing]'``.
+"""
+
+import pytest
+
+pytest.register_assert_rewrite("chatcache.testing.backing", "chatcache.testing.persistence")
+
+from .backing import BackingSuite  # noqa: E402 - its assertions are to be rewritten
+from .clock import ManualClock  # noqa: E402
+from .persistence import PersistenceSuite  # noqa: E402
+
+__all__ = ["BackingSuite", "ManualClock", "PersistenceSuite"]
