@@ -27,6 +27,7 @@ from .errors import (
 from .exit import Exit, Failure, Success
 from .keys import canonical_json, request_key
 from .mode import Mode, Refusal, parse_mode
+from .persisted_cache import PersistedCache
 from .persistence import Persistence, PersistenceStore, Stored
 from .schema import PLAIN, FailureSchema, Persistable, Schema, typed
 from .storage import Alarm, DurableObject, ObjectInfo, ObjectNamespace, Storage, Transaction
@@ -54,6 +55,7 @@ __all__ = [
     "Backing",
     "BackingStore",
     # typed results
+    "PersistedCache",
     "Persistence",
     "PersistenceStore",
     "Stored",

@@ -48,11 +48,14 @@ class Persistence:
     Args:
         backing: such as `chatcache.MemoryPersistence`, or `chatcache.DurableObjectPersistence`.
         clock: gives the time in seconds since the epoch; the backing has one of its own.
+
+    Attributes:
+        clock: as above.
     """
 
     def __init__(self, backing: Backing, *, clock: Clock = time.time) -> None:
         self._backing = backing
-        self._clock = clock
+        self.clock = clock
 
     def make(self, store_id: str, *, ttl: TTLRule = None, errors: Errors = ()) -> "PersistenceStore":
         """Return the store of an id; two of one id see the same rows.
@@ -72,7 +75,7 @@ class Persistence:
         """
         if not callable(ttl):
             parse_ttl(ttl)
-        return PersistenceStore(self._backing.make(store_id), ttl, ExitForm(errors), self._clock)
+        return PersistenceStore(self._backing.make(store_id), ttl, ExitForm(errors), self.clock)
 
 
 class PersistenceStore:
@@ -132,13 +135,11 @@ class PersistenceStore:
             InvalidValueError: it cannot be stored: a schema of the request refuses it, or it is a cancellation.
             InvalidTTLError: the TTL function gave no TTL.
         """
-        for entry in self._entries([(request, exit_)]):
-            self._backing.set(*entry)
+        self.write(request, self.stamp(request, exit_))
 
     async def aset(self, request: Persistable[T], exit_: Exit[T]) -> None:
         """Awaiting twin of `set`."""
-        for entry in self._entries([(request, exit_)]):
-            await self._backing.aset(*entry)
+        await self.awrite(request, self.stamp(request, exit_))
 
     def set_many(self, exits: Iterable[tuple[Persistable[Any], Exit[Any]]]) -> None:
         """Store how requests ended: all of them, or none.
@@ -147,22 +148,41 @@ class PersistenceStore:
             InvalidValueError: one of them cannot be stored.
             InvalidTTLError: as `set`.
         """
-        if entries := self._entries(exits):
+        if entries := self._entries((request, self.stamp(request, exit_)) for request, exit_ in exits):
             self._backing.set_many(entries)
 
     async def aset_many(self, exits: Iterable[tuple[Persistable[Any], Exit[Any]]]) -> None:
         """Awaiting twin of `set_many`."""
-        if entries := self._entries(exits):
+        if entries := self._entries((request, self.stamp(request, exit_)) for request, exit_ in exits):
             await self._backing.aset_many(entries)
 
-    def extend(self, request: Persistable[T], stored: Stored[T]) -> None:
-        """Store what was read once more, as old as it is, for as long as if it were written now."""
-        for entry in self._entries([(request, stored.exit)], stored.written):
+    def stamp(self, request: Persistable[T], exit_: Exit[T], written: int | None = None) -> Stored[T]:
+        """Return an exit with when it is written and when it expires, by the TTL of the store; nothing is stored.
+
+        Args:
+            request: whose exit it is.
+            exit_: how it ended.
+            written: when, in milliseconds since the epoch; by default now. It expires as if it were written now.
+
+        Raises:
+            InvalidTTLError: the TTL function gave no TTL.
+        """
+        now = milliseconds(self._clock)
+        ttl = self._ttl(exit_, request) if callable(self._ttl) else self._ttl
+        return Stored(exit_, now if written is None else written, expires_at(ttl, now))
+
+    def write(self, request: Persistable[T], stored: Stored[T]) -> None:
+        """Store what `stamp` gave, unless it is expired.
+
+        Raises:
+            InvalidValueError: as `set`.
+        """
+        for entry in self._entries([(request, stored)]):
             self._backing.set(*entry)
 
-    async def aextend(self, request: Persistable[T], stored: Stored[T]) -> None:
-        """Awaiting twin of `extend`."""
-        for entry in self._entries([(request, stored.exit)], stored.written):
+    async def awrite(self, request: Persistable[T], stored: Stored[T]) -> None:
+        """Awaiting twin of `write`."""
+        for entry in self._entries([(request, stored)]):
             await self._backing.aset(*entry)
 
     def remove(self, request: Persistable[Any]) -> None:
@@ -180,14 +200,6 @@ class PersistenceStore:
     async def aclear(self) -> None:
         """Awaiting twin of `clear`."""
         await self._backing.aclear()
-
-    def ttl(self, request: Persistable[T], exit_: Exit[T]) -> TTL:
-        """Return how long such an exit is kept.
-
-        Raises:
-            Exception: whatever a function of the caller's raises.
-        """
-        return self._ttl(exit_, request) if callable(self._ttl) else self._ttl
 
     async def _get_many(self, colour: Colour, requests: list[Persistable[T]]) -> list[Exit[T] | None]:
         if not requests:
@@ -215,22 +227,23 @@ class PersistenceStore:
             return None
         return Stored(self._form.decode(row, request), _moment(row.get("at")) or 0, _moment(row.get("until")))
 
-    def _entries(self, exits: Iterable[tuple[Persistable[Any], Exit[Any]]], written: int | None = None) -> list[Entry]:
-        """Return what is to be written: nothing of an exit whose TTL is not positive."""
+    def _entries(self, rows: Iterable[tuple[Persistable[Any], Stored[Any]]]) -> list[Entry]:
+        """Return what is to be written: nothing of what is expired."""
         now = milliseconds(self._clock)
         entries: list[Entry] = []
-        for request, exit_ in exits:
-            ttl = self.ttl(request, exit_)
-            until = expires_at(ttl, now)
-            if until is None or until > now:
-                row = self._row(request, exit_) | {"at": now if written is None else written}
-                entries.append((request.primary_key(), row if until is None else row | {"until": until}, ttl))
+        for request, stored in rows:
+            if stored.expires is None:
+                entries.append((request.primary_key(), self._row(request, stored), None))
+            elif stored.expires > now:
+                row = self._row(request, stored) | {"until": stored.expires}
+                entries.append((request.primary_key(), row, (stored.expires - now) / 1000))
         return entries
 
-    def _row(self, request: Persistable[Any], exit_: Exit[Any]) -> dict[str, Any]:
+    def _row(self, request: Persistable[Any], stored: Stored[Any]) -> dict[str, Any]:
+        exit_ = stored.exit
         if isinstance(exit_, Failure) and isinstance(exit_.error, CANCELLATIONS):
             raise InvalidValueError(f"{shown(exit_)} is a cancellation, which is no result to keep; raise it")
-        return self._form.encode(exit_, request)
+        return self._form.encode(exit_, request) | {"at": stored.written}
 
 
 def _moment(value: Any) -> int | None:

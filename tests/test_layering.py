@@ -19,7 +19,7 @@ LAYERS = {
     "storage": {"storage"},
     "backing": {"backing"},
     "typed": {"persistence"},
-    "cache": {"cache"},
+    "cache": {"cache", "persisted_cache", "memory_tier"},
     "public names": {"__init__"},
     "for tests": {"testing"},
 }

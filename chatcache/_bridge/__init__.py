@@ -20,6 +20,7 @@ from threading import Lock, RLock, get_ident
 
 from .colours import Colour, awaiting, blocking, drive
 from .flights import Flights
+from .forks import anew_in_children
 from .gate import Gate
 from .loops import CANCELLATIONS, Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop
 from .threads import LoopThread, Worker, born_daemon
@@ -42,6 +43,8 @@ __all__ = [
     "Holder",
     "Turnstile",
     "WouldWaitForItself",
+    # forks
+    "anew_in_children",
     # loops
     "CANCELLATIONS",
     "Loop",

@@ -1,7 +1,6 @@
 """Calls that are shared: whoever asks for what somebody is already asking for waits for that one answer."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -9,8 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Generic, TypeVar
-from weakref import WeakSet
 
+from .forks import anew_in_children
 from .loops import Loop, running_loop
 
 __all__ = ["Flights"]
@@ -83,8 +82,8 @@ class Flights(Generic[R]):
     """
 
     def __init__(self) -> None:
-        _all.add(self)
         self.begin_anew()
+        anew_in_children(self)
 
     def begin_anew(self) -> None:
         """Have no flights: for a child process, which has none of its parent's other threads."""
@@ -159,15 +158,3 @@ class Flights(Generic[R]):
                 if self._flights.get(key) is flight:
                     del self._flights[key]
             flight.landed.set_result(ended)
-
-
-_all: WeakSet[Flights[Any]] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for each in _all:
-        each.begin_anew()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_after_fork_in_child)

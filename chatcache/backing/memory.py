@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from chatcache._bridge import Lock
+from chatcache._bridge import Lock, anew_in_children
 from chatcache.clock import Clock, milliseconds
 from chatcache.codec import decode, encode
 from chatcache.storage.ranges import check_key
@@ -26,12 +26,21 @@ class MemoryPersistence:
 
     Args:
         clock: gives the time in seconds since the epoch.
+
+    Attributes:
+        clock: as above.
+        lock: held by whoever looks at the entries.
     """
 
     def __init__(self, *, clock: Clock = time.time) -> None:
-        self._clock = clock
-        self._lock = Lock()
+        self.clock = clock
         self._stores: dict[str, dict[str, _Row]] = {}
+        self.begin_anew()
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Have a lock that nobody holds: for a child process, which has none of its parent's other threads."""
+        self.lock = Lock()
 
     def make(self, store_id: str) -> BackingStore:
         """Return the store of an id; two of one id see the same entries.
@@ -39,25 +48,24 @@ class MemoryPersistence:
         Raises:
             InvalidNameError: the id is no str of 1 to 512 bytes of UTF-8.
         """
-        with self._lock:
-            return _MemoryStore(self._stores.setdefault(check_store_id(store_id), {}), self._lock, self._clock)
+        with self.lock:
+            return _MemoryStore(self, self._stores.setdefault(check_store_id(store_id), {}))
 
 
 class _MemoryStore:
     """The entries of one id."""
 
-    def __init__(self, rows: dict[str, _Row], lock: Lock, clock: Clock) -> None:
+    def __init__(self, memory: MemoryPersistence, rows: dict[str, _Row]) -> None:
+        self._memory = memory
         self._rows = rows
-        self._lock = lock
-        self._clock = clock
 
     def get(self, key: str, default: Any = None) -> Any:
-        with self._lock:
+        with self._memory.lock:
             row = self._rows.get(check_key(key))
             if row is None:
                 return default
             value, expires = row
-            if expires is not None and expires <= milliseconds(self._clock):
+            if expires is not None and expires <= milliseconds(self._memory.clock):
                 del self._rows[key]
                 return default
         return decode(value)
@@ -78,23 +86,23 @@ class _MemoryStore:
         self.set_many([(key, value, ttl)])
 
     def set_many(self, entries: Iterable[Entry]) -> None:
-        now = milliseconds(self._clock)
+        now = milliseconds(self._memory.clock)
         rows = {check_key(key): (encode(value), expires_at(ttl, now)) for key, value, ttl in entries}
-        with self._lock:
+        with self._memory.lock:
             self._rows.update(rows)
 
     async def aset_many(self, entries: Iterable[Entry]) -> None:
         self.set_many(entries)
 
     def remove(self, key: str) -> None:
-        with self._lock:
+        with self._memory.lock:
             self._rows.pop(check_key(key), None)
 
     async def aremove(self, key: str) -> None:
         self.remove(key)
 
     def clear(self) -> None:
-        with self._lock:
+        with self._memory.lock:
             self._rows.clear()
 
     async def aclear(self) -> None:

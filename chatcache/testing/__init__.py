@@ -15,10 +15,11 @@ is needed here, and nowhere else in chatcache: ``pip install 'chatcache[testing]
 
 import pytest
 
-pytest.register_assert_rewrite("chatcache.testing.backing", "chatcache.testing.persistence")
+pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("backing", "persistence", "persisted_cache")))
 
 from .backing import BackingSuite  # noqa: E402 - its assertions are to be rewritten
 from .clock import ManualClock  # noqa: E402
+from .persisted_cache import PersistedCacheSuite  # noqa: E402
 from .persistence import PersistenceSuite  # noqa: E402
 
-__all__ = ["BackingSuite", "ManualClock", "PersistenceSuite"]
+__all__ = ["BackingSuite", "ManualClock", "PersistedCacheSuite", "PersistenceSuite"]

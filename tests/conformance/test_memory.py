@@ -3,7 +3,7 @@
 import pytest
 
 from chatcache import MemoryPersistence
-from chatcache.testing import BackingSuite, ManualClock, PersistenceSuite
+from chatcache.testing import BackingSuite, ManualClock, PersistedCacheSuite, PersistenceSuite
 
 
 class OverMemory:
@@ -17,4 +17,8 @@ class TestBacking(OverMemory, BackingSuite):
 
 
 class TestPersistence(OverMemory, PersistenceSuite):
+    pass
+
+
+class TestPersistedCache(OverMemory, PersistedCacheSuite):
     pass

@@ -8,7 +8,7 @@ import pytest
 
 from chatcache import DurableObjectPersistence, ObjectNamespace
 from chatcache.backing import Backing
-from chatcache.testing import BackingSuite, ManualClock, PersistenceSuite
+from chatcache.testing import BackingSuite, ManualClock, PersistedCacheSuite, PersistenceSuite
 
 
 class OverObjects:
@@ -38,4 +38,8 @@ class TestBacking(OverObjects, BackingSuite):
 
 
 class TestPersistence(OverObjects, PersistenceSuite):
+    pass
+
+
+class TestPersistedCache(OverObjects, PersistedCacheSuite):
     pass
