@@ -37,10 +37,12 @@ class _Flight(Generic[R]):
 
     Attributes:
         landed: how it ended; None where the leader was cancelled, so that somebody else has to lead.
+        awaits: the flights that somebody within this one waits for just now.
     """
 
     def __init__(self, loop: Loop | None) -> None:
         self.loop = loop  # the leader's, or None for a thread
+        self.awaits: list[_Flight[Any]] = []
         self.landed: Future[_Landing[R] | None] = Future()
         self.landed.set_running_or_notify_cancel()  # so that a waiter who is cancelled does not cancel it for all
 
@@ -65,6 +67,38 @@ class _Flight(Generic[R]):
 _within: ContextVar[frozenset[_Flight[Any]]] = ContextVar("chatcache_flights", default=frozenset())
 
 
+class _Waits:
+    """Who waits for whom, over all flights of the process, so that no two wait for each other."""
+
+    def __init__(self) -> None:
+        self.begin_anew()
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        self._lock = Lock()
+
+    @contextmanager
+    def on(self, flight: _Flight[Any]) -> Iterator[bool]:
+        """Wait for a flight in the body, if that gives True; else it waits for what the caller is part of."""
+        mine = _within.get()
+        with self._lock:
+            may = not self._leads_to(flight, mine)
+            for each in mine if may else ():
+                each.awaits.append(flight)
+        try:
+            yield may
+        finally:
+            with self._lock:
+                for each in mine if may else ():
+                    each.awaits.remove(flight)
+
+    def _leads_to(self, flight: _Flight[Any], ends: frozenset[_Flight[Any]]) -> bool:
+        return flight in ends or any(self._leads_to(each, ends) for each in flight.awaits)
+
+
+_WAITS = _Waits()
+
+
 class Flights(Generic[R]):
     """One call for all threads and tasks that ask for the same key at the same time.
 
@@ -76,7 +110,8 @@ class Flights(Generic[R]):
       hands over: one of those who wait makes its own call, and the others join that one. So it is, within 50 ms,
       where the leader's loop stopped.
     * Nobody waits for itself. A blocking caller on the thread of a loop does not wait for a task of that loop, and a
-      call does not wait for the flight it is part of: each makes its own call, beside the shared one.
+      call does not wait for the flight it is part of, nor for one that waits for that: each makes its own call,
+      beside the shared one.
 
     Results are not kept: whoever asks after the call is over makes a new one.
     """
@@ -104,7 +139,11 @@ class Flights(Generic[R]):
                 with self._leading(key, flight) as landing:
                     landing.value = call()
                 return landing.unpack(), False
-            if (joined := flight.wait()) is not None:
+            with _WAITS.on(flight) as may:
+                if not may:
+                    return call(), False
+                joined = flight.wait()
+            if joined is not None:
                 return joined.unpack(), True
 
     async def arun(self, key: Hashable, acall: Callable[[], Awaitable[R]]) -> tuple[R, bool]:
@@ -117,7 +156,11 @@ class Flights(Generic[R]):
                 with self._leading(key, flight) as landing:
                     landing.value = await acall()
                 return landing.unpack(), False
-            if (joined := await flight.await_()) is not None:
+            with _WAITS.on(flight) as may:
+                if not may:
+                    return await acall(), False
+                joined = await flight.await_()
+            if joined is not None:
                 return joined.unpack(), True
 
     def forget(self, key: Hashable) -> None:
@@ -138,7 +181,7 @@ class Flights(Generic[R]):
                 flight = self._flights[key] = _Flight(loop)
                 return flight, True
         blocks_it = loop is None and flight.loop is not None and flight.loop is running_loop()
-        return (None if blocks_it or flight in _within.get() else flight), False
+        return (None if blocks_it else flight), False
 
     @contextmanager
     def _leading(self, key: Hashable, flight: _Flight[R]) -> Iterator[_Landing[R]]:

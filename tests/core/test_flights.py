@@ -444,3 +444,15 @@ def test_chaos(flights: Flights[Any], pool: ThreadPoolExecutor, seed: int) -> No
         assert sum(calls.joined(key, future) for key, future in asked) > 100
         assert len(calls.made) < 500
         asyncio.run(until(lambda: flights._flights == {}))
+
+
+async def test_two_calls_that_ask_for_each_other_do_not_wait_for_each_other() -> None:
+    flights: Flights[str] = Flights()
+    both = asyncio.Barrier(2)
+
+    async def ask(key: str, other: str) -> str:
+        await both.wait()
+        return key + (await flights.arun(other, lambda: asyncio.sleep(0, other)))[0]
+
+    asked = asyncio.gather(*(flights.arun(a, lambda a=a, b=b: ask(a, b)) for a, b in ("xy", "yx")))  # type: ignore[misc]
+    assert len(await asyncio.wait_for(asked, 10)) == 2
