@@ -1,23 +1,28 @@
 """The engine under every adapter: look up a request, keep its answer, by the rules of a mode.
 
 A hook of a framework gives an adapter two moments, before a call and after it, so there are two methods: `lookup` and
-`update`. Neither takes an LLM call down: where the cache cannot be read or written the call goes on without it, which
-is counted, and said once, as a warning of the logger ``chatcache``. In mode ``replay`` it is the other way round:
-whatever is not replayed is raised, since nothing may be called.
+`update`. For who makes the calls there is one, `call`, which is shared by those who ask for the same at the same time.
+
+None of them takes an LLM call down: where the cache cannot be read or written the call goes on without it, which is
+counted, and said once, as a warning of the logger ``chatcache``. In mode ``replay`` it is the other way round: whatever
+is not replayed is raised, since nothing may be called.
 """
 
 import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
+from copy import deepcopy
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ._bridge import Flights
 from .backing import DurableObjectPersistence
 from .clock import Clock
-from .errors import PersistenceError, ReplayMiss
+from .errors import InvalidValueError, PersistenceError, ReplayMiss
+from .keys import request_key
 from .mode import Mode, Refusal, parse_mode, parse_refusals
 from .storage import ObjectNamespace
 from .ttl import TTL, parse_ttl
@@ -28,6 +33,7 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("chatcache")
 _ABSENT: Any = object()
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
 _LONGEST_RECORD = 256 * 1024 * 1024  # bytes: a long answer, or one with images, is worth keeping as well
 
 
@@ -51,6 +57,7 @@ class ResponseCache:
         location: the file of the records, which exists from the first record on.
         refused: how many answers were not kept, by `Refusal`.
         bypassed: how many lookups and updates went on without the cache, because it failed.
+        joined: how many calls were answered by that of another thread or task, which was under way.
 
     Raises:
         InvalidInputError: an argument, ``CHATCACHE_MODE`` or ``CHATCACHE_DIR`` cannot be right.
@@ -76,13 +83,86 @@ class ResponseCache:
         self.ttl = _checked(ttl)
         self.mode = _mode_of(mode)
         self.refused: Counter[Refusal] = Counter()
-        self.bypassed = 0
+        self.bypassed = self.joined = 0
+        self._flights: Flights[Any] = Flights()
         self._said: set[type[Exception]] = set()
 
     @property
     def location(self) -> Path:
         """The file of the records."""
         return self._object.path
+
+    def call(
+        self,
+        request: Any,
+        fn: Callable[[Any], T],
+        *,
+        refuse: Callable[[T], Refusal | None] | None = None,
+        ttl: TTL = None,
+        mode: Mode | None = None,
+    ) -> T:
+        """Return the recorded answer of a request, or else call, record what that returns, and return it.
+
+        Threads and tasks of this process that ask for the same at the same time share one call, its answer, each a
+        copy of its own, and its error. An error is not recorded, nor is a call that was cancelled.
+
+        Args:
+            request: a JSON value; it is the key.
+            fn: makes the call: it is called with the request, and returns a JSON value.
+            refuse: says why an answer is not worth keeping, or None; by default only an empty one is refused.
+            ttl: instead of the TTL of the cache.
+            mode: instead of the mode of the cache.
+
+        Raises:
+            ReplayMiss: in mode ``replay``, there is no record; nothing was called.
+            PersistenceError: in mode ``replay``, the records could not be read.
+            Exception: whatever `fn` raises.
+        """
+        mode = mode or self.mode
+        key = self._key(request, mode)
+        if key is None:
+            return fn(request)
+        found: tuple[T] | None = self.lookup(key, request, _answer, mode=mode)
+        if found is not None:
+            return found[0]
+
+        def led() -> T:
+            again: tuple[T] | None = self.lookup(key, request, _answer, mode=mode)  # it may have been recorded since
+            if again is not None:
+                return again[0]
+            answer = fn(request)
+            self.update(key, answer, refusal=_refusal(answer, refuse), ttl=ttl, mode=mode)
+            return answer
+
+        return self._landed(*self._flights.run((key, mode), led)) if mode.reads else led()
+
+    async def acall(
+        self,
+        request: Any,
+        fn: Callable[[Any], Awaitable[T]],
+        *,
+        refuse: Callable[[T], Refusal | None] | None = None,
+        ttl: TTL = None,
+        mode: Mode | None = None,
+    ) -> T:
+        """Awaiting twin of `call`; `fn` is awaited. A task that is cancelled leaves the call to those who share it."""
+        mode = mode or self.mode
+        key = self._key(request, mode)
+        if key is None:
+            return await fn(request)
+        found: tuple[T] | None = await self.alookup(key, request, _answer, mode=mode)
+        if found is not None:
+            return found[0]
+
+        async def led() -> T:
+            again: tuple[T] | None = await self.alookup(key, request, _answer, mode=mode)
+            if again is not None:
+                return again[0]
+            answer = await fn(request)
+            await self.aupdate(key, answer, refusal=_refusal(answer, refuse), ttl=ttl, mode=mode)
+            return answer
+
+        return self._landed(*await self._flights.arun((key, mode), led)) if mode.reads else await led()
 
     def lookup(self, key: str, request: Any, read: Callable[[Any], T], *, mode: Mode | None = None) -> T | None:
         """Return what `read` makes of the record of a request, or None: then the provider is to be called.
@@ -218,6 +298,24 @@ class ResponseCache:
                 problem,
             )
 
+    def _key(self, request: Any, mode: Mode) -> str | None:
+        """Return the key of a request, or None where the call goes on without the cache."""
+        if mode is Mode.OFF:
+            return None
+        try:
+            return request_key(request)
+        except InvalidValueError as error:
+            if not mode.calls:
+                raise self.miss(None, repr(request), f"the request has no key: {error}") from error
+            self.bypass(error)
+            return None
+
+    def _landed(self, answer: T, joined: bool) -> T:  # noqa: FBT001 - what a flight gives
+        if not joined:
+            return answer
+        self.joined += 1
+        return deepcopy(answer)
+
     def _unread(self, error: PersistenceError, mode: Mode) -> None:
         """Go on without records that could not be read, or raise where nothing may be called."""
         if not mode.calls:
@@ -235,6 +333,16 @@ class ResponseCache:
         if not (mode or self.mode).writes or (lives is not None and lives <= 0):
             return False
         return refusal is None or not self.refuses(refusal)
+
+
+def _answer(record: T) -> tuple[T]:
+    return (record,)  # a recorded None is no miss
+
+
+def _refusal(answer: T, refuse: Callable[[T], Refusal | None] | None) -> Refusal | None:
+    if refuse is not None:
+        return refuse(answer)
+    return Refusal.EMPTY if answer in _EMPTY else None
 
 
 def _checked(ttl: TTL) -> TTL:

@@ -1,10 +1,13 @@
 """The engine: what each mode does, what is refused, and that a cache that fails takes no call down."""
 
+import asyncio
 import logging
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -238,3 +241,134 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="is a file: pass a folder"):
         ResponseCache("store", path=tmp_path / "file")
+
+
+class Provider:
+    """Answers whoever calls it, blocking or awaiting, and counts."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.answer = answer
+        self.calls = 0
+
+    def __call__(self, request: Any) -> Any:
+        self.calls += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return {"to": request, "number": self.calls} if self.answer is None else self.answer
+
+    async def awaited(self, request: Any) -> Any:
+        return self(request)
+
+
+Ask = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Asks a provider through a cache."""
+
+    async def either(cache: ResponseCache, asked: Any, provider: Provider, **options: Any) -> Any:
+        if request.param == "blocking":
+            return cache.call(asked, provider, **options)
+        return await cache.acall(asked, provider.awaited, **options)
+
+    return either
+
+
+async def test_a_call_is_made_once_and_replayed_by_another_cache(tmp_path: Path, ask: Ask) -> None:
+    provider = Provider()
+    first = await ask(ResponseCache("store", path=tmp_path), REQUEST, provider)
+    assert first == {"to": REQUEST, "number": 1}
+    again = await ask(ResponseCache("store", path=tmp_path, mode="replay"), dict(reversed(REQUEST.items())), provider)
+    assert (again, provider.calls) == (first, 1)
+    with pytest.raises(ReplayMiss):
+        await ask(ResponseCache("other", path=tmp_path, mode="replay"), REQUEST, provider)
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize(("mode", "calls"), [("auto", 1), ("read_only", 3), ("refresh", 3), ("off", 3)])
+async def test_a_call_is_made_as_often_as_its_mode_says(tmp_path: Path, ask: Ask, mode: str, calls: int) -> None:
+    cache, provider = ResponseCache("store", path=tmp_path), Provider()
+    for _ in range(3):
+        await ask(cache, REQUEST, provider, mode=Mode(mode))
+    assert provider.calls == calls
+
+
+@pytest.mark.parametrize("answer", ["", [], {}])
+async def test_an_empty_answer_is_returned_and_refused(tmp_path: Path, ask: Ask, answer: Any) -> None:
+    cache, provider = ResponseCache("store", path=tmp_path), Provider(answer)
+    assert [await ask(cache, REQUEST, provider) for _ in range(2)] == [answer, answer]
+    assert (provider.calls, cache.refused) == (2, {"empty": 2})
+
+
+async def test_a_caller_says_what_is_not_worth_keeping(tmp_path: Path, ask: Ask) -> None:
+    cache, provider = ResponseCache("store", path=tmp_path), Provider({"cut": "of"})
+    for _ in range(2):
+        await ask(cache, REQUEST, provider, refuse=lambda answer: Refusal.LENGTH if "cut" in answer else None)
+    assert (provider.calls, cache.refused) == (2, {"length": 2})
+
+
+async def test_an_error_is_raised_and_not_kept(tmp_path: Path, ask: Ask) -> None:
+    cache, provider = ResponseCache("store", path=tmp_path), Provider(ConnectionError("down"))
+    with pytest.raises(ConnectionError, match="down"):
+        await ask(cache, REQUEST, provider)
+    provider.answer = "up"
+    assert await ask(cache, REQUEST, provider) == "up"
+
+
+async def test_a_paid_answer_is_returned_whatever_becomes_of_its_record(tmp_path: Path, ask: Ask) -> None:
+    cache = await corrupt(tmp_path)
+    assert await ask(cache, REQUEST, Provider("paid")) == "paid"
+    assert cache.bypassed == 3  # looked up twice, stored once
+    healthy = ResponseCache("store", path=tmp_path / "healthy")
+    thing = object()
+    assert await ask(healthy, REQUEST, Provider(thing)) is thing
+    assert await ask(healthy, {"no": object()}, Provider("keyless")) == "keyless"
+    assert healthy.bypassed == 2
+
+
+async def test_tasks_that_ask_for_the_same_at_once_share_a_call_and_not_its_answer(tmp_path: Path) -> None:
+    cache, provider = ResponseCache("store", path=tmp_path), Provider()
+
+    async def slow(request: Any) -> Any:
+        await asyncio.sleep(0.05)
+        return provider(request)
+
+    answers = await asyncio.gather(*(cache.acall(REQUEST, slow) for _ in range(50)))
+    assert (provider.calls, cache.joined) == (1, 49)
+    answers[0]["to"] = "somebody else"
+    assert answers[1:] == [{"to": REQUEST, "number": 1}] * 49
+
+
+async def test_threads_and_tasks_share_a_call(tmp_path: Path) -> None:
+    cache, provider = ResponseCache("store", path=tmp_path), Provider()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(request: Any) -> Any:
+        begun.set()
+        go_on.wait(10)
+        return provider(request)
+
+    with ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(cache.call, REQUEST, slow)
+        begun.wait()
+        thread = pool.submit(cache.call, REQUEST, provider)
+        task = asyncio.create_task(cache.acall(REQUEST, provider.awaited))
+        await asyncio.sleep(0.05)
+        go_on.set()
+        assert await task == leader.result() == thread.result()
+    assert (provider.calls, cache.joined) == (1, 2)
+
+
+async def test_a_task_that_is_cancelled_leaves_the_call_to_the_others(tmp_path: Path) -> None:
+    cache, provider = ResponseCache("store", path=tmp_path), Provider()
+
+    async def slow(request: Any) -> Any:
+        await asyncio.sleep(0.05)
+        return provider(request)
+
+    first, second = (asyncio.create_task(cache.acall(REQUEST, slow)) for _ in range(2))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    assert await second == {"to": REQUEST, "number": 1}
+    assert first.cancelled()
