@@ -6,18 +6,18 @@ MEMBERS := integrations/litellm integrations/langchain
 SOURCES := $(shell git ls-files chatcache integrations) pyproject.toml README.md LICENSE CHANGELOG.md
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: demo test fuzz bench lint types workerd versions clean
+.PHONY: demo test fuzz bench lint types oracles versions clean
 
 demo: .venv/ready
 	@$(BIN)/python examples/demo.py
 
-test: lint types workerd build/venvs/ready
+test: lint types oracles build/venvs/ready
 	$(BIN)/python -m pytest
 
-# make fuzz N=200000 SEED=1 runs so many random operations in our storage and in workerd's
-fuzz: .venv/ready workerd
+# make fuzz N=200000 SEED=1 runs so many random operations in our storage and in workerd's, in our stores and in Effect's
+fuzz: .venv/ready oracles
 	FUZZ_OPERATIONS=$(or $(N),200000) FUZZ_SEED=$(or $(SEED),1) \
-		$(BIN)/python -m pytest --timeout 0 tests/differential/test_workerd.py
+		$(BIN)/python -m pytest --timeout 0 tests/differential/test_workerd.py tests/differential/effect/test_effect.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -31,8 +31,8 @@ types: .venv/ready
 bench: .venv/ready
 	$(BIN)/python tests/bench/run.py $(ROWS)
 
-# Cloudflare's runtime, which our storage is compared with
-workerd: .venv/ready
+# Cloudflare's runtime and Effect, which our storage and our stores are compared with
+oracles: .venv/ready
 	@$(BIN)/python tests/differential/fetch.py
 
 # the development environment: every member editable, exact versions from the list

@@ -1,12 +1,11 @@
-"""The table of ``docs/storage-differences.md``, which says what may differ."""
+"""The tables of ``docs/*-differences.md``, which say what may differ."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = ["Difference", "read_differences"]
 
-_PAGE = Path(__file__).parents[2] / "docs" / "storage-differences.md"
-_COLUMNS = ["id", "operation", "workerd", "chatcache", "why", "tested"]
+_DOCS = Path(__file__).parents[2] / "docs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +19,19 @@ class Difference:
 
     id: str
     operation: str
-    workerd: str
+    theirs: str
     chatcache: str
     why: str
     tested: str
 
 
-def read_differences() -> dict[str, Difference]:
-    """Return the rows by their ids."""
-    lines = [line for line in _PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+def read_differences(page: str = "storage-differences.md", theirs: str = "workerd") -> dict[str, Difference]:
+    """Return the rows of a page by their ids; one column is named after whom we differ from."""
+    text = (_DOCS / page).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
     head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert head == _COLUMNS, f"{_PAGE}: the columns are {head}"
+    assert head == ["id", "operation", theirs, "chatcache", "why", "tested"], f"{page}: the columns are {head}"
     differences = [Difference(row[0].strip("`"), *row[1:]) for row in rows]
     by_id = {each.id: each for each in differences}
-    assert len(by_id) == len(differences), f"{_PAGE}: an id is there twice"
+    assert len(by_id) == len(differences), f"{page}: an id is there twice"
     return by_id

@@ -1,8 +1,8 @@
-"""Fetches workerd, the runtime of Cloudflare's Workers, which the differential tests compare our storage with.
+"""Fetches what the differential tests compare us with: workerd, the runtime of Cloudflare's Workers, and Effect.
 
-``python tests/differential/fetch.py`` leaves the pinned version in ``build/workerd``, unless it is there, and prints
-where. npm brings it, from wherever npm is set up to fetch from. Where that is impossible the program says why and ends
-well: the tests are then skipped, or fail where the environment variable CI is set.
+``python tests/differential/fetch.py`` leaves the pinned versions in ``build/workerd`` and ``build/effect``, unless they
+are there, and prints where. npm brings them, from wherever npm is set up to fetch from. Where that is impossible the
+program says why and ends well: the tests are then skipped, or fail where the environment variable CI is set.
 """
 
 import platform
@@ -13,9 +13,11 @@ import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-VERSION = "1.20261117.1"
-FOLDER = Path(__file__).parents[2] / "build" / "workerd"
-BINARY = FOLDER / VERSION / "package" / "bin" / "workerd"
+_BUILD = Path(__file__).parents[2] / "build"
+_WORKERD = _BUILD / "workerd" / "1.20261117.1"
+_EFFECT = _BUILD / "effect" / "4.1.0"
+BINARY = _WORKERD / "package" / "bin" / "workerd"
+EFFECT = _EFFECT / "package"
 
 _PACKAGES = {
     ("Linux", "x86_64"): "@cloudflare/workerd-linux-64",
@@ -26,35 +28,41 @@ _PACKAGES = {
 
 
 class UnavailableError(Exception):
-    """workerd cannot be had here; the message says why."""
+    """Something cannot be had here; the message says why."""
 
 
 def main() -> None:
-    """Fetch workerd unless it is there."""
-    try:
-        if not BINARY.exists():
-            fetch()
-    except UnavailableError as reason:
-        sys.stdout.write(f"workerd {VERSION} is not here ({reason}): the differential tests will be skipped\n")
-    else:
-        sys.stdout.write(f"{BINARY}\n")
+    """Fetch whatever is not there."""
+    for folder, name in ((_WORKERD, _workerd_package), (_EFFECT, lambda: "effect")):
+        try:
+            if not folder.exists():
+                fetch(name(), folder)
+        except UnavailableError as reason:
+            what = f"{folder.parent.name} {folder.name}"
+            sys.stdout.write(f"{what} is not here ({reason}): the differential tests with it will be skipped\n")
+        else:
+            sys.stdout.write(f"{folder}\n")
 
 
-def fetch() -> None:
-    """Have npm fetch the package of this platform, and unpack it.
-
-    Raises:
-        UnavailableError: there is no such package, no npm, or npm failed.
-    """
+def _workerd_package() -> str:
     here = (platform.system(), platform.machine())
     if here not in _PACKAGES:
         raise UnavailableError(f"there is no package of it for {' '.join(here)}")
+    return _PACKAGES[here]
+
+
+def fetch(package: str, folder: Path) -> None:
+    """Have npm fetch a package, and unpack it into a folder that is named after its version.
+
+    Raises:
+        UnavailableError: there is no npm, or it failed.
+    """
     npm = shutil.which("npm")
     if npm is None:
         raise UnavailableError("npm is not installed")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=FOLDER) as scratch:
-        command = [npm, "pack", "--silent", "--fetch-retries=1", f"{_PACKAGES[here]}@{VERSION}"]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent) as scratch:
+        command = [npm, "pack", "--silent", "--fetch-retries=1", f"{package}@{folder.name}"]
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
         archives = list(Path(scratch).glob("*.tgz"))
         if done.returncode or not archives:
@@ -63,8 +71,7 @@ def fetch() -> None:
         unpacked = Path(scratch, "unpacked")
         with tarfile.open(archives[0]) as archive:
             archive.extractall(unpacked, filter="data")
-        shutil.rmtree(FOLDER / VERSION, ignore_errors=True)
-        unpacked.rename(FOLDER / VERSION)  # whole or not at all
+        unpacked.rename(folder)  # whole or not at all
 
 
 if __name__ == "__main__":
