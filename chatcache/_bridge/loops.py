@@ -110,10 +110,6 @@ class PerLoop(Generic[V]):
                 self._values[loop] = (self._make(), asyncio.Lock())
             return self._values[loop]
 
-    def values(self) -> list[V]:
-        """Return those that were made."""
-        return [value for value, _ in [*self._values.values()]]
-
     def clear(self) -> None:
         """Drop the values of all loops."""
         with self._lock:

@@ -107,7 +107,10 @@ class Database:
 
     Attributes:
         name: the name of the object, to be kept in the file, if it is known.
+        afterwards: what the connection to write by is to run as soon as its transaction is over.
     """
+
+    afterwards: str | None
 
     def __init__(self, path: Path, durability: Durability, timeout: float) -> None:
         self.path = path
@@ -170,6 +173,9 @@ class Database:
                 writer = self._connections.writer
                 if writer is None or (not writer.in_transaction and self._is_gone()):
                     writer = self._create()
+                if self.afterwards is not None and not writer.in_transaction:
+                    writer.execute(self.afterwards)
+                    self.afterwards = None
                 if not self._is_named and self.name is not None and not writer.in_transaction:
                     self._write_name(writer, self.name)
                 yield writer
@@ -196,9 +202,20 @@ class Database:
         finally:
             self._writing.release()
 
+    def is_open(self) -> bool:
+        """Return whether there is a connection."""
+        return self._connections.writer is not None or self._connections.reader is not None
+
     def is_idle(self) -> bool:
         """Return whether nothing is under way that needs the connection to write by."""
         return True
+
+    def stop_writers(self) -> bool:
+        """Let nobody begin to write; return whether nobody else is writing any more."""
+        return True
+
+    def go_on(self) -> None:
+        """Let writers go on."""
 
     def before_fork(self) -> None:
         """Let nobody write any more."""
@@ -207,8 +224,6 @@ class Database:
     def at_fork(self) -> None:
         """Close everything, and keep it closed: SQLite's own record of the locks it has would be wrong in the child."""
         self._reading.acquire()
-        for reader in self._loops.values():
-            reader.close()
         self._recent.begin(None)
         self._connections.close_reader()
         self._connections.close_writer()
@@ -222,8 +237,7 @@ class Database:
 
     def after_fork_in_child(self) -> None:
         """Begin anew: the locks of the parent's threads are of no use here."""
-        for reader in self._loops.values():
-            reader.forget()
+        self._end.detach()
         self._begin()
 
     def _read(self, query: Query[A, R], argument: A, absent: R) -> R:
@@ -235,13 +249,14 @@ class Database:
 
     def _begin(self) -> None:
         self._connections = _Connections()
-        finalize(self, self._connections.close_for_good)
+        self._end = finalize(self, self._connections.close_for_good)
         self._reading, self._writing = self._connections.reading, self._connections.writing
         self._recent = Recent()
         self._file: tuple[int, int] | None = None
         self._read_file: tuple[int, int] | None = None
         self._looks_at = 0.0
         self._is_named = False
+        self.afterwards = None
         self.worker = Worker()
         self._loops = PerLoop(partial(_LoopReader, partial(self._connect, factory=_LongReads)))
 
@@ -317,7 +332,6 @@ class _LoopReader:
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self._connect = connect
-        self._opened: sqlite3.Connection | None = None
         self._connection: aiosqlite.Connection | None = None
         self._end: finalize[..., _LoopReader] | None = None
 
@@ -329,11 +343,6 @@ class _LoopReader:
             self._connection = await connection
         return self._connection
 
-    def close(self) -> None:
-        """Close it in this thread, while no other is at work on it; whoever reads by it next is told."""
-        if self._opened is not None:
-            self._opened.close()
-
     def forget(self) -> None:
         """Leave its thread alone, which is in another process."""
         if self._end is not None:
@@ -341,8 +350,10 @@ class _LoopReader:
 
     def _open(self) -> sqlite3.Connection:
         with AT_WORK:
-            self._opened = self._connect()
-            return self._opened
+            opened = self._connect()
+            _LONG_READS.add(opened)
+            _READERS.add(self)
+            return opened
 
 
 class _LongReads(sqlite3.Connection):
@@ -368,12 +379,14 @@ class _Fetched:
 
 
 AT_WORK = Gate()
-"""Where SQLite is at work and none of the locks of a `Database` is held, which a fork waits for as well."""
+"""Entered by whoever uses SQLite without holding a lock of a `Database`; a fork waits until it is empty."""
 
 _OPEN: "deque[ref[Database]]" = deque()  # in the order in which they were opened
-_COUNTING = Lock()
+_COUNTING = Lock()  # of `_OPEN`
 _DATABASES: WeakSet[Database] = WeakSet()
-_BEGINNING = Lock()
+_BEGINNING = Lock()  # of `_DATABASES`; held as long as a fork takes
+_LONG_READS: WeakSet[sqlite3.Connection] = WeakSet()  # added to within `AT_WORK`
+_READERS: WeakSet[_LoopReader] = WeakSet()  # as well
 _FORKING: list[Database] = []  # while a fork is under way
 _ONE_FORK = Lock()
 
@@ -383,9 +396,16 @@ def _before_fork() -> None:
     _ONE_FORK.acquire()
     _BEGINNING.acquire()
     _FORKING.extend(_DATABASES)
+    until = time.monotonic() + max((database.timeout for database in _FORKING), default=0)
+    while not all(database.stop_writers() for database in _FORKING) and time.monotonic() < until:
+        for database in _FORKING:  # one of them may wait for another
+            database.go_on()
+    # in the order in which locks are taken everywhere: to write, the gate, to read
     for database in _FORKING:
         database.before_fork()
-    AT_WORK.close()  # who is within may wait to read, but not to write
+    AT_WORK.close()
+    for connection in [*_LONG_READS]:
+        connection.close()  # whoever reads by it next is told
     for database in _FORKING:
         database.at_fork()
 
@@ -400,6 +420,8 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     AT_WORK.begin_anew()
+    for reader in [*_READERS]:
+        reader.forget()
     while _FORKING:
         _FORKING.pop().after_fork_in_child()
     _BEGINNING.release()

@@ -250,7 +250,7 @@ class ObjectNamespace:
         timeout: how many seconds to wait where another task, thread or process is writing to the same object.
         longest_row: how many bytes a key and its value may take together.
         alarm: is called, with the object and the `Alarm`, when the alarm of an object goes off, as long as somebody
-            holds the namespace or one of its objects; a function or a coroutine function.
+            holds the namespace or one of its objects, until it is closed; a function or a coroutine function.
         clock: gives the time in seconds since the epoch.
 
     Raises:

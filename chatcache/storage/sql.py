@@ -11,7 +11,6 @@ from chatcache.codec import is_utf8
 from chatcache.errors import SQLError
 
 from .guard import LONGEST_QUERY, Guard, internal_kept, names_internal
-from .rows import write_layer
 from .turn import Turn
 from .turns import Turns
 
@@ -113,28 +112,23 @@ class SQL:
         return cursor
 
     def drop_all(self, turn: Turn) -> None:
-        """Drop everything that is not internal, and write what the turn holds, in one transaction.
+        """Drop everything that is not internal, in a turn that is locked and wrote nothing by SQL.
 
-        The turn is locked, wrote nothing by SQL, and is not locked afterwards: foreign keys, which may be broken, are
-        turned off meanwhile, and that has an effect between two transactions only.
+        Foreign keys, which may be broken, are turned off until it is committed. That has an effect between two
+        transactions only, so the lock is given up for a moment.
         """
         with self._turns.writer() as connection:
             connection.execute("ROLLBACK")
             turn.locked = False
             ((enforced,),) = connection.execute("PRAGMA foreign_keys")
             connection.execute("PRAGMA foreign_keys = OFF")
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                for kind in _KINDS:
-                    for (name,) in connection.execute(_OWN, (kind,)).fetchall():
-                        quoted = name.replace('"', '""')
-                        connection.execute(f'DROP {kind} IF EXISTS "{quoted}"')
-                write_layer(connection, turn.layer)
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                connection.execute(f"PRAGMA foreign_keys = {enforced}")
+            self._turns.afterwards = f"PRAGMA foreign_keys = {enforced}"
+            connection.execute("BEGIN IMMEDIATE")
+            turn.locked = True
+            for kind in _KINDS:
+                for (name,) in connection.execute(_OWN, (kind,)).fetchall():
+                    quoted = name.replace('"', '""')
+                    connection.execute(f'DROP {kind} IF EXISTS "{quoted}"')
 
     def _run(self, turn: Turn, statement: str, bindings: tuple[Binding, ...]) -> SQLCursor:
         if not turn.locked:

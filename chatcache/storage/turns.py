@@ -33,6 +33,8 @@ __all__ = ["Schedule", "Turns"]
 
 R = TypeVar("R")
 
+_FORK_TRIES = 0.05  # seconds that a fork waits for one object before it lets the others go on for a moment
+
 _logger = logging.getLogger("chatcache")
 
 _WROTE: "ContextVar[tuple[Turn, ...]]" = ContextVar("chatcache_turns_written_in", default=())
@@ -87,7 +89,6 @@ class Turns(Database):
     _open: Turn | None
     _sealed: tuple[Turn, ...]
     _lost: StorageError | None
-    _fork: _Fork
 
     def __init__(self, path: Path, durability: Durability, timeout: float, schedule: Schedule | None) -> None:
         self.schedule = schedule
@@ -298,7 +299,7 @@ class Turns(Database):
 
     def commit(self) -> None:
         """Commit every turn that is sealed, in one transaction. Each hears by its outcome how it ended."""
-        lost: Turn | None = None
+        lost, unheard = None, None
         with self._writing:
             turns = self._sealed
             if not turns:
@@ -307,9 +308,9 @@ class Turns(Database):
                 with self.writer() as connection:
                     self._commit(turns, connection)
             except StorageError as error:
-                lost = self._lose(error)
+                lost, unheard = self._lose(error)
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
-                lost = self._lose(StorageError(f"{self.path} could not be written: {error!r}"))
+                lost, unheard = self._lose(StorageError(f"{self.path} could not be written: {error!r}"))
             else:
                 with self._guard:
                     self._sealed = self._sealed[len(turns) :]
@@ -317,6 +318,8 @@ class Turns(Database):
                     turn.outcome.end()
         if lost is not None:
             self._turnstile.leave(lost)
+        if unheard is not None:
+            _logger.error("what was written and not awaited is lost: %s", unheard)
 
     def sweep(self, keys: Iterable[str], is_over: Callable[[str, bytes], bool]) -> None:
         """Delete those rows of the file that are over, unless somebody is in a transaction: it waits for nobody.
@@ -325,30 +328,31 @@ class Turns(Database):
             StorageError: another process is writing, or the file cannot be written.
         """
         with self._writing:
-            if not self.path.exists():
+            if not self.path.exists() or not self.is_open():
                 return
-            with self.writer() as connection:
+            with self.writer() as connection, self._without_waiting(connection):
                 if connection.in_transaction:
                     return
-                connection.execute("PRAGMA busy_timeout = 0")
-                try:
-                    with connection:
-                        connection.execute("BEGIN IMMEDIATE")
-                        delete_rows(connection, keys, is_over)
-                    self.commits += 1
-                finally:
-                    connection.execute(f"PRAGMA busy_timeout = {round(self.timeout * 1000)}")
+                with connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    delete_rows(connection, keys, is_over)
+                self.commits += 1
+
+    @contextmanager
+    def _without_waiting(self, connection: Connection) -> Iterator[None]:
+        """Let a connection wait for no lock of somebody else's."""
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            yield
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {round(self.timeout * 1000)}")
 
     def vacuum(self) -> None:
-        """Give the space of what was deleted back to the file system."""
-        with suppress(StorageError), self.writer() as connection:
+        """Give the space of what was deleted back to the file system, unless somebody reads just now."""
+        with suppress(StorageError), self.writer() as connection, self._without_waiting(connection):
             if not connection.in_transaction:
-                connection.execute("PRAGMA busy_timeout = 0")  # while somebody reads it cannot be done
-                try:
-                    connection.execute("VACUUM")
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                finally:
-                    connection.execute(f"PRAGMA busy_timeout = {round(self.timeout * 1000)}")
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def avacuum(self) -> None:
         """Awaiting twin of `vacuum`."""
@@ -382,6 +386,7 @@ class Turns(Database):
         with self._alone("delete") as turn, self._writing:
             if not self.path.exists():
                 return False
+            self._lost = None  # it would be deleted now
             with suppress(CorruptStorageError):  # there is nothing to be read from it either
                 self._empty(turn, empty)
             with self._reading:
@@ -420,20 +425,33 @@ class Turns(Database):
         with self._writing:
             yield
 
-    def before_fork(self) -> None:
-        """Wait for who else is writing, commit what was written, and then do as `Database.before_fork` does.
+    def stop_writers(self) -> bool:
+        """Let nobody begin to write; return whether nobody of another thread is writing any more."""
+        holder = self._turnstile.holder
+        if isinstance(holder, Turn) and holder.thread == get_ident():
+            return True  # there is no waiting for oneself
+        try:
+            self._turnstile.enter(self._fork, _FORK_TRIES)
+        except WouldWaitForItself:
+            return True
+        except TimeoutError:
+            return False
+        return True
 
-        A turn of this very thread cannot be waited for. What it wrote is in memory, and it goes on afterwards; where it
-        has the file's lock it is committed. An explicit transaction is given up.
+    def go_on(self) -> None:
+        """Let writers go on."""
+        self._turnstile.leave(self._fork)
+
+    def before_fork(self) -> None:
+        """Commit what was written, and then do as `Database.before_fork` does.
+
+        What a turn of this very thread wrote is in memory, and it goes on afterwards; where it has the file's lock it
+        is committed. An explicit transaction is given up.
         """
         holder = self._turnstile.holder
-        self._fork = _Fork()
-        if not isinstance(holder, Turn) or holder.thread != get_ident():
-            with suppress(TimeoutError, WouldWaitForItself):
-                self._turnstile.enter(self._fork, self.timeout)
-        elif holder.explicit:
+        if isinstance(holder, Turn) and holder.explicit:
             holder.give_up("the process forked in the middle of it")
-        elif holder.locked and len(holder.layers) == 1:
+        elif isinstance(holder, Turn) and holder.locked and len(holder.layers) == 1:
             self._seal(holder)
         self.commit()
         super().before_fork()
@@ -441,12 +459,13 @@ class Turns(Database):
     def after_fork_in_parent(self) -> None:
         """Let it be opened and written to again."""
         super().after_fork_in_parent()
-        self._turnstile.leave(self._fork)
+        self.go_on()
 
     def _begin(self) -> None:
         super()._begin()
         self._guard = Lock()
         self._turnstile = Turnstile()
+        self._fork = _Fork()
         self._open = self._lost = None
         self._sealed = ()
         self.commits = 0
@@ -537,10 +556,10 @@ class Turns(Database):
         if not connection.in_transaction:
             raise StorageError(f"{self.path}: the transaction was ended in the middle of it, and nothing of it is kept")
 
-    def _lose(self, error: StorageError) -> Turn | None:
+    def _lose(self, error: StorageError) -> tuple[Turn | None, StorageError | None]:
         """Give up whatever is not committed, since it was written by those who saw what could not be.
 
-        Return the turn that was under way, which is to leave the turnstile.
+        Return the turn that was under way, which is to leave the turnstile, and the error where not everybody hears it.
         """
         with self._guard:
             sealed, self._sealed = self._sealed, ()
@@ -551,8 +570,8 @@ class Turns(Database):
             told = [turn.outcome.end(error) for turn in lost]
             if any(turn.loop is not None and not heard for turn, heard in zip(lost, told, strict=True)):
                 self._lost = error
-                _logger.error("what was written and not awaited is lost: %s", error)
-            return current
+                return current, error
+            return current, None
 
     def _tell_of_loss(self) -> None:
         error, self._lost = self._lost, None

@@ -234,3 +234,86 @@ print(storage.list())
 
 def test_a_fork_within_a_transaction_ends_it_and_both_processes_are_told(tmp_path: Path) -> None:
     assert run(OWN, tmp_path) == (0, "0 True\nTrue {}\n{'after': 1}\n", "")
+
+
+LEFT_READER = """
+import asyncio, os, sys
+from chatcache import ObjectNamespace
+thing = ObjectNamespace(sys.argv[1]).get_by_name("thing")
+thing.storage.put_many({f"{number:05}": "x" * 100 for number in range(20_000)})
+begin, go = os.pipe()
+async def main():
+    listing = asyncio.create_task(thing.storage.alist())
+    while not any(reader._connection for reader, _ in thing._turns._loops._values.values()):
+        await asyncio.sleep(0)
+    thing.close()  # while the listing is read
+    pid = os.fork()
+    if pid == 0:
+        asyncio.events._set_running_loop(None)
+        thing.storage.put("first", 0)
+        os.read(begin, 1)
+        for number in range(30):
+            thing.storage.put(f"then {number}", number)
+        os._exit(0)
+    assert len(await listing) == 20_000
+    return pid
+pid = asyncio.run(main())
+thing.close()
+for _ in range(20):  # as other programs would: the last to close a file takes its WAL away
+    other = ObjectNamespace(sys.argv[1]).get_by_name("thing")
+    other.storage.get("first")
+    other.close()
+os.write(go, b"x")
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(thing.storage.list(start="a")))
+"""
+
+
+def test_a_child_has_no_part_in_a_long_read_that_was_under_way(tmp_path: Path) -> None:
+    assert run(LEFT_READER, tmp_path) == (0, "0 31\n", "")
+
+
+TWO_OBJECTS = """
+import os, sys, threading, time
+from chatcache import ObjectNamespace
+namespace = ObjectNamespace(sys.argv[1], timeout=20)
+one, two = (namespace.get_by_name(name).storage for name in ("one", "two"))
+def forks_while(outer, inner):
+    begun = threading.Event()
+    def body(transaction):
+        transaction.put("key", 1)
+        begun.set()
+        time.sleep(0.2)
+        inner.put("key", 1)
+    thread = threading.Thread(target=outer.transaction, args=(body,))
+    thread.start()
+    begun.wait()
+    pid = os.fork()
+    if pid == 0: os._exit(0)
+    os.waitpid(pid, 0)
+    thread.join()
+forks_while(one, two)
+forks_while(two, one)
+print(one.list(), two.list())
+"""
+
+
+def test_a_fork_lets_a_transaction_go_on_that_writes_to_another_object(tmp_path: Path) -> None:
+    assert run(TWO_OBJECTS, tmp_path) == (0, "{'key': 1} {'key': 1}\n", "")
+
+
+INHERITED = """
+import gc, os, sys
+from chatcache import ObjectNamespace
+things = [ObjectNamespace(sys.argv[1]).get_by_name(str(number)) for number in range(60)]
+for thing in things: thing.storage.put("key", 1)
+pid = os.fork()
+if pid == 0:
+    things.clear()  # had each to wait a second for a lock of the parent's, this test would not end in time
+    gc.collect()
+    sys.exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_child_drops_what_it_inherited_without_waiting(tmp_path: Path) -> None:
+    assert run(INHERITED, tmp_path) == (0, "0\n", "")

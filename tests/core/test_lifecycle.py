@@ -321,3 +321,46 @@ def test_a_reader_does_not_hold_up_the_deletion_of_everything(tmp_path: Path) ->
         thing.storage.delete_all()
     assert thing.storage.list() == {}
     thing.close()
+
+
+HEARD = """
+import asyncio, faulthandler, logging, sys
+from chatcache import ObjectNamespace
+thing = ObjectNamespace(sys.argv[1]).get_by_name("thing")
+thing.storage.put("key", 1)
+thing.close()
+good = thing.path.read_bytes()
+class ToTheObject(logging.Handler):
+    def emit(self, record):
+        thing.path.write_bytes(good)
+        try:
+            thing.storage.put("log", record.getMessage())
+        except Exception as error:
+            print("lost" in str(error))
+logging.getLogger("chatcache").addHandler(ToTheObject())
+thing.path.write_bytes(b"rubbish" * 5000)
+async def main():
+    await thing.storage.aput("lost", 1)
+    await asyncio.sleep(0)
+    thing._turns.worker.submit(int).result()
+faulthandler.dump_traceback_later(10, exit=True)
+asyncio.run(main())
+thing.storage.put("after", 1)
+print(sorted(thing.storage.list()))
+"""
+
+
+def test_whoever_hears_of_a_loss_may_use_the_object(tmp_path: Path) -> None:
+    done = run(HEARD, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "True\n['after', 'key']\n"), done.stderr
+
+
+async def test_a_damaged_object_is_deleted_with_what_could_not_be_written_to_it(tmp_path: Path) -> None:
+    namespace = ObjectNamespace(tmp_path)
+    thing = namespace.get_by_name("thing")
+    thing.storage.put("key", 1)
+    thing.close()
+    thing.path.write_bytes(b"rubbish" * 5000)
+    await thing.storage.aput("key", 2)
+    assert await namespace.adelete("thing") is True
+    assert not thing.path.exists()
