@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does no
 
 
 def run(program: str, folder: Path, *arguments: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-W", "error", "-X", "dev", "-c", program, str(folder), *arguments]
+    command = [sys.executable, "-W", "error", "-c", program, str(folder), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return done.returncode, done.stdout, done.stderr
 
