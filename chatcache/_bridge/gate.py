@@ -4,6 +4,8 @@ from collections import Counter
 from threading import Condition, get_ident
 from types import TracebackType
 
+from .forks import anew_in_children
+
 __all__ = ["Gate"]
 
 
@@ -15,6 +17,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.begin_anew()
+        anew_in_children(self)
 
     def begin_anew(self) -> None:
         """Be open, and have nobody within: for a child process, which has none of its parent's other threads."""

@@ -419,7 +419,6 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    AT_WORK.begin_anew()
     for reader in [*_READERS]:
         reader.forget()
     while _FORKING:

@@ -20,7 +20,7 @@ from .clock import ManualClock
 from .doubles import Watched
 from .lookup import Lookup
 from .requests import Ask, OutOfLuckError, Tell
-from .suite import Call, Suite
+from .suite import Call, TypedSuite
 
 __all__ = ["PersistedCacheSuite"]
 
@@ -29,18 +29,8 @@ Make = Callable[..., PersistedCache[Any]]
 _MANY = 20
 
 
-class PersistedCacheSuite(Suite):
+class PersistedCacheSuite(TypedSuite):
     """Tests of the cache over a backing; see `chatcache.testing`."""
-
-    @pytest.fixture
-    def watched(self, backing: Backing) -> Watched:
-        """Give the backing, watched."""
-        return Watched(backing)
-
-    @pytest.fixture
-    def persistence(self, watched: Watched, clock: ManualClock) -> Persistence:
-        """Give the typed stores over it."""
-        return Persistence(watched, clock=clock)
 
     @pytest.fixture
     def store(self, persistence: Persistence) -> PersistenceStore:

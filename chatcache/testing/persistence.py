@@ -22,23 +22,13 @@ from chatcache.persistence import Persistence, PersistenceStore
 from .clock import ManualClock
 from .doubles import Watched
 from .requests import Ask, OutOfLuckError, Tell
-from .suite import Call, Suite
+from .suite import Call, TypedSuite
 
 __all__ = ["PersistenceSuite"]
 
 
-class PersistenceSuite(Suite):
+class PersistenceSuite(TypedSuite):
     """Tests of typed stores over a backing; see `chatcache.testing`."""
-
-    @pytest.fixture
-    def watched(self, backing: Backing) -> Watched:
-        """Give the backing, watched."""
-        return Watched(backing)
-
-    @pytest.fixture
-    def persistence(self, watched: Watched, clock: ManualClock) -> Persistence:
-        """Give the typed stores over it."""
-        return Persistence(watched, clock=clock)
 
     @pytest.fixture
     def store(self, persistence: Persistence) -> PersistenceStore:

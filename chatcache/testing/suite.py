@@ -7,10 +7,12 @@ from typing import Any, Protocol
 import pytest
 
 from chatcache.backing import Backing
+from chatcache.persistence import Persistence
 
 from .clock import ManualClock
+from .doubles import Watched
 
-__all__ = ["Call", "Suite"]
+__all__ = ["Call", "Suite", "TypedSuite"]
 
 
 class Call(Protocol):
@@ -54,3 +56,17 @@ class Suite:
     def break_down(self, backing: Backing) -> None:
         """Have every later call of the backend fail. Where a suite does not say how, that is not tested."""
         pytest.skip("this suite does not say how to make the backend fail")
+
+
+class TypedSuite(Suite):
+    """The fixtures of the suites of what is over a backing."""
+
+    @pytest.fixture
+    def watched(self, backing: Backing) -> Watched:
+        """Give the backing, watched."""
+        return Watched(backing)
+
+    @pytest.fixture
+    def persistence(self, watched: Watched, clock: ManualClock) -> Persistence:
+        """Give the typed stores over it."""
+        return Persistence(watched, clock=clock)

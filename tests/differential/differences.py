@@ -1,9 +1,13 @@
 """The tables of ``docs/*-differences.md``, which say what may differ."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
-__all__ = ["Difference", "read_differences"]
+__all__ = ["Difference", "Shown", "read_differences"]
+
+L = TypeVar("L")
 
 _DOCS = Path(__file__).parents[2] / "docs"
 
@@ -35,3 +39,24 @@ def read_differences(page: str = "storage-differences.md", theirs: str = "worker
     by_id = {each.id: each for each in differences}
     assert len(by_id) == len(differences), f"{page}: an id is there twice"
     return by_id
+
+
+class Shown(Generic[L]):
+    """Registers what shows in a laboratory, row by row, that a table is true: a decorator.
+
+    Attributes:
+        by_id: what was registered.
+    """
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Callable[[L], None]] = {}
+
+    def __call__(self, identifier: str) -> Callable[[Callable[[L], None]], Callable[[L], None]]:
+        """Register what shows a row."""
+
+        def register(function: Callable[[L], None]) -> Callable[[L], None]:
+            assert identifier not in self.by_id
+            self.by_id[identifier] = function
+            return function
+
+        return register

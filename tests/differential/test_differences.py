@@ -1,7 +1,6 @@
 """Each stated difference is one: workerd does what the table in ``docs/storage-differences.md`` says, and so do we."""
 
 import sqlite3
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,41 +9,28 @@ import pytest
 from chatcache import InvalidNameError
 
 from .compare import FORGIVEN, settled
-from .differences import read_differences
+from .differences import Shown, read_differences
 from .laboratory import Laboratory
 from .scripts import Op, Script
 from .values import MISSING, UNDEFINED, decode, encode
 from .workerd import NAMESPACE
 
-Shown = Callable[[Laboratory], None]
-
 _TABLE = read_differences()
-_SHOWN: dict[str, Shown] = {}
-
-
-def difference(identifier: str) -> Callable[[Shown], Shown]:
-    """Register what shows that a row of the table is true."""
-
-    def register(function: Shown) -> Shown:
-        assert identifier not in _SHOWN
-        _SHOWN[identifier] = function
-        return function
-
-    return register
+difference = Shown[Laboratory]()
 
 
 def test_every_row_is_tested_or_says_why_not() -> None:
-    assert {row.id for row in _TABLE.values() if row.tested == "yes"} == set(_SHOWN)
+    assert {row.id for row in _TABLE.values() if row.tested == "yes"} == set(difference.by_id)
     assert all(row.tested == "yes" or row.tested.startswith("no: ") for row in _TABLE.values())
 
 
 def test_nothing_is_forgiven_that_the_table_does_not_state() -> None:
-    assert set(_SHOWN) >= FORGIVEN
+    assert set(difference.by_id) >= FORGIVEN
 
 
-@pytest.mark.parametrize("identifier", _SHOWN)
+@pytest.mark.parametrize("identifier", difference.by_id)
 def test_both_sides_do_what_the_table_says(identifier: str, laboratory: Laboratory) -> None:
-    _SHOWN[identifier](laboratory)
+    difference.by_id[identifier](laboratory)
 
 
 def put(key: Any, value: Any = 1) -> Op:

@@ -1,45 +1,31 @@
 """Each stated difference is one: Effect does what ``docs/persistence-differences.md`` says, and so do we."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from chatcache import Failure, InvalidNameError, MemoryPersistence, Persistence, ReplayedError
-from tests.differential.differences import read_differences
+from tests.differential.differences import Shown, read_differences
 
 from .laboratory import Laboratory
 from .ours import Num
 from .scripts import Op
 
-Shown = Callable[[Laboratory], None]
-
 _TABLE = read_differences("persistence-differences.md", "Effect")
-_SHOWN: dict[str, Shown] = {}
+difference = Shown[Laboratory]()
 
 A = {"kind": "Num", "key": "a"}
 FOR_EVER: dict[str, Any] = {"success": None, "failure": None, "keys": {}}
 
 
-def difference(identifier: str) -> Callable[[Shown], Shown]:
-    """Register what shows that a row of the table is true."""
-
-    def register(function: Shown) -> Shown:
-        assert identifier not in _SHOWN
-        _SHOWN[identifier] = function
-        return function
-
-    return register
-
-
 def test_every_row_is_tested_or_says_why_not() -> None:
-    assert {row.id for row in _TABLE.values() if row.tested == "yes"} == set(_SHOWN)
+    assert {row.id for row in _TABLE.values() if row.tested == "yes"} == set(difference.by_id)
     assert all(row.tested == "yes" or row.tested.startswith("no: ") for row in _TABLE.values())
 
 
-@pytest.mark.parametrize("identifier", _SHOWN)
+@pytest.mark.parametrize("identifier", difference.by_id)
 def test_both_sides_do_what_the_table_says(identifier: str, laboratory: Laboratory) -> None:
-    _SHOWN[identifier](laboratory)
+    difference.by_id[identifier](laboratory)
 
 
 def both(laboratory: Laboratory, *ops: Op, cache: dict[str, Any] | None = None, **options: Any) -> list[list[Any]]:
