@@ -18,14 +18,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ._bridge import Flights
-from .backing import DurableObjectPersistence
-from .clock import Clock
-from .errors import InvalidValueError, PersistenceError, ReplayMiss
-from .keys import request_key
-from .mode import Mode, Refusal, parse_mode, parse_refusals
-from .storage import ObjectNamespace
-from .ttl import TTL, parse_ttl
+from chatcache._bridge import Flights
+from chatcache.backing import DurableObjectPersistence
+from chatcache.clock import Clock
+from chatcache.errors import InvalidValueError, PersistenceError, ReplayMiss
+from chatcache.keys import request_key
+from chatcache.mode import Mode, Refusal, parse_mode, parse_refusals
+from chatcache.storage import ObjectNamespace
+from chatcache.ttl import TTL, parse_ttl
 
 __all__ = ["ResponseCache"]
 
