@@ -13,10 +13,13 @@
     │   │   ├── CorruptStorageError              the file is no SQLite database, or a damaged one
     │   │   └── SQLError                         a statement of ``storage.sql`` failed
     │   ├── TransactionError                     a transaction was used after its end, or where none may be
+    │   ├── NotStoredError                       an answer was paid for, and could not be stored
     │   ├── CorruptRecordError                   one record's bytes are not what chatcache wrote
     │   └── DecodeError                          a record is no result of the request that asks for it
     ├── ReplayedError                            a failure that was recorded, of a class that may not be made here
     ├── ReplayMiss                               mode ``replay``, and there is no record to replay
+    ├── QueueEmptyError                          nothing in a queue was due in the time that was given
+    ├── StreamInterruptedError                   the stream of another caller that was followed broke off
     └── MissingPackageError (also an ImportError) a package that only some uses need is not installed
 
 Errors of the libraries underneath (``sqlite3``, ``orjson``) stand as the cause of one of these, and are never raised
@@ -37,11 +40,14 @@ __all__ = [
     "InvalidTTLError",
     "InvalidValueError",
     "MissingPackageError",
+    "NotStoredError",
     "PersistenceError",
+    "QueueEmptyError",
     "ReplayMiss",
     "ReplayedError",
     "SQLError",
     "StorageError",
+    "StreamInterruptedError",
     "TransactionError",
 ]
 
@@ -114,6 +120,24 @@ class TransactionError(PersistenceError):
     """A transaction was used after its end, or something was called that cannot be in one."""
 
 
+class NotStoredError(PersistenceError):
+    """An answer could not be stored; what failed is the cause.
+
+    Attributes:
+        answer: the answer, or the chunks of a stream, which was paid for.
+        problem: what failed.
+    """
+
+    def __init__(self, answer: Any, problem: str) -> None:
+        super().__init__(answer, problem)
+        self.answer = answer
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say what failed, and where the answer is."""
+        return f"an answer could not be stored: {self.problem}\nThe answer is in this error's .answer."
+
+
 class CorruptRecordError(PersistenceError):
     """The bytes of one record are not what chatcache wrote."""
 
@@ -144,6 +168,14 @@ class ReplayedError(ChatcacheError):
             "Nothing was called. To have it raised as itself, pass its class in errors=; to try again, remove the "
             "record."
         )
+
+
+class QueueEmptyError(ChatcacheError):
+    """Nothing in a queue was due in the time that was given."""
+
+
+class StreamInterruptedError(ChatcacheError):
+    """The stream of another caller that was followed broke off, by no error of its own: that caller's loop ended."""
 
 
 class MissingPackageError(ChatcacheError, ImportError):

@@ -146,8 +146,11 @@ class ExitForm:
         allowed = self._classes.get(name)
         if allowed is None:
             return ReplayedError(name, message, data)
-        error = allowed.__new__(allowed, *defect.get("args", [message]))
-        vars(error).update(data)
+        try:
+            error = allowed.__new__(allowed, *defect.get("args", [message]))
+            vars(error).update(data)
+        except Exception:  # noqa: BLE001 - any code of the class, which is not made that way
+            return ReplayedError(name, message, data)
         return error
 
 

@@ -24,10 +24,12 @@ import orjson
 
 from .errors import InvalidValueError
 
-__all__ = ["canonical_json", "request_key"]
+__all__ = ["canonical_json", "key_of", "request_key"]
 
-_VERSION = b"chatcache/1\n"
+_VERSIONED = sha256(b"chatcache/1\n")
 _WRITTEN_AS_IS = frozenset({str, bool, type(None)})
+_LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1  # that orjson writes
+_LEAST_ALIKE, _LEAST_UNLIKE = 1e-4, 1e15  # fractions between these orjson writes as Python does, without an exponent
 _Spelling = Callable[[int | float], Any]
 
 
@@ -40,7 +42,14 @@ def request_key(request: Any) -> str:
     Raises:
         InvalidValueError: some part of the request is not JSON; the message holds the path to it.
     """
-    return sha256(_VERSION + canonical_json(request)).hexdigest()
+    return key_of(canonical_json(request))
+
+
+def key_of(canonical: bytes) -> str:
+    """Return the key of the request that has this canonical form."""
+    digest = _VERSIONED.copy()
+    digest.update(canonical)
+    return digest.hexdigest()
 
 
 def canonical_json(value: Any) -> bytes:
@@ -69,10 +78,12 @@ def _canonical_by_json(value: Any) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _as_fragment(number: float) -> int | orjson.Fragment:
+def _as_fragment(number: float) -> int | float | orjson.Fragment:
     """Spell a number that orjson would write in its own way, or not at all, as Python's json does."""
     whole = _whole_as_int(number)
-    return whole if isinstance(whole, int) and _fits_64_bits(whole) else orjson.Fragment(json.dumps(whole))
+    if isinstance(whole, int):
+        return whole if _fits_64_bits(whole) else orjson.Fragment(json.dumps(whole))
+    return whole if _LEAST_ALIKE <= abs(whole) < _LEAST_UNLIKE else orjson.Fragment(json.dumps(whole))
 
 
 def _whole_as_int(number: float) -> int | float:
@@ -86,7 +97,7 @@ def _whole_as_int(number: float) -> int | float:
 
 
 def _fits_64_bits(number: int) -> bool:
-    return -(2**63) <= number < 2**64
+    return _LEAST_INT <= number <= _GREATEST_INT
 
 
 def _spelled(value: Any, spell: _Spelling) -> Any:
@@ -110,10 +121,13 @@ def _spelled_dict(value: dict[Any, Any], spell: _Spelling) -> dict[str, Any]:
     for key, item in value.items():
         if type(key) is not str:
             return _spelled_dict(_with_plain_keys(value), spell)
-        if type(item) in _WRITTEN_AS_IS:
+        kind = type(item)
+        if kind in _WRITTEN_AS_IS or (kind is int and _LEAST_INT <= item <= _GREATEST_INT):
+            continue
+        if kind is float and _LEAST_ALIKE <= item < _LEAST_UNLIKE and not item.is_integer():
             continue
         try:
-            spelled = _spelled(item, spell)
+            spelled = _spelled_dict(item, spell) if kind is dict else _spelled(item, spell)
         except InvalidValueError as error:
             raise error.within(key) from None
         if spelled is not item:
@@ -125,10 +139,13 @@ def _spelled_dict(value: dict[Any, Any], spell: _Spelling) -> dict[str, Any]:
 def _spelled_list(value: list[Any], spell: _Spelling) -> list[Any]:
     changed: list[Any] | None = None
     for index, item in enumerate(value):
-        if type(item) in _WRITTEN_AS_IS:
+        kind = type(item)
+        if kind in _WRITTEN_AS_IS or (kind is int and _LEAST_INT <= item <= _GREATEST_INT):
+            continue
+        if kind is float and _LEAST_ALIKE <= item < _LEAST_UNLIKE and not item.is_integer():
             continue
         try:
-            spelled = _spelled(item, spell)
+            spelled = _spelled_dict(item, spell) if kind is dict else _spelled(item, spell)
         except InvalidValueError as error:
             raise error.within(index) from None
         if spelled is not item:

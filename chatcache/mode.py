@@ -48,7 +48,9 @@ class Refusal(StrEnum):
     EMPTY = "empty"
     """There is nothing in it."""
     INTERRUPTED = "interrupted"
-    """It is a stream that ended without saying why it ended."""
+    """It is a stream that ended without saying why it ended, or that nobody read to its end."""
+    TOO_LARGE = "too_large"
+    """It is larger than all that the store may hold."""
 
 
 def parse_mode(mode: str, source: str = "mode") -> Mode:

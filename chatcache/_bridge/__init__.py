@@ -18,11 +18,14 @@ In blocking colour nothing in such a coroutine suspends, so `drive` runs it to i
 from contextvars import ContextVar
 from threading import Lock, RLock, get_ident
 
-from .colours import Colour, awaiting, blocking, drive
-from .flights import Flights
+from .broadcasts import Broadcasts
+from .colours import Colour, awaiting, blocking, drive, each, steps
+from .flights import Flights, awaited_within
 from .forks import anew_in_children
 from .gate import Gate
 from .loops import CANCELLATIONS, Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop
+from .pauses import apause, pause
+from .pings import stalled
 from .threads import LoopThread, Worker, born_daemon
 from .turnstile import Holder, Turnstile, WouldWaitForItself
 
@@ -32,8 +35,12 @@ __all__ = [
     "awaiting",
     "blocking",
     "drive",
-    # calls that are shared
+    "each",
+    "steps",
+    # calls and streams that are shared
+    "Broadcasts",
     "Flights",
+    "awaited_within",
     # exclusion
     "ContextVar",
     "Gate",
@@ -54,6 +61,10 @@ __all__ = [
     "finish_apart",
     "off_loop",
     "running_loop",
+    "stalled",
+    # pauses
+    "apause",
+    "pause",
     # threads
     "LoopThread",
     "Worker",

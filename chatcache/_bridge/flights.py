@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -10,13 +9,14 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from .forks import anew_in_children
-from .loops import Loop, running_loop
+from .loops import Loop, Outcome, running_loop
+from .pings import stalled
 
-__all__ = ["Flights"]
+__all__ = ["Flights", "awaited_within"]
 
 R = TypeVar("R")
 
-_LOOK = 0.05  # seconds between looks at whether the leader's loop still runs
+_LOOK = 0.05  # seconds between looks at whether the leader's loop goes on
 
 
 @dataclass(slots=True)
@@ -36,32 +36,37 @@ class _Flight(Generic[R]):
     """A call that somebody makes, and others may wait for.
 
     Attributes:
-        landed: how it ended; None where the leader was cancelled, so that somebody else has to lead.
+        over: whether it ended.
+        landing: how it did; None where the leader was cancelled, so that somebody else has to lead.
         awaits: the flights that somebody within this one waits for just now.
+        awaited_within: how many wait for this one who are within another.
     """
 
     def __init__(self, loop: Loop | None) -> None:
         self.loop = loop  # the leader's, or None for a thread
         self.awaits: list[_Flight[Any]] = []
-        self.landed: Future[_Landing[R] | None] = Future()
-        self.landed.set_running_or_notify_cancel()  # so that a waiter who is cancelled does not cancel it for all
+        self.awaited_within = 0
+        self.over = Outcome()
+        self.landing: _Landing[R] | None = None
 
     def stalled(self) -> bool:
-        """Return whether the leader cannot go on, because its loop stopped."""
-        return self.loop is not None and not self.loop.is_running()
+        """Return whether the leader cannot go on, because its loop stopped, or is blocked."""
+        return stalled(self.loop)
 
     def wait(self) -> _Landing[R] | None:
-        while not self.landed.done() and not self.stalled():
-            with suppress(TimeoutError):
-                self.landed.result(_LOOK)
-        return self.landed.result() if self.landed.done() else None
+        bell = self.over.bell()
+        while not (bell.acquire(timeout=_LOOK) or self.stalled()):
+            pass
+        return self.landing
 
     async def await_(self) -> _Landing[R] | None:
-        landed = asyncio.wrap_future(self.landed)
-        look = None if self.loop is running_loop() else _LOOK
-        while not self.landed.done() and not self.stalled():
-            await asyncio.wait([landed], timeout=look)
-        return self.landed.result() if self.landed.done() else None
+        if self.loop is running_loop():
+            await self.over.wait()
+        while not (self.over.done or self.stalled()):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self.over.wait()
+        return self.landing
 
 
 _within: ContextVar[frozenset[_Flight[Any]]] = ContextVar("chatcache_flights", default=frozenset())
@@ -85,18 +90,25 @@ class _Waits:
             may = not self._leads_to(flight, mine)
             for each in mine if may else ():
                 each.awaits.append(flight)
+                flight.awaited_within += 1
         try:
             yield may
         finally:
             with self._lock:
                 for each in mine if may else ():
                     each.awaits.remove(flight)
+                    flight.awaited_within -= 1
 
     def _leads_to(self, flight: _Flight[Any], ends: frozenset[_Flight[Any]]) -> bool:
         return flight in ends or any(self._leads_to(each, ends) for each in flight.awaits)
 
 
 _WAITS = _Waits()
+
+
+def awaited_within() -> bool:
+    """Return whether a call that somebody makes waits for one that the caller is part of."""
+    return any(flight.awaited_within for flight in _within.get())
 
 
 class Flights(Generic[R]):
@@ -108,7 +120,8 @@ class Flights(Generic[R]):
     * Somebody who waits can be cancelled alone; the call goes on.
     * A leader who is cancelled (or ended by `KeyboardInterrupt`, or any other `BaseException` that is no `Exception`)
       hands over: one of those who wait makes its own call, and the others join that one. So it is, within 50 ms,
-      where the leader's loop stopped.
+      where the leader's loop stopped, and after a second in which something blocks that loop: it may be waiting for
+      one of those who wait.
     * Nobody waits for itself. A blocking caller on the thread of a loop does not wait for a task of that loop, and a
       call does not wait for the flight it is part of, nor for one that waits for that: each makes its own call,
       beside the shared one.
@@ -132,13 +145,17 @@ class Flights(Generic[R]):
             Exception: whatever the call raised, one's own or that which was joined.
         """
         while True:
-            flight, leads = self._board(key, None)
-            if flight is None:
-                return call(), False
-            if leads:
-                with self._leading(key, flight) as landing:
-                    landing.value = call()
-                return landing.unpack(), False
+            own: _Flight[R] = _Flight(None)
+            try:  # before it is known to anybody, so that it lands whenever a Ctrl-C comes
+                flight = self._board(key, own)
+                if flight is None:
+                    return call(), False
+                if flight is own:
+                    with self._leading(own) as landing:
+                        landing.value = call()
+                    return landing.unpack(), False
+            finally:
+                self._land(key, own)
             with _WAITS.on(flight) as may:
                 if not may:
                     return call(), False
@@ -149,13 +166,17 @@ class Flights(Generic[R]):
     async def arun(self, key: Hashable, acall: Callable[[], Awaitable[R]]) -> tuple[R, bool]:
         """Awaiting twin of `run`."""
         while True:
-            flight, leads = self._board(key, running_loop())
-            if flight is None:
-                return await acall(), False
-            if leads:
-                with self._leading(key, flight) as landing:
-                    landing.value = await acall()
-                return landing.unpack(), False
+            own: _Flight[R] = _Flight(running_loop())
+            try:
+                flight = self._board(key, own)
+                if flight is None:
+                    return await acall(), False
+                if flight is own:
+                    with self._leading(own) as landing:
+                        landing.value = await acall()
+                    return landing.unpack(), False
+            finally:
+                self._land(key, own)
             with _WAITS.on(flight) as may:
                 if not may:
                     return await acall(), False
@@ -168,36 +189,35 @@ class Flights(Generic[R]):
         with self._lock:
             self._flights.pop(key, None)
 
-    def _board(self, key: Hashable, loop: Loop | None) -> tuple[_Flight[R] | None, bool]:
-        """Return the flight of a key and whether the caller leads it, or no flight for who would wait for itself.
-
-        Args:
-            key: what is asked for.
-            loop: that of the caller, or None where it blocks.
-        """
+    def _board(self, key: Hashable, own: _Flight[R]) -> _Flight[R] | None:
+        """Return the flight of a key, one's own where there was none, or None for who would wait for itself."""
         with self._lock:
             flight = self._flights.get(key)
             if flight is None or flight.stalled():
-                flight = self._flights[key] = _Flight(loop)
-                return flight, True
-        blocks_it = loop is None and flight.loop is not None and flight.loop is running_loop()
-        return (None if blocks_it else flight), False
+                self._flights[key] = own
+                return own
+        blocks_it = own.loop is None and flight.loop is not None and flight.loop is running_loop()
+        return None if blocks_it else flight
 
     @contextmanager
-    def _leading(self, key: Hashable, flight: _Flight[R]) -> Iterator[_Landing[R]]:
+    def _leading(self, own: _Flight[R]) -> Iterator[_Landing[R]]:
         """Lead from the first line of the body to its end; the body fills in the value."""
         landing: _Landing[R] = _Landing()
-        ended: _Landing[R] | None = landing
-        before = _within.set(_within.get() | {flight})
+        before = _within.set(_within.get() | {own})
         try:
             yield landing
-        except BaseException as error:
-            ended = _Landing(error=error) if isinstance(error, Exception) else None
+        except Exception as error:
+            own.landing = _Landing(error=error)
             raise
+        else:
+            own.landing = landing
         finally:
             with suppress(ValueError):  # a task that was abandoned is ended in the context of whoever collects it
                 _within.reset(before)
-            with self._lock:
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
-            flight.landed.set_result(ended)
+
+    def _land(self, key: Hashable, own: _Flight[R]) -> None:
+        """End one's own flight, if it is one."""
+        with self._lock:
+            if self._flights.get(key) is own:
+                del self._flights[key]
+        own.over.end()

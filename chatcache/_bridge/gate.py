@@ -1,7 +1,7 @@
 """What a fork waits for."""
 
 from collections import Counter
-from threading import Condition, get_ident
+from threading import Condition, Lock, get_ident
 from types import TracebackType
 
 from .forks import anew_in_children
@@ -21,13 +21,14 @@ class Gate:
 
     def begin_anew(self) -> None:
         """Be open, and have nobody within: for a child process, which has none of its parent's other threads."""
-        self._changed = Condition()
+        self._lock = Lock()
+        self._changed = Condition(self._lock)  # entered by its lock: a Ctrl-C within its own method leaves that locked
         self._within: Counter[int] = Counter()
         self._closed_by: int | None = None
 
     def __enter__(self) -> None:
         me = get_ident()
-        with self._changed:
+        with self._lock:
             while self._closed_by not in {None, me} and me not in self._within:
                 self._changed.wait()
             self._within[me] += 1
@@ -36,7 +37,7 @@ class Gate:
         self, _type: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
         me = get_ident()
-        with self._changed:
+        with self._lock:
             self._within[me] -= 1
             if not self._within[me]:
                 del self._within[me]
@@ -44,13 +45,13 @@ class Gate:
 
     def close(self) -> None:
         """Let nobody in any more, and wait until all others are out."""
-        with self._changed:
+        with self._lock:
             self._closed_by = get_ident()
             while self._within.keys() - {get_ident()}:
                 self._changed.wait()
 
     def open(self) -> None:
         """Let everybody in again."""
-        with self._changed:
+        with self._lock:
             self._closed_by = None
             self._changed.notify_all()

@@ -11,7 +11,16 @@ from functools import cache, partial
 from threading import Lock, Thread
 from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["CANCELLATIONS", "Loop", "Outcome", "PerLoop", "beside", "finish_apart", "off_loop", "running_loop"]
+__all__ = [
+    "CANCELLATIONS",
+    "Loop",
+    "Outcome",
+    "PerLoop",
+    "beside",
+    "finish_apart",
+    "off_loop",
+    "running_loop",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,7 +43,10 @@ def running_loop() -> Loop | None:
 
 
 class Outcome:
-    """How something ended that tasks of any loop wait for, and any thread brings to its end.
+    """How something ended that threads and tasks of any loop wait for, and any thread brings to its end.
+
+    It is not made of `threading.Condition`, as a `concurrent.futures.Future` or a `threading.Event` is: a Ctrl-C at the
+    wrong moment leaves the lock of one locked for good, and whoever ends it waits for ever.
 
     Attributes:
         expected: how many wait for the end, or are about to.
@@ -43,6 +55,7 @@ class Outcome:
     def __init__(self) -> None:
         self._lock = Lock()
         self._waiting: dict[Loop, list[asyncio.Future[None]]] = {}
+        self._bells: list[Lock] = []
         self.expected = 0
         self.done = False
         self.error: Exception | None = None
@@ -55,10 +68,22 @@ class Outcome:
         with self._lock:
             self.done, self.error = True, error
             waiting, self._waiting = self._waiting, {}
+            bells, self._bells = self._bells, []
+        for bell in bells:
+            bell.release()
         for loop, tasks in waiting.items():
             with suppress(RuntimeError):  # the loop was closed, and nobody waits any more
                 loop.call_soon_threadsafe(_wake, tasks)
         return self.expected > 0
+
+    def bell(self) -> Lock:
+        """Return a lock that is taken until the end: a thread waits by acquiring it."""
+        bell = Lock()
+        with self._lock:
+            if not self.done:
+                bell.acquire()
+                self._bells.append(bell)
+        return bell
 
     async def wait(self) -> None:
         """Wait for the end; raise the error it ended with."""

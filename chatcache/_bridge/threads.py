@@ -3,11 +3,14 @@
 import asyncio
 import atexit
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
-from threading import Lock, Thread, current_thread
-from typing import Any, ParamSpec, TypeVar
+from queue import SimpleQueue
+from threading import Lock, Thread, current_thread, main_thread
+from typing import Any, Generic, ParamSpec, TypeVar
+from weakref import WeakSet
 
+from .forks import anew_in_children
 from .loops import Loop, Outcome
 
 __all__ = ["LoopThread", "Worker", "born_daemon"]
@@ -16,46 +19,133 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Job(Generic[R]):
+    """Something that a thread does, for threads and tasks that wait for it.
+
+    Attributes:
+        ended: whether it is done.
+    """
+
+    def __init__(self, function: Callable[[], R]) -> None:
+        self._function = function
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self.ended = Outcome()
+
+    def run(self) -> None:
+        """Do it."""
+        try:
+            self._value = self._function()
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            self._error = error
+        self.ended.end()
+
+    def result(self) -> R:
+        """Wait for the end; return what it returned, or raise what it raised."""
+        self.ended.bell().acquire()
+        if self._error is not None:
+            raise self._error
+        result: R = self._value
+        return result
+
+
 class Worker:
     """One thread for what waits for the disk. What it was given is done before the program ends."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._executor: ThreadPoolExecutor | None = None
+        self._jobs: SimpleQueue[Job[Any] | None] | None = None
 
-    def submit(self, job: Callable[[], R]) -> "Future[R]":
-        """Have a job done; return its future."""
+    def submit(self, function: Callable[[], R]) -> Job[R]:
+        """Have a job done; return it."""
+        job = Job(function)
         with self._lock:
-            try:
-                self._executor = self._executor or ThreadPoolExecutor(1, "chatcache")
-                return self._executor.submit(job)
-            except RuntimeError:  # the interpreter is ending and starts no more threads
-                pass
-        done: Future[R] = Future()
-        done.set_result(job())
-        return done
+            jobs = self._jobs = self._jobs or self._begun()
+            if jobs is not None:
+                jobs.put(job)
+                return job
+        job.run()
+        return job
 
-    async def run(self, job: Callable[[], R]) -> R:
+    async def run(self, function: Callable[[], R]) -> R:
         """Await a job. A task that is cancelled waits for the end of it all the same: nothing goes on unseen."""
-        future = self.submit(job)
+        job = self.submit(function)
         cancelled: asyncio.CancelledError | None = None
-        ended = Outcome()
-        future.add_done_callback(lambda _: ended.end())
-        while not future.done():
+        while not job.ended.done:
             try:
-                await ended.wait()
+                await job.ended.wait()
             except asyncio.CancelledError as error:
                 cancelled = error
         if cancelled is not None:
             raise cancelled
-        return future.result()
+        return job.result()
 
     def stop(self) -> None:
         """Let the thread end when its jobs are done; another starts where it is needed."""
         with self._lock:
-            if self._executor is not None:
-                self._executor.shutdown(wait=False)
-            self._executor = None
+            if self._jobs is not None:
+                self._jobs.put(None)
+            self._jobs = None
+
+    def _begun(self) -> "SimpleQueue[Job[Any] | None] | None":
+        """Return what a thread takes its jobs from; None where the program is ending and starts no more threads."""
+        jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        if not _WORKERS.add(self):
+            return None
+        try:
+            Thread(target=_work, args=(jobs,), daemon=False, name="chatcache").start()
+        except RuntimeError:
+            return None
+        except BaseException:  # a person's Ctrl-C, for example: the thread may have begun
+            jobs.put(None)
+            raise
+        return jobs
+
+    def __del__(self) -> None:
+        if hasattr(self, "_jobs"):  # else it was interrupted before it was made
+            self.stop()
+
+
+def _work(jobs: "SimpleQueue[Job[Any] | None]") -> None:
+    for job in iter(jobs.get, None):
+        job.run()
+        del job  # nothing is kept while there is nothing to do
+
+
+class _Workers:
+    """The workers of the process, whose threads are no daemons: when the main thread ends, they are told to."""
+
+    def __init__(self) -> None:
+        self.begin_anew()
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Have no workers: for a child process, which has none of its parent's other threads."""
+        self._lock = Lock()
+        self._all: WeakSet[Worker] = WeakSet()
+        self._looks_out = False
+
+    def add(self, worker: Worker) -> bool:
+        """Have a worker end with the main thread; return False where that has ended."""
+        with self._lock:
+            if not main_thread().is_alive():
+                return False
+            self._all.add(worker)
+            if not self._looks_out:
+                with suppress(RuntimeError):  # there are no more threads to be had
+                    Thread(target=self._look_out, daemon=True, name="chatcache").start()
+                    self._looks_out = True
+            return self._looks_out
+
+    def _look_out(self) -> None:
+        main_thread().join()
+        with self._lock:
+            workers = list(self._all)
+        for worker in workers:
+            worker.stop()
+
+
+_WORKERS = _Workers()
 
 
 class LoopThread:

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import deque
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
 from threading import RLock
 from time import monotonic
@@ -20,13 +18,33 @@ class WouldWaitForItself(Exception):  # noqa: N818 - says what would happen
 
 
 class Holder(Protocol):
-    """Who passed a turnstile: its loop, or None for a thread, and what to do where the loop stopped in the middle."""
+    """Who passed a turnstile.
+
+    Attributes:
+        loop: its loop, or None for a thread.
+        left: whether it is about to leave, or has left: set before it does, since a Ctrl-C may keep it from that.
+    """
 
     loop: Loop | None
+    left: bool
 
     def abandon(self) -> None:
-        """Give up, in whatever thread; the turnstile is left next."""
+        """Give up where the loop stopped in the middle, in whatever thread; the turnstile is left next."""
         ...
+
+
+class _Ticket:
+    """The place of somebody in the queue.
+
+    Attributes:
+        called: whether it is its turn.
+        gone: whether it waits no more.
+    """
+
+    def __init__(self, holder: Holder) -> None:
+        self.holder = holder
+        self.called = Outcome()
+        self.gone = False
 
 
 class Turnstile:
@@ -42,7 +60,7 @@ class Turnstile:
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._queue: deque[tuple[Holder, Future[None]]] = deque()
+        self._queue: deque[_Ticket] = deque()
         self._since = 0.0  # when the holder came in
         self._tasks: WeakKeyDictionary[Loop, int] = WeakKeyDictionary()  # how many wait, of each loop that looks
         self.holder: Holder | None = None
@@ -55,20 +73,16 @@ class Turnstile:
             WouldWaitForItself: this thread's loop would have to go on first.
         """
         began = monotonic()
-        self._free_of_stopped()
-        ticket = self._queue_up(holder, running_loop())
-        if ticket is None:
-            return
         try:
-            while not ticket.done():
-                with suppress(NotYet):
-                    ticket.result(self._LOOK)
-                if not ticket.done():
-                    self._free_of_stopped()
-                    self._give_up(ticket, began, timeout)
+            self._free_of_stopped()
+            ticket = self._queue_up(holder, running_loop())
+            bell = None if ticket is None else ticket.called.bell()
+            while ticket is not None and bell is not None and not bell.acquire(timeout=self._LOOK):
+                self._free_of_stopped()
+                self._admit()
+                self._give_up(ticket, began, timeout)
         except BaseException:  # a person's Ctrl-C, for example
-            if not ticket.cancel():
-                self.leave(holder)
+            self._withdraw(holder)
             raise
 
     async def aenter(self, holder: Holder, timeout: float) -> None:  # noqa: ASYNC109 - it cannot just be cancelled
@@ -77,7 +91,7 @@ class Turnstile:
         while self.holder is not holder:  # once more where it was let in while its loop was stopped, and abandoned
             ticket = self._queue_up(holder, None)
             if ticket is not None:
-                await self._admitted(holder, ticket, timeout)
+                await self._admitted(ticket, timeout)
 
     def leave(self, holder: Holder) -> None:
         """Let the next one in. Nothing happens where the holder was abandoned before."""
@@ -85,27 +99,40 @@ class Turnstile:
             if self.holder is not holder:
                 return
             self.holder = None
-            while self._queue and self.holder is None:
-                entering, ticket = self._queue.popleft()
-                if ticket.set_running_or_notify_cancel():
-                    self.holder, self._since = entering, monotonic()
-                    ticket.set_result(None)
+            self._admit()
 
-    async def _admitted(self, holder: Holder, ticket: "Future[None]", timeout: float) -> None:  # noqa: ASYNC109
+    def _admit(self) -> None:
+        """Let the next one in, unless somebody is; also where whoever left was interrupted before it told the next."""
+        with self._lock:
+            while self._queue:
+                ticket = self._queue[0]
+                if not (ticket.gone or ticket.called.done):
+                    if self.holder is None or self.holder.left:
+                        self.holder, self._since = ticket.holder, monotonic()
+                    if self.holder is not ticket.holder:
+                        return
+                    ticket.called.end()
+                self._queue.popleft()
+
+    def _withdraw(self, holder: Holder) -> None:
+        """Let somebody wait no more, nor be in."""
+        with self._lock:
+            for ticket in self._queue:
+                ticket.gone = ticket.gone or ticket.holder is holder
+        self.leave(holder)
+
+    async def _admitted(self, ticket: _Ticket, timeout: float) -> None:  # noqa: ASYNC109
         began = monotonic()
-        woken = Outcome()
-        ticket.add_done_callback(lambda _: woken.end())
         loop = asyncio.get_running_loop()
         self._count(loop, 1)
         try:
-            while not ticket.done():
+            while not ticket.called.done:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._left(began, timeout)):
-                        await woken.wait()
+                        await ticket.called.wait()
                 self._give_up(ticket, began, timeout)
         except BaseException:
-            if not ticket.cancel():
-                self.leave(holder)
+            self._withdraw(ticket.holder)
             raise
         finally:
             self._count(loop, -1)
@@ -123,6 +150,7 @@ class Turnstile:
             if self._tasks[loop] == 0:
                 del self._tasks[loop]
                 return
+        self._admit()
         if self._stopped() is not None:
             beside(self._afree_of_stopped())
         loop.call_later(self._LOOK, self._look, loop)
@@ -131,22 +159,26 @@ class Turnstile:
         """Return for how many seconds to wait on, from a time on, unless somebody else comes in meanwhile."""
         return max(began, self._since) + timeout - monotonic()
 
-    def _give_up(self, ticket: "Future[None]", began: float, timeout: float) -> None:
+    def _give_up(self, ticket: _Ticket, began: float, timeout: float) -> None:
         """Raise where it is too late for a ticket that was not served."""
-        if not ticket.done() and self._left(began, timeout) <= 0 and ticket.cancel():
-            raise TimeoutError
-
-    def _queue_up(self, holder: Holder, here: Loop | None) -> "Future[None] | None":
         with self._lock:
-            if self.holder is None:
+            if ticket.called.done or self._left(began, timeout) > 0:
+                return
+            ticket.gone = True
+        raise TimeoutError
+
+    def _queue_up(self, holder: Holder, here: Loop | None) -> _Ticket | None:
+        with self._lock:
+            self._admit()
+            if self.holder is None or self.holder.left:
                 self.holder, self._since = holder, monotonic()
             if self.holder is holder:
                 return None
-            ahead = (waiting for waiting, ticket in self._queue if not ticket.cancelled())
+            ahead = (ticket.holder for ticket in self._queue if not ticket.gone)
             if here is not None and any(each.loop is here for each in (self.holder, *ahead)):
                 raise WouldWaitForItself
-            ticket: Future[None] = Future()
-            self._queue.append((holder, ticket))
+            ticket = _Ticket(holder)
+            self._queue.append(ticket)
             return ticket
 
     def _stopped(self) -> Holder | None:

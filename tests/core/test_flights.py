@@ -4,9 +4,9 @@ import asyncio
 import os
 import threading
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import count
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from chatcache._bridge import Flights
+from tests.core.loops import loops, until
 
 Joined = tuple[Any, bool]
 
@@ -62,19 +63,12 @@ def never(*_: object) -> Any:
     raise AssertionError("a call was made that was to be joined")
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 def waits(flights: Flights[Any], key: str = "k") -> int:
-    """Return how many wait for the flight of a key: tasks by their callbacks, threads by the future's waiters."""
+    """Return how many wait for the flight of a key: tasks and threads."""
     flight = flights._flights.get(key)
     if flight is None:
         return 0
-    landed: Any = flight.landed
-    return len(landed._done_callbacks) + len(landed._condition._waiters)
+    return sum(map(len, flight.over._waiting.values())) + len(flight.over._bells)
 
 
 async def gather(*calls: Awaitable[Any]) -> list[Any]:
@@ -327,6 +321,38 @@ def test_who_waits_goes_on_when_the_leaders_loop_stops(
     loop.close()
 
 
+@pytest.mark.parametrize("waiter", ["thread", "task"])
+async def test_who_waits_goes_on_when_the_leaders_loop_waits_for_it(
+    flights: Flights[Any], provider: Provider, pool: ThreadPoolExecutor, waiter: str
+) -> None:
+    async def own() -> str:
+        return "own"
+
+    def wait() -> list[Joined]:
+        if waiter == "thread":
+            return [each.result(10) for each in [pool.submit(flights.run, "k", lambda: "own") for _ in range(3)]]
+        return asyncio.run(gather(*(flights.arun("k", own) for _ in range(3))))
+
+    leader = asyncio.create_task(flights.arun("k", provider.acall))
+    await until(provider.called.is_set)
+    assert {answer for answer, _ in pool.submit(wait).result(10)} == {"own"}  # the loop stands still
+    provider.end.set()
+    assert await leader == (1, False)
+    assert flights._flights == {}
+
+
+async def test_a_loop_that_is_busy_for_a_moment_is_waited_for(
+    flights: Flights[Any], provider: Provider, pool: ThreadPoolExecutor
+) -> None:
+    leader = asyncio.create_task(flights.arun("k", provider.acall))
+    await until(provider.called.is_set)
+    waiting = pool.submit(flights.run, "k", never)
+    await until(lambda: waits(flights) == 1)
+    threading.Event().wait(0.3)
+    provider.end.set()
+    assert await gather(leader, asyncio.wrap_future(waiting)) == [(1, False), (1, True)]
+
+
 def test_a_task_that_was_abandoned_leaves_no_flight(flights: Flights[Any]) -> None:
     async def suspended() -> None:
         await asyncio.Future()
@@ -375,19 +401,6 @@ async def test_nobody_joins_what_was_forgotten(flights: Flights[Any], provider: 
 
 
 # ---- all at once
-
-
-@contextmanager
-def loops(number: int) -> Iterator[list[asyncio.AbstractEventLoop]]:
-    made = [asyncio.new_event_loop() for _ in range(number)]
-    threads = [threading.Thread(target=loop.run_forever, daemon=True) for loop in made]
-    for thread in threads:
-        thread.start()
-    yield made
-    for loop, thread in zip(made, threads, strict=True):
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
 
 
 class Calls:
