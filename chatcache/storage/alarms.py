@@ -277,7 +277,7 @@ class Alarms:
 
     async def _look(self) -> float:
         """Begin the handlers that are due; return in how many seconds the next may be."""
-        if not self._lock.acquire():
+        if not self.index.exists() or not self._lock.acquire():
             return _LOOK
         entries, following = await LoopThread.call(self.index.due, self._now())
         now = self.clock()

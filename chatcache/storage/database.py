@@ -15,7 +15,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -31,13 +31,15 @@ from chatcache.errors import CorruptStorageError, InvalidInputError, StorageErro
 from .recent import Recent, WalIndex
 from .rows import SCHEMA, has_schema, read_name, run_query, write_name
 
-__all__ = ["AT_WORK", "Database", "Durability", "connect", "explained"]
+__all__ = ["AT_WORK", "SHRINKS", "Database", "Durability", "connect", "explained", "is_busy"]
 
 A = TypeVar("A")
 R = TypeVar("R")
 Query = Callable[[sqlite3.Connection, A], R]
 
 _PAGE = "PRAGMA page_size = 16384"  # an answer of 2 kB stays in one page; of workerd's 4096 bytes it would take two
+SHRINKS = "PRAGMA auto_vacuum = INCREMENTAL"  # of no effect on a file with tables before it is vacuumed
+_LOG = "PRAGMA journal_size_limit = 33554432"  # bytes that the log keeps of the disk after a larger transaction
 _FOREIGN_KEYS = "PRAGMA foreign_keys = ON"  # as workerd's SQLite is built; for the tables of storage.sql
 _FETCHED_AT_ONCE = 64  # rows
 _END_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may hold it up
@@ -108,6 +110,8 @@ class Database:
     Attributes:
         name: the name of the object, to be kept in the file, if it is known.
         afterwards: what the connection to write by is to run as soon as its transaction is over.
+        writing: the lock of the connection to write by. It is taken by a ``with`` in the function that needs it, not in
+            a context manager of ours, where a Ctrl-C could leave it taken.
     """
 
     afterwards: str | None
@@ -124,12 +128,14 @@ class Database:
 
     def get(self, key: str) -> bytes | None:
         """Return the value in the row of a key, or None."""
-        self._look_for_the_file()
+        if time.monotonic() > self._looks_at:
+            self._look_for_the_file()
         return self._recent.get(key) or self.read(self._recent.read, key, None)
 
     async def aget(self, key: str) -> bytes | None:
         """Awaiting twin of `get`."""
-        self._look_for_the_file()
+        if time.monotonic() > self._looks_at:
+            self._look_for_the_file()
         return self._recent.get(key) or await self.aread(self._recent.read, key, None)
 
     def read(self, query: Query[A, R], argument: A, absent: R) -> R:
@@ -167,29 +173,38 @@ class Database:
 
     @contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection to write by, to one thread at a time; it may be in the middle of a transaction."""
-        with self._writing:
-            try:
-                writer = self._connections.writer
-                if writer is None or (not writer.in_transaction and self._is_gone()):
-                    writer = self._create()
-                if self.afterwards is not None and not writer.in_transaction:
-                    writer.execute(self.afterwards)
-                    self.afterwards = None
-                if not self._is_named and self.name is not None and not writer.in_transaction:
-                    self._write_name(writer, self.name)
-                yield writer
-            except (sqlite3.Error, OSError) as error:
-                raise explained(error, self.path) from error
+        """Give the connection to write by to who holds the lock `writing`; it may be in the middle of a transaction."""
+        try:
+            writer = self._connections.writer
+            if writer is None or (not writer.in_transaction and self._is_gone()):
+                writer = self._create()
+            if self.afterwards is not None and not writer.in_transaction:
+                writer.execute(self.afterwards)
+                self.afterwards = None
+            if not self._is_named and self.name is not None and not writer.in_transaction:
+                self._write_name(writer, self.name)
+            yield writer
+        except (sqlite3.Error, OSError) as error:
+            raise explained(error, self.path) from error
+
+    def checkpoint(self) -> None:
+        """Bring what was committed from the log into the file, as far as nobody has to wait for it."""
+        if not self.path.exists():  # to connect would make it
+            return
+        try:
+            with AT_WORK, closing(self._connect()) as connection:  # so that the one to write by is free for others
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except (sqlite3.Error, OSError) as error:
+            raise explained(error, self.path) from error
 
     def close(self) -> None:
         """Release the file. What is used afterwards opens it again."""
-        with self._writing, self._reading:
+        with self.writing, self._reading:
             self._release()
 
     def close_if_idle(self) -> bool:
         """Release the file unless something is under way; return whether it was released."""
-        if not self._writing.acquire(blocking=False):
+        if not self.writing.acquire(blocking=False):
             return False
         try:
             if not self.is_idle() or not self._reading.acquire(blocking=False):
@@ -200,7 +215,7 @@ class Database:
                 self._reading.release()
             return True
         finally:
-            self._writing.release()
+            self.writing.release()
 
     def is_open(self) -> bool:
         """Return whether there is a connection."""
@@ -219,7 +234,7 @@ class Database:
 
     def before_fork(self) -> None:
         """Let nobody write any more."""
-        self._writing.acquire()
+        self.writing.acquire()
 
     def at_fork(self) -> None:
         """Close everything, and keep it closed: SQLite's own record of the locks it has would be wrong in the child."""
@@ -227,13 +242,13 @@ class Database:
         self._recent.begin(None)
         self._connections.close_reader()
         self._connections.close_writer()
-        self.worker.stop()
+        self._stop_workers()
 
     def after_fork_in_parent(self) -> None:
         """Let it be opened again."""
         self._loops.clear()
         self._reading.release()
-        self._writing.release()
+        self.writing.release()
 
     def after_fork_in_child(self) -> None:
         """Begin anew: the locks of the parent's threads are of no use here."""
@@ -250,7 +265,7 @@ class Database:
     def _begin(self) -> None:
         self._connections = _Connections()
         self._end = finalize(self, self._connections.close_for_good)
-        self._reading, self._writing = self._connections.reading, self._connections.writing
+        self._reading, self.writing = self._connections.reading, self._connections.writing
         self._recent = Recent()
         self._file: tuple[int, int] | None = None
         self._read_file: tuple[int, int] | None = None
@@ -268,15 +283,18 @@ class Database:
     def _look_for_the_file(self) -> None:
         """Give up what is read by, from time to time, where the file was deleted or replaced by somebody else."""
         now = time.monotonic()
-        if now > self._looks_at and self._connections.reader is not None:
+        if now > self._looks_at:
             self._looks_at = now + _LOOK
-            if self._read_file != _identity(self.path):
+            if self._connections.reader is not None and self._read_file != _identity(self.path):
                 with self._reading:
                     self._release_reader()
 
     def _release(self) -> None:
         self._release_reader()
         self._connections.close_writer()
+        self._stop_workers()
+
+    def _stop_workers(self) -> None:
         self.worker.stop()
 
     def _release_reader(self) -> None:
@@ -304,7 +322,9 @@ class Database:
             self._release_reader()
         self.path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        connection = self._connect(_PAGE, "PRAGMA journal_mode = WAL", *SCHEMA, _FOREIGN_KEYS, make=True)
+        # whoever writes the first page has seen none; on a file with pages it would wait for the lock of a writer
+        made = [_PAGE, SHRINKS] if not self.path.exists() or self.path.stat().st_size == 0 else [_PAGE]
+        connection = self._connect(*made, "PRAGMA journal_mode = WAL", *SCHEMA, _FOREIGN_KEYS, _LOG, make=True)
         self._file, self._is_named = _identity(self.path), False
         self._connections.writer = connection
         self._stay_few()
@@ -468,12 +488,16 @@ def connect(
         except BaseException as error:
             connection.close()
             # SQLite itself does not wait where two connections make one file at once
-            busy = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname.startswith("SQLITE_BUSY")
-            if not (make and busy) or time.monotonic() > given_up:
+            if not (make and is_busy(error)) or time.monotonic() > given_up:
                 raise
         else:
             return connection
         time.sleep(0.005)
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Return whether an error says that somebody else has a lock."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname.startswith("SQLITE_BUSY")
 
 
 def explained(error: Exception, path: Path) -> StorageError:  # noqa: PLR0911 - a table, a case a row

@@ -12,9 +12,9 @@ from chatcache._bridge import Colour, awaiting, blocking, drive, off_loop
 from chatcache.codec import decode, encode
 from chatcache.errors import CorruptRecordError, InvalidInputError, InvalidValueError
 
-from .layer import UNKNOWN, Layer, Row, Unknown, find, overlaid
+from .layer import UNKNOWN, Layer, Row, Unknown, earlier, find, overlaid
 from .ranges import KeyRange, check_key, key_range, prefix_range
-from .rows import range_query, read_alarm, read_rows, run_query
+from .rows import Query, RangeQuery, range_query, read_alarm, read_rows, run_query, size_query
 from .turn import Turn
 from .turns import Turns
 
@@ -144,6 +144,33 @@ class KeyValues(ABC):
         turn = await self._aturn("delete_prefix")
         turn.layer.clear(bounds)
 
+    def change(
+        self, rows: Mapping[str, bytes | None], *, prefixes: Iterable[str] = (), alarm: datetime | float | None = None
+    ) -> None:
+        """Clear prefixes, then write rows, and set the alarm: all of it in one step. Not in Cloudflare's API.
+
+        Args:
+            rows: for each key its value as `chatcache.codec.encode` gives it, or None to delete the key.
+            prefixes: every key that begins with one of them is deleted before.
+            alarm: a time as `set_alarm` takes it, at which the alarm is to go off at the latest: it is set unless an
+                earlier one is. None leaves it as it is.
+
+        Raises:
+            InvalidValueError: one of the values is too large; nothing was written.
+            InvalidInputError: as `set_alarm`.
+        """
+        write = self._written(rows, prefixes, alarm)
+        with self._turn("change") as turn:
+            write(turn.layer)
+
+    async def achange(
+        self, rows: Mapping[str, bytes | None], *, prefixes: Iterable[str] = (), alarm: datetime | float | None = None
+    ) -> None:
+        """Awaiting twin of `change`."""
+        write = self._written(rows, prefixes, alarm)
+        turn = await self._aturn("change")
+        write(turn.layer)
+
     def list(  # noqa: PLR0913 - Cloudflare's options of a listing
         self,
         *,
@@ -183,6 +210,35 @@ class KeyValues(ABC):
         """Awaiting twin of `list`."""
         bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
         return await self._avalues(await self._range(awaiting, bounds, _checked(limit), reverse=reverse))
+
+    def sizes(
+        self,
+        *,
+        prefix: str = "",
+        start: str | None = None,
+        start_after: str | None = None,
+        end: str | None = None,
+        limit: int | None = None,
+    ) -> dict[str, int]:
+        """Return keys with the bytes of their values as stored, which are not read. Not in Cloudflare's API.
+
+        The options are those of `list`.
+        """
+        bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
+        return _sizes(drive(self._range(blocking, bounds, _checked(limit), reverse=False, query=size_query)))
+
+    async def asizes(
+        self,
+        *,
+        prefix: str = "",
+        start: str | None = None,
+        start_after: str | None = None,
+        end: str | None = None,
+        limit: int | None = None,
+    ) -> dict[str, int]:
+        """Awaiting twin of `sizes`."""
+        bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
+        return _sizes(await self._range(awaiting, bounds, _checked(limit), reverse=False, query=size_query))
 
     def scan(  # noqa: PLR0913 - as `list`
         self,
@@ -236,17 +292,17 @@ class KeyValues(ABC):
 
     def get_alarm(self) -> datetime | None:
         """Return when the handler is to be called, in UTC; None for never, and while it runs."""
-        alarm = self._alarm_over("get_alarm")
+        alarm, latest = self._alarm_over("get_alarm")
         if isinstance(alarm, Unknown):
             alarm = self._not_firing(self._turns.read(read_alarm, None, None))
-        return _as_datetime(alarm)
+        return _as_datetime(earlier(alarm, latest))
 
     async def aget_alarm(self) -> datetime | None:
         """Awaiting twin of `get_alarm`."""
-        alarm = self._alarm_over("get_alarm")
+        alarm, latest = self._alarm_over("get_alarm")
         if isinstance(alarm, Unknown):
             alarm = self._not_firing(await self._turns.aread(read_alarm, None, None))
-        return _as_datetime(alarm)
+        return _as_datetime(earlier(alarm, latest))
 
     def delete_alarm(self) -> None:
         """Have the handler not called any more; one that runs is not stopped, but not called again if it fails."""
@@ -308,7 +364,7 @@ class KeyValues(ABC):
 
     def _at_rest(self, read: Callable[[], Coroutine[Any, Any, Sequence[Row]]]) -> Sequence[Row]:
         """Return what is read by a blocking read while nothing is committed."""
-        with self._turns.at_rest():
+        with self._turns.writing:
             return drive(read())
 
     async def _aat_rest(self, read: Callable[[], Coroutine[Any, Any, Sequence[Row]]]) -> Sequence[Row]:
@@ -328,13 +384,15 @@ class KeyValues(ABC):
         result = {**found, **dict(rows)}
         return [(key, value) for key, value in result.items() if isinstance(value, bytes)]
 
-    async def _range(self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:
-        """Return the rows of a range, in order, all of one moment."""
+    async def _range(
+        self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool, query: RangeQuery = range_query
+    ) -> Sequence[Row]:
+        """Return the rows of a range, in order, all of one moment; from the file what a query gives for each."""
         most = None if limit is None else 2 * max(limit, _FIRST_ROWS)
         for _ in range(_TRIES):
             commits = self._turns.commits
             layers, part = self._copied_layers(bounds, most, reverse=reverse)
-            rows = await self._overlaid(colour, layers, part, limit, reverse=reverse)
+            rows = await self._overlaid(colour, layers, part, limit, reverse=reverse, query=query)
             if part != bounds and len(rows) != limit:  # many of those that were copied are deleted
                 most = None
             elif not layers or commits == self._turns.commits:
@@ -342,7 +400,9 @@ class KeyValues(ABC):
         return await colour(
             self._at_rest,
             self._aat_rest,
-            lambda: self._overlaid(blocking, self._copied_layers(bounds)[0], bounds, limit, reverse=reverse),
+            lambda: self._overlaid(
+                blocking, self._copied_layers(bounds)[0], bounds, limit, reverse=reverse, query=query
+            ),
         )
 
     def _copied_layers(
@@ -355,16 +415,23 @@ class KeyValues(ABC):
             copies.append(copied)
         return [copied for copied in copies if copied], bounds
 
-    async def _overlaid(
-        self, colour: Colour, layers: Sequence[Layer], bounds: KeyRange, limit: int | None, *, reverse: bool
+    async def _overlaid(  # noqa: PLR0913 - as `_range`
+        self,
+        colour: Colour,
+        layers: Sequence[Layer],
+        bounds: KeyRange,
+        limit: int | None,
+        *,
+        reverse: bool,
+        query: RangeQuery,
     ) -> Sequence[Row]:
         if not layers:
-            return await self._fetched(colour, bounds, limit, reverse=reverse)
+            return await self._fetched(colour, query(bounds, limit, reverse=reverse), limit)
         result: list[Row] = []
         rest: KeyRange | None = bounds
         size = None if limit is None else max(limit, _FIRST_ROWS)
         while rest is not None and (limit is None or len(result) < limit):
-            page = await self._fetched(colour, rest, size, reverse=reverse)
+            page = await self._fetched(colour, query(rest, size, reverse=reverse), size)
             behind = _behind(page, rest, size, reverse=reverse)
             covered = rest if behind is None else _before(rest, behind, reverse=reverse)
             result += sorted(overlaid(layers, page, covered).items(), reverse=reverse)
@@ -372,14 +439,19 @@ class KeyValues(ABC):
             size = None if size is None else max(size, min(size * 4, _MOST_ROWS))
         return result[:limit]
 
-    async def _fetched(self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Sequence[Row]:
-        query = range_query(bounds, limit, reverse=reverse)
+    async def _fetched(self, colour: Colour, query: Query, limit: int | None) -> Sequence[Row]:
         if limit is not None and limit <= _LONGEST_IN_PLACE:
             return await colour(self._turns.read, self._turns.aread, run_query, query, [])
         return await colour(self._turns.fetch, self._turns.afetch, *query)
 
-    def _alarm_over(self, method: str) -> int | Unknown | None:
-        return next((layer.alarm for layer in self._layers(method) if not isinstance(layer.alarm, Unknown)), UNKNOWN)
+    def _alarm_over(self, method: str) -> tuple[int | Unknown | None, int | None]:
+        """Return the alarm that is set over the file, if one is, and when it is to go off at the latest."""
+        latest = None
+        for layer in self._layers(method):
+            if not isinstance(layer.alarm, Unknown):
+                return layer.alarm, latest
+            latest = earlier(latest, layer.latest)
+        return UNKNOWN, latest
 
     def _alarm_at(self, when: datetime | float) -> int:
         if self._turns.schedule is None:
@@ -394,14 +466,36 @@ class KeyValues(ABC):
             raise InvalidInputError(f"entries {entries!r:.200} is of type {type(entries).__name__}: pass a dict")
         return {check_key(key): self._data(key, value) for key, value in entries.items()}
 
+    def _written(
+        self, rows: Mapping[str, bytes | None], prefixes: Iterable[str], alarm: datetime | float | None
+    ) -> Callable[[Layer], None]:
+        """Return what writes one step into a layer, after everything that may be wrong with it was looked at."""
+        for key, data in rows.items():
+            check_key(key)
+            if data is not None:
+                self._check_size(key, data)
+        cleared = [prefix_range(prefix) for prefix in prefixes]
+        latest = None if alarm is None else self._alarm_at(alarm)
+
+        def write(layer: Layer) -> None:
+            layer.clear(*cleared)
+            layer.put(rows)
+            if latest is not None:
+                layer.ring_by(latest)
+
+        return write
+
     def _data(self, key: str, value: Any) -> bytes:
         data = encode(value)
+        self._check_size(key, data)
+        return data
+
+    def _check_size(self, key: str, data: bytes) -> None:
         if len(data) + (len(key) if key.isascii() else len(key.encode())) > self._longest_row:
             raise InvalidValueError(
                 f"under the key {key!r:.60} the value takes {len(data):,} bytes: a row holds at most "
                 f"{self._longest_row:,}, which ObjectNamespace(longest_row=) sets"
             )
-        return data
 
     def _values(self, rows: Iterable[Row]) -> dict[str, Any]:
         return {key: self._value(key, data) for key, data in rows}
@@ -414,6 +508,10 @@ class KeyValues(ABC):
             return decode(data)
         except CorruptRecordError as error:
             raise CorruptRecordError(f"key {key!r} in {self._turns.path}: {error}") from error
+
+
+def _sizes(rows: Iterable[tuple[str, bytes | int]]) -> dict[str, int]:
+    return {key: data if isinstance(data, int) else len(data) for key, data in rows}
 
 
 def _as_datetime(alarm: int | None) -> datetime | None:

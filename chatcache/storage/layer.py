@@ -13,7 +13,7 @@ from chatcache._bridge import Lock
 
 from .ranges import KeyRange
 
-__all__ = ["UNKNOWN", "Layer", "Row", "Unknown", "find", "overlaid"]
+__all__ = ["UNKNOWN", "Layer", "Row", "Unknown", "earlier", "find", "overlaid"]
 
 Row = tuple[str, bytes]
 
@@ -34,19 +34,21 @@ class Layer:
         rows: the value of each key that was written last, or None.
         cleared: ranges from which every row is gone that `rows` does not have, in order; no two of them meet.
         alarm: when the alarm is to go off, in nanoseconds since the epoch, or None for never, if it was set at all.
+        latest: where it was not, when it is to go off at the latest, or None where nobody said so.
     """
 
-    __slots__ = ("_keys", "_lock", "alarm", "cleared", "rows")
+    __slots__ = ("_keys", "_lock", "alarm", "cleared", "latest", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[str, bytes | None] = {}
         self.cleared: Sequence[KeyRange] = []
         self.alarm: int | Unknown | None = UNKNOWN
+        self.latest: int | None = None
         self._keys: list[str] = []  # in order; those that were added to the rows since the last listing are not in it
         self._lock = Lock()
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.cleared) or self.alarm is not UNKNOWN
+        return bool(self.rows or self.cleared) or self.alarm is not UNKNOWN or self.latest is not None
 
     def find(self, key: str) -> bytes | Unknown | None:
         """Return the value of a key, None if it was deleted, `UNKNOWN` if nothing here is about it."""
@@ -83,23 +85,33 @@ class Layer:
         with self._lock:
             self.rows.update(rows)
 
-    def clear(self, bounds: KeyRange) -> None:
-        """Delete every row of a range, which is not empty: those of the file and those that were written before."""
+    def clear(self, *ranges: KeyRange) -> None:
+        """Delete every row of ranges, none of them empty: those of the file and those that were written before."""
+        if not ranges:
+            return
         with self._lock:
-            first, last = _meeting(self.cleared, bounds)  # before the rows go, for those who look meanwhile
-            self.cleared = [*self.cleared[:first], _joined([*self.cleared[first:last], bounds]), *self.cleared[last:]]
-            low, high = self._places(bounds)
-            for key in self._keys[low:high]:
-                del self.rows[key]
-            del self._keys[low:high]
+            self.cleared = _with_ranges(self.cleared, ranges)  # before the rows go, for those who look meanwhile
+            for bounds in ranges if self.rows else ():
+                low, high = self._places(bounds)
+                for key in self._keys[low:high]:
+                    del self.rows[key]
+                del self._keys[low:high]
+
+    def ring_by(self, when: int) -> None:
+        """Have the alarm go off at a time at the latest."""
+        if isinstance(self.alarm, Unknown):
+            self.latest = earlier(self.latest, when)
+        else:
+            self.alarm = earlier(self.alarm, when)
 
     def absorb(self, later: "Layer") -> None:
         """Add what was written later."""
-        for bounds in later.cleared:
-            self.clear(bounds)
+        self.clear(*later.cleared)
         self.put(later.rows)
         if later.alarm is not UNKNOWN:
             self.alarm = later.alarm
+        elif later.latest is not None:
+            self.ring_by(later.latest)
 
     def _places(self, bounds: KeyRange) -> tuple[int, int]:
         """Return from where to where the keys of a range are among those in order."""
@@ -113,6 +125,11 @@ class Layer:
             self._keys.sort()
         low = bisect_left(self._keys, bounds.start, key=str.encode)
         return low, len(self._keys) if bounds.end is None else bisect_left(self._keys, bounds.end, key=str.encode)
+
+
+def earlier(one: int | None, other: int | None) -> int | None:
+    """Return the earlier of two times, of which None is never."""
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def find(layers: Iterable[Layer], key: str) -> bytes | Unknown | None:
@@ -150,6 +167,23 @@ def _meeting(ranges: Sequence[KeyRange], bounds: KeyRange) -> tuple[int, int]:
         end = ranges[first - 1].end
         first -= end is None or end >= bounds.start
     return first, len(ranges) if bounds.end is None else bisect_right(ranges, bounds.end, key=_start)
+
+
+def _with_ranges(ranges: Sequence[KeyRange], added: Sequence[KeyRange]) -> Sequence[KeyRange]:
+    """Return ranges in order, and others among them; those that overlap or border on each other are joined."""
+    if len(added) == 1:
+        if not ranges:
+            return added
+        first, last = _meeting(ranges, added[0])
+        return [*ranges[:first], _joined([*ranges[first:last], added[0]]), *ranges[last:]]
+    result: list[KeyRange] = []
+    for bounds in sorted([*ranges, *added], key=_start):
+        before = result[-1] if result else None
+        if before is None or (before.end is not None and before.end < bounds.start):
+            result.append(bounds)
+        else:
+            result[-1] = _joined([before, bounds])
+    return result
 
 
 def _joined(ranges: Sequence[KeyRange]) -> KeyRange:

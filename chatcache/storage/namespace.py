@@ -173,7 +173,7 @@ class _Objects:
             settings = self.settings
             path = settings.folder / f"{identifier}.sqlite"
             schedule = None if self._alarms is None else ObjectSchedule(self._alarms, identifier)
-            found = Turns(path, settings.durability, settings.timeout, schedule)
+            found = Turns(path, settings.durability, settings.timeout, schedule, settings.clock)
             found.keeps = self  # so that whoever asks for this object later finds it
             self._turns[identifier] = found
         found.name = found.name or name

@@ -33,7 +33,7 @@ class WalIndex:
     _opening = Lock()  # one that is opened twice would be closed once, and SQLite's locks be gone
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         finalize(self, os.close, descriptor).atexit = False
 
     @classmethod
@@ -59,11 +59,11 @@ class WalIndex:
 
     def is_deleted(self) -> bool:
         """Return whether the file has no name any more: nobody takes a lock on it then."""
-        return os.fstat(self._descriptor).st_nlink == 0
+        return os.fstat(self.descriptor).st_nlink == 0
 
     def header(self) -> bytes:
         """Return what changes with each commit."""
-        return os.pread(self._descriptor, _HEADER, 0)
+        return os.pread(self.descriptor, _HEADER, 0)
 
 
 class Recent:
@@ -81,7 +81,9 @@ class Recent:
         """Return a value that was read before and is still what the file holds, or None; for any thread."""
         index, header, rows = self._kept  # in one step, since another thread may begin anew
         value = rows.get(key)
-        return value if value is not None and index is not None and index.header() == header else None
+        if value is None or index is None or os.pread(index.descriptor, _HEADER, 0) != header:
+            return None
+        return value
 
     def read(self, connection: Connection, key: str) -> bytes | None:
         """Return a value from the file, and keep it; for one thread at a time."""

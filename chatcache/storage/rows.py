@@ -1,16 +1,20 @@
 """The tables of an object's file, which are workerd's, and what is read and written of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from sqlite3 import Connection
-from typing import Any
+from typing import Any, Protocol
 
-from .layer import UNKNOWN, Layer, Row
+from .layer import UNKNOWN, Layer, Row, Unknown
 from .ranges import KeyRange
 
 __all__ = [
     "SCHEMA",
     "Query",
-    "delete_rows",
+    "RangeQuery",
+    "give_back_pages",
+    "has_much_free",
     "has_schema",
     "range_query",
     "read_alarm",
@@ -18,6 +22,7 @@ __all__ = [
     "read_row",
     "read_rows",
     "run_query",
+    "size_query",
     "write_layer",
     "write_name",
 ]
@@ -31,6 +36,12 @@ SCHEMA = (
 )
 
 _ALARM, _NAME = 1, 3  # keys of the metadata; in workerd 2 is a bookmark, and there is no 3
+_GIVEN_BACK = 32  # pages at a time, which is half a megabyte
+_MUCH = 64  # pages that are free, and one part of the file in so many as follows
+_PART = 8
+_PAGES = (
+    "SELECT auto_vacuum, freelist_count, page_count FROM pragma_auto_vacuum, pragma_freelist_count, pragma_page_count"
+)
 _HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV'"
 _GET = "SELECT value FROM _cf_KV WHERE key = ?"
 _PUT = "INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
@@ -61,19 +72,28 @@ def read_rows(connection: Connection, keys: Iterable[str]) -> list[Row]:
     return [(key, value) for key, value in found if value is not None]
 
 
-def delete_rows(connection: Connection, keys: Iterable[str], which: Callable[[str, bytes], bool]) -> None:
-    """Delete those rows that a function chooses by key and value."""
-    for key in keys:
-        value = read_row(connection, key)
-        if value is not None and which(key, value):
-            connection.execute(_DELETE, (key,))
+class RangeQuery(Protocol):
+    """What returns the query for something of each row of a range."""
+
+    def __call__(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:
+        """Return the query."""
+        ...
 
 
 def range_query(bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:
     """Return the query for the rows of a range, in order."""
+    return _query("value", bounds, limit, reverse=reverse)
+
+
+def size_query(bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:
+    """Return the query for the keys of a range with the bytes of their values, which SQLite knows without reading."""
+    return _query("length(value)", bounds, limit, reverse=reverse)
+
+
+def _query(column: str, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:
     where, parameters = _where(bounds)
     order = "DESC" if reverse else "ASC"
-    sql = f"SELECT key, value FROM _cf_KV WHERE {where} ORDER BY key {order} LIMIT ?"  # noqa: S608 - no input in it
+    sql = f"SELECT key, {column} FROM _cf_KV WHERE {where} ORDER BY key {order} LIMIT ?"  # noqa: S608 - no input in it
     return sql, (*parameters, -1 if limit is None else limit)
 
 
@@ -99,19 +119,37 @@ def write_name(connection: Connection, name: str) -> None:
     connection.execute(_PUT_METADATA, (_NAME, name))
 
 
-def write_layer(connection: Connection, layer: Layer) -> None:
-    """Write a layer by a connection that is in a transaction."""
-    for bounds in layer.cleared:
-        where, parameters = _where(bounds)
-        connection.execute(f"DELETE FROM _cf_KV WHERE {where}", parameters)  # noqa: S608 - no input in it
+def write_layer(connection: Connection, layer: Layer, firing: int | None) -> int | Unknown | None:
+    """Write a layer by a connection that is in a transaction; return the alarm that was written, if one was.
+
+    One that is firing counts as none, since it is deleted when its handler returns.
+    """
+    for where, ranges in groupby(map(_where, layer.cleared), key=itemgetter(0)):
+        connection.executemany(f"DELETE FROM _cf_KV WHERE {where}", map(itemgetter(1), ranges))  # noqa: S608 - no input in it
     deleted = [(key,) for key, value in layer.rows.items() if value is None]
     if deleted:
         connection.executemany(_DELETE, deleted)
     if len(deleted) < len(layer.rows):
         # in the order of the file, which is quicker than any other
         connection.executemany(_PUT, sorted((key, value) for key, value in layer.rows.items() if value is not None))
-    if layer.alarm is not UNKNOWN:
-        connection.execute(_PUT_METADATA, (_ALARM, layer.alarm))
+    alarm = layer.alarm
+    if isinstance(alarm, Unknown) and layer.latest is not None:
+        is_set = read_alarm(connection)
+        alarm = layer.latest if is_set in (None, firing) or is_set > layer.latest else UNKNOWN
+    if alarm is not UNKNOWN:
+        connection.execute(_PUT_METADATA, (_ALARM, alarm))
+    return alarm
+
+
+def has_much_free(connection: Connection) -> bool:
+    """Return whether so much of a file is free that some of it is worth giving back, and it is one that can shrink."""
+    ((shrinks, free, pages),) = connection.execute(_PAGES)
+    return bool(shrinks and free >= _MUCH and free * _PART >= pages)
+
+
+def give_back_pages(connection: Connection) -> None:
+    """Take a few free pages off the end of a file, which is shorter after the next checkpoint."""
+    connection.executescript(f"PRAGMA incremental_vacuum({_GIVEN_BACK})")  # `execute` would stop after the first one
 
 
 def _where(bounds: KeyRange) -> tuple[str, tuple[bytes, ...]]:

@@ -10,6 +10,7 @@ from typing import Any
 from chatcache.codec import is_utf8
 from chatcache.errors import SQLError
 
+from .database import explained
 from .guard import LONGEST_QUERY, Guard, internal_kept, names_internal
 from .turn import Turn
 from .turns import Turns
@@ -25,6 +26,7 @@ _OWN = (
     r"AND (name NOT LIKE 'sqlite\_%' ESCAPE '\' OR name LIKE 'sqlite\_stat_' ESCAPE '\') "
     "ORDER BY sql LIKE 'CREATE VIRTUAL %' DESC"
 )
+_OF_THE_FILE = ("SQLITE_CORRUPT", "SQLITE_IOERR", "SQLITE_FULL")  # errors that are none of the statement
 _KINDS = ("trigger", "view", "table")
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _BLANK = " \t\r\n\f\v\ufeff;"  # besides comments, what is no statement
@@ -117,7 +119,7 @@ class SQL:
         Foreign keys, which may be broken, are turned off until it is committed. That has an effect between two
         transactions only, so the lock is given up for a moment.
         """
-        with self._turns.writer() as connection:
+        with self._turns.writing, self._turns.writer() as connection:
             connection.execute("ROLLBACK")
             turn.locked = False
             ((enforced,),) = connection.execute("PRAGMA foreign_keys")
@@ -143,7 +145,7 @@ class SQL:
         return self._execute(turn, Guard(may_write=True), statement, bindings)
 
     def _execute(self, turn: Turn, guard: Guard, statement: str, bindings: tuple[Binding, ...]) -> SQLCursor:
-        with self._turns.writer() as connection:
+        with self._turns.writing, self._turns.writer() as connection:
             if turn.locked:
                 self._turns.must_be_locked(connection)
             before = connection.total_changes
@@ -153,7 +155,10 @@ class SQL:
                         cursor = connection.execute(statement, bindings)
                         rows = tuple(cursor.fetchall())
                 except (sqlite3.Error, OverflowError, ValueError) as error:
-                    raise SQLError(guard.refused or f"{error} in {statement:.200}") from error
+                    what: Exception = error
+                    if getattr(error, "sqlite_errorname", "").startswith(_OF_THE_FILE):
+                        what = explained(error, self._turns.path)
+                    raise SQLError(guard.refused or f"{what} in {statement:.200}") from error
             names = tuple(column[0] for column in cursor.description or ())
             return SQLCursor(names, connection.total_changes - before, rows)
 

@@ -1,13 +1,15 @@
 """The storage of one object, as Cloudflare's ``ctx.storage``."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, running_loop
+from chatcache.clock import Clock
 from chatcache.errors import PersistenceError, TransactionError
 
+from .batch import Batch
 from .keyvalues import KeyValues
 from .layer import Layer
 from .ranges import prefix_range
@@ -45,6 +47,26 @@ class Storage(KeyValues):
         """Awaiting twin of `transaction`. One that is cancelled is rolled back, unless it was being committed."""
         return await atransact(self._turns, self._longest_row, body)
 
+    async def abatch(self, body: Callable[[Transaction], R]) -> R:
+        """Await a transaction whose body awaits nothing, and return what it returns. Not in Cloudflare's API.
+
+        It runs in a thread, so that a blocking call of the same loop may wait for it; those of many tasks are committed
+        together. Within another transaction, it is one within that one.
+
+        Args:
+            body: as `transaction` takes it. It does not see the context of its caller.
+
+        Raises:
+            StorageError: as `transaction`.
+        """
+        if self._turns.transaction() is None:
+            return await self._batch.run(body)
+
+        async def abody(transaction: Transaction) -> R:
+            return body(transaction)
+
+        return await self.atransaction(abody)
+
     def transaction_sync(self, body: Callable[[], R]) -> R:
         """Run a body that uses `kv` and `sql`; whatever it raises undoes what it wrote, and is raised again.
 
@@ -72,6 +94,11 @@ class Storage(KeyValues):
             return result
 
     @cached_property
+    def _batch(self) -> Batch:
+        turns, longest_row = self._turns, self._longest_row  # and not this object, which it would keep alive
+        return Batch(partial(transact, turns, longest_row), lambda: turns.batch_worker)
+
+    @cached_property
     def kv(self) -> "SyncKV":
         """The synchronous view, for use in a running loop: what it writes is part of the loop's turn."""
         return SyncKV(_InTurn(self._turns, self._longest_row))
@@ -80,6 +107,16 @@ class Storage(KeyValues):
     def sql(self) -> SQL:
         """SQL on tables of your own, in the same file."""
         return SQL(self._turns)
+
+    @property
+    def longest_row(self) -> int:
+        """How many bytes a key and its value may take together."""
+        return self._longest_row
+
+    @property
+    def clock(self) -> Clock:
+        """What gives the time in seconds since the epoch, as `ObjectNamespace` was told."""
+        return self._turns.clock
 
     @property
     def database_size(self) -> int:
@@ -126,22 +163,30 @@ class Storage(KeyValues):
     async def _aempty(self, turn: Turn) -> None:
         await self._turns.worker.run(partial(empty, turn))  # tables may be long
 
-    def sweep(self, keys: Iterable[str], is_over: Callable[[Any], bool]) -> None:
-        """Have rows deleted that are of no use any more, in a thread beside the program. Not in Cloudflare's API.
+    def sweep(self, body: Callable[[Transaction], None]) -> None:
+        """Have a transaction run in a thread beside the program, to put things in order. Not in Cloudflare's API.
 
         Neither does the caller wait for it, nor does it wait for anybody: where somebody is writing to the object just
-        now, or the file cannot be written, nothing is deleted.
-
-        Args:
-            keys: the keys of the rows.
-            is_over: whether a value is of no use any more; called with what the file holds when its turn comes.
+        now, or the file cannot be read or written, nothing happens.
         """
         if self._turns.is_idle():
-            self._turns.worker.submit(partial(self._sweep, [*keys], is_over))
+            self._turns.worker.submit(partial(self._sweep, body))
 
-    def _sweep(self, keys: Iterable[str], is_over: Callable[[Any], bool]) -> None:
+    def _sweep(self, body: Callable[[Transaction], None]) -> None:
         with suppress(PersistenceError):
-            self._turns.sweep(keys, lambda key, data: is_over(self._value(key, data)))
+            self._turns.sweep(lambda turn: body(Transaction(turn, self._longest_row)))
+
+    def give_back(self) -> bool:
+        """Give a little of the space of what was deleted back to the file system. Not in Cloudflare's API.
+
+        It holds up others no longer than a commit does, and waits for nobody: while somebody writes it does nothing.
+        Call it again, after a moment, as long as it returns True: so long an eighth of the file is free.
+        """
+        return self._turns.give_back()
+
+    async def agive_back(self) -> bool:
+        """Awaiting twin of `give_back`."""
+        return await self._turns.worker.run(self._turns.give_back)
 
     def _layers(self, _method: str, /) -> Sequence[Layer]:
         return self._turns.layers()

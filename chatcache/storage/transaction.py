@@ -30,6 +30,7 @@ class Transaction(KeyValues):
     """
 
     loop: Loop | None = None  # a transaction within another one ends with it
+    left = False
 
     def __init__(self, turn: Turn, longest_row: int, parent: "Transaction | None" = None) -> None:
         super().__init__(turn.turns, longest_row)

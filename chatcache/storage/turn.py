@@ -28,7 +28,8 @@ class Turn:
         rolled_back: whether nothing of it will be kept.
         abandoned: why that is so, where nobody asked for it.
         thread: the thread that began it.
-        over: whether it holds up nobody any more.
+        over: whether nothing more is written in it.
+        left: whether it holds up nobody any more.
         outcome: how its commit ended.
     """
 
@@ -38,7 +39,7 @@ class Turn:
         self.layers = [Layer()]
         self.locked = False
         self.outer = CURRENT.get() if explicit else None
-        self.entered = self.rolled_back = self.over = False
+        self.entered = self.rolled_back = self.over = self.left = False
         self.abandoned = ""
         self.outcome = Outcome()
         self.thread = get_ident()
@@ -96,5 +97,5 @@ class Savepoint:
             self._turn.locked = False
 
     def _execute(self, sql: str) -> None:
-        with self._turn.turns.writer() as connection:
+        with self._turn.turns.writing, self._turn.turns.writer() as connection:
             connection.execute(sql.format(depth=self._depth))

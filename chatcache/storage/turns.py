@@ -21,12 +21,23 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Protocol, TypeVar
 
-from chatcache._bridge import Colour, ContextVar, Lock, Loop, Turnstile, WouldWaitForItself, get_ident, running_loop
+from chatcache._bridge import (
+    Colour,
+    ContextVar,
+    Lock,
+    Loop,
+    Turnstile,
+    Worker,
+    WouldWaitForItself,
+    get_ident,
+    running_loop,
+)
+from chatcache.clock import Clock
 from chatcache.errors import CorruptStorageError, StorageError, TransactionError
 
-from .database import Database, Durability, explained
+from .database import SHRINKS, Database, Durability, explained, is_busy
 from .layer import UNKNOWN, Layer, Unknown
-from .rows import delete_rows, write_layer
+from .rows import give_back_pages, has_much_free, write_layer
 from .turn import CURRENT, Turn
 
 __all__ = ["Schedule", "Turns"]
@@ -66,6 +77,7 @@ class _Fork:
     """What holds others up while the process forks."""
 
     loop: Loop | None = None
+    left = False
 
     def abandon(self) -> None:
         """Nothing: no loop has to go on first."""
@@ -79,10 +91,12 @@ class Turns(Database):
         durability: what a commit waits for.
         timeout: how many seconds to wait for a lock, or for somebody's turn.
         schedule: is told of alarms; None where nobody handles them.
+        clock: gives the time in seconds since the epoch.
 
     Attributes:
         firing: the alarm whose handler runs, in nanoseconds since the epoch.
         keeps: what is to live as long as this does.
+        batch_worker: the thread of `chatcache.storage.batch`.
         commits: how often layers went into the file: what was read over one of these times is read again.
     """
 
@@ -90,8 +104,11 @@ class Turns(Database):
     _sealed: tuple[Turn, ...]
     _lost: StorageError | None
 
-    def __init__(self, path: Path, durability: Durability, timeout: float, schedule: Schedule | None) -> None:
+    def __init__(
+        self, path: Path, durability: Durability, timeout: float, schedule: Schedule | None, clock: Clock
+    ) -> None:
         self.schedule = schedule
+        self.clock = clock
         self.firing: int | None = None
         self.keeps: object = None
         super().__init__(path, durability, timeout)
@@ -195,18 +212,19 @@ class Turns(Database):
             yield transaction
             return
         self._tell_of_loss()
-        turn = self._joined_whole() or self._entered()
+        turn = self._joined_whole() or Turn(self, None)
         try:
+            if turn.loop is None:
+                self._enter(turn)
             if locked:
                 self.lock(turn)
             yield turn
+            turn.outcome.expected += 1
+            self._seal(turn)
         except BaseException:
             if turn.loop is None:
-                self.roll_back(turn)
-                self._turnstile.leave(turn)
+                self._give_back(turn)
             raise
-        turn.outcome.expected += 1
-        self._seal(turn)
         self.commit()
         if turn.outcome.error is not None:
             raise turn.outcome.error
@@ -248,9 +266,9 @@ class Turns(Database):
         turn = Turn(self, loop, explicit=True)
         self._end_joined()
         self._tell_of_loss()
-        await colour(self._enter, self._aenter, turn)
-        turn.entered = True
         try:
+            await colour(self._enter, self._aenter, turn)
+            turn.entered = True
             await colour(self.lock, self._alock, turn)
             self.refuse_abandoned(turn)
             token = CURRENT.set(turn)
@@ -262,10 +280,11 @@ class Turns(Database):
             if not turn.rolled_back:
                 await colour(self._finish, self._afinish, turn)
         except BaseException:
-            self.roll_back(turn)
+            if turn.entered:
+                self.roll_back(turn)
             raise
         finally:
-            turn.over = True
+            turn.over = turn.left = True
             self._turnstile.leave(turn)
         return result
 
@@ -275,7 +294,7 @@ class Turns(Database):
             return
         self.commit()
         self._tell_of_loss()
-        with self.writer() as connection:
+        with self.writing, self.writer() as connection:
             if not turn.over:
                 connection.execute("BEGIN IMMEDIATE")
                 turn.locked = True
@@ -283,12 +302,21 @@ class Turns(Database):
     def roll_back(self, turn: Turn) -> None:
         """Undo what a turn wrote."""
         turn.layers = [Layer()]
-        with self._writing:  # where its lock is just being taken, it is to be given back
+        with self.writing:  # where its lock is just being taken, it is to be given back
             if turn.locked:
                 turn.locked = False
                 with suppress(StorageError), self.writer() as connection:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
+
+    def _give_back(self, turn: Turn) -> None:
+        """Undo what a blocking turn wrote that is not sealed, and leave."""
+        try:
+            if turn not in self._sealed and not turn.over:
+                self.roll_back(turn)
+        finally:
+            turn.left = True
+            self._turnstile.leave(turn)
 
     def end(self, turn: Turn) -> None:
         """End the turn of a loop, and have it committed by the worker."""
@@ -300,7 +328,7 @@ class Turns(Database):
     def commit(self) -> None:
         """Commit every turn that is sealed, in one transaction. Each hears by its outcome how it ended."""
         lost, unheard = None, None
-        with self._writing:
+        with self.writing:
             turns = self._sealed
             if not turns:
                 return
@@ -321,22 +349,29 @@ class Turns(Database):
         if unheard is not None:
             _logger.error("what was written and not awaited is lost: %s", unheard)
 
-    def sweep(self, keys: Iterable[str], is_over: Callable[[str, bytes], bool]) -> None:
-        """Delete those rows of the file that are over, unless somebody is in a transaction: it waits for nobody.
+    def sweep(self, body: Callable[[Turn], None]) -> None:
+        """Run a body in a transaction of its own, unless somebody is in one: it waits for nobody.
 
         Raises:
             StorageError: another process is writing, or the file cannot be written.
         """
-        with self._writing:
+        with self.writing:
             if not self.path.exists() or not self.is_open():
                 return
             with self.writer() as connection, self._without_waiting(connection):
                 if connection.in_transaction:
                     return
-                with connection:
-                    connection.execute("BEGIN IMMEDIATE")
-                    delete_rows(connection, keys, is_over)
-                self.commits += 1
+                connection.execute("BEGIN IMMEDIATE")
+                turn = Turn(self, None, explicit=True)
+                turn.locked = True
+                try:
+                    body(turn)
+                    self._commit((turn,), connection)
+                except BaseException:
+                    self.roll_back(turn)
+                    raise
+                finally:
+                    turn.over = True
 
     @contextmanager
     def _without_waiting(self, connection: Connection) -> Iterator[None]:
@@ -347,10 +382,32 @@ class Turns(Database):
         finally:
             connection.execute(f"PRAGMA busy_timeout = {round(self.timeout * 1000)}")
 
+    def give_back(self) -> bool:
+        """Give a few free pages back to the file system, where many are free; return whether there are more to give.
+
+        It waits for nobody, and takes no longer than a commit. Where somebody is writing nothing is given back.
+        """
+        more = False
+        try:
+            with self.writing:
+                if not self.path.exists() or not self.is_open():
+                    return False
+                with self.writer() as connection, self._without_waiting(connection):
+                    more = has_much_free(connection)
+                    if connection.in_transaction or not more:
+                        return more
+                    give_back_pages(connection)
+                    more = has_much_free(connection)
+            self.checkpoint()
+        except StorageError as error:
+            return more and is_busy(error.__cause__)
+        return more
+
     def vacuum(self) -> None:
         """Give the space of what was deleted back to the file system, unless somebody reads just now."""
-        with suppress(StorageError), self.writer() as connection, self._without_waiting(connection):
+        with suppress(StorageError), self.writing, self.writer() as connection, self._without_waiting(connection):
             if not connection.in_transaction:
+                connection.execute(SHRINKS)
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -383,7 +440,7 @@ class Turns(Database):
             StorageError: it cannot be deleted.
             TransactionError: as `close`.
         """
-        with self._alone("delete") as turn, self._writing:
+        with self._alone("delete") as turn, self.writing:
             if not self.path.exists():
                 return False
             self._lost = None  # it would be deleted now
@@ -412,18 +469,14 @@ class Turns(Database):
         """Let nobody write meanwhile; what was written before is committed first."""
         self._refuse_in_transaction(method)
         self._end_joined()
-        turn = self._entered()
+        turn = Turn(self, None)
         try:
+            self._enter(turn)
             self.commit()
             yield turn
         finally:
+            turn.left = True
             self._turnstile.leave(turn)
-
-    @contextmanager
-    def at_rest(self) -> Iterator[None]:
-        """Let nothing be committed meanwhile."""
-        with self._writing:
-            yield
 
     def stop_writers(self) -> bool:
         """Let nobody begin to write; return whether nobody of another thread is writing any more."""
@@ -466,19 +519,19 @@ class Turns(Database):
         self._guard = Lock()
         self._turnstile = Turnstile()
         self._fork = _Fork()
+        self.batch_worker = Worker()
         self._open = self._lost = None
         self._sealed = ()
         self.commits = 0
+
+    def _stop_workers(self) -> None:
+        super()._stop_workers()
+        self.batch_worker.stop()
 
     def _begin_turn(self, turn: Turn) -> None:
         self._open = turn
         if turn.loop is not None:
             turn.loop.call_soon(self.end, turn)
-
-    def _entered(self) -> Turn:
-        turn = Turn(self, None)
-        self._enter(turn)
-        return turn
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -509,7 +562,7 @@ class Turns(Database):
 
     def _finish(self, turn: Turn) -> None:
         """Commit an explicit transaction."""
-        with self.writer() as connection:
+        with self.writing, self.writer() as connection:
             self.refuse_abandoned(turn)
             self._commit((turn,), connection)
 
@@ -520,13 +573,14 @@ class Turns(Database):
         """Let nothing more be written in a turn; it is committed with the next `commit`."""
         with self._guard:
             if turn is self._open or (turn.loop is None and not turn.over):
-                turn.over = True
                 if turn.layer or turn.locked:
                     self._sealed = (*self._sealed, turn)
                 else:
                     turn.outcome.end()
+                turn.over = True
             if turn is self._open:
                 self._open = None
+        turn.left = True
         self._turnstile.leave(turn)
 
     def _commit(self, turns: tuple[Turn, ...], connection: Connection) -> None:
@@ -535,9 +589,10 @@ class Turns(Database):
                 connection.execute("BEGIN IMMEDIATE")
             else:
                 self.must_be_locked(connection)
+            alarm: int | Unknown | None = UNKNOWN
             for turn in turns:
-                write_layer(connection, turn.layer)
-            alarm = _alarm_of(turns)
+                written = write_layer(connection, turn.layer, self.firing)
+                alarm = alarm if isinstance(written, Unknown) else written
             if self.schedule is not None and isinstance(alarm, int):
                 self.schedule.before(alarm)
             if not isinstance(alarm, Unknown):
@@ -597,11 +652,3 @@ class Turns(Database):
     def _refuse_in_transaction(self, method: str) -> None:
         if self.transaction() is not None:
             raise TransactionError(f"cannot call {method}() within a transaction: call it after its end")
-
-
-def _alarm_of(turns: Iterable[Turn]) -> int | Unknown | None:
-    """Return the alarm that was set or deleted last."""
-    alarm: int | Unknown | None = UNKNOWN
-    for turn in turns:
-        alarm = alarm if isinstance(turn.layer.alarm, Unknown) else turn.layer.alarm
-    return alarm

@@ -20,7 +20,7 @@ from weakref import ref
 import pytest
 
 from chatcache import Alarm, DurableObject, InvalidInputError, ObjectNamespace, Storage, StorageError, TransactionError
-from chatcache.storage import alarms
+from chatcache.storage import Transaction, alarms
 from chatcache.storage.alarms import Alarms, ObjectSchedule
 from chatcache.testing import ManualClock
 
@@ -129,6 +129,50 @@ async def test_an_alarm_is_set_got_and_deleted(call: Call) -> None:
     await call("delete_alarm")
     assert await call("get_alarm") is None
     await call("delete_alarm")
+
+
+async def test_a_step_sets_the_alarm_unless_an_earlier_one_is_set(call: Call) -> None:
+    for when, expected in ((50, 50), (60, 50), (40, 40)):
+        await call("change", {}, alarm=NOW + timedelta(hours=when))
+        assert await call("get_alarm") == NOW + timedelta(hours=expected)
+        await call("flush")
+        assert await call("get_alarm") == NOW + timedelta(hours=expected)
+    await call("change", {}, alarm=NOW + timedelta(hours=30))
+    await call("delete_alarm")
+    assert await call("get_alarm") is None
+    await call("change", {}, alarm=NOW + timedelta(hours=70))
+    assert await call("get_alarm") == NOW + timedelta(hours=70)
+    await call("set_alarm", NOW + timedelta(hours=80))
+    await call("change", {}, alarm=NOW + timedelta(hours=90))
+    await call("flush")
+    assert await call("get_alarm") == NOW + timedelta(hours=80)
+
+
+def test_a_step_within_a_transaction_sets_the_alarm_unless_an_earlier_one_is_set(opened: Open) -> None:
+    storage = opened(ignore).get_by_name("thing").storage
+
+    def body(outer: Transaction) -> None:
+        outer.change({}, alarm=NOW + timedelta(hours=2))
+        outer.transaction(lambda inner: inner.change({}, alarm=NOW + timedelta(hours=3)))
+        assert outer.get_alarm() == NOW + timedelta(hours=2)
+        outer.transaction(lambda inner: inner.change({}, alarm=NOW + timedelta(hours=1)))
+        assert outer.get_alarm() == NOW + timedelta(hours=1)
+
+    storage.transaction(body)
+    assert storage.get_alarm() == NOW + timedelta(hours=1)
+
+
+async def test_of_steps_of_two_processes_the_earlier_alarm_counts(tmp_path: Path, clock: ManualClock) -> None:
+    """Also where the one that writes last saw no alarm when it began."""
+    one, other = (
+        ObjectNamespace(tmp_path, alarm=ignore, clock=clock, timeout=timeout).get_by_name("thing") for timeout in (8, 9)
+    )
+    await one.storage.achange({}, alarm=NOW + timedelta(hours=2))
+    other.storage.change({}, alarm=NOW + timedelta(hours=1))
+    await one.storage.aflush()
+    assert one.storage.get_alarm() == other.storage.get_alarm() == NOW + timedelta(hours=1)
+    one.close()
+    other.close()
 
 
 @pytest.mark.parametrize(
@@ -723,7 +767,8 @@ def test_a_locked_object_is_called_later(opened: Open, tmp_path: Path, monkeypat
 def test_an_alarm_that_the_index_cannot_take_is_not_set(opened: Open, tmp_path: Path) -> None:
     thing = opened(ignore).get_by_name("thing")
     thing.storage.put("a", 1)
-    (tmp_path / "default" / "metadata.sqlite").write_bytes(b"no database" * 100)
+    (tmp_path / "garbage").write_bytes(b"no database" * 100)
+    (tmp_path / "garbage").replace(tmp_path / "default" / "metadata.sqlite")  # in one step, while it is looked at
     with pytest.raises(StorageError, match=r"metadata\.sqlite is no SQLite database"):
         thing.storage.transaction(lambda txn: each(lambda: txn.put("a", 2), lambda: txn.set_alarm(NOW)))
     assert (thing.storage.get("a"), thing.storage.get_alarm()) == (1, None)

@@ -693,11 +693,11 @@ def test_a_program_whose_daemon_threads_are_at_work_ends_silently(tmp_path: Path
 
 
 async def test_a_queue_may_take_longer_than_the_timeout_if_nobody_in_it_does(tmp_path: Path) -> None:
-    thing = ObjectNamespace(tmp_path, durability="normal", timeout=1).get_by_name("thing")
+    thing = ObjectNamespace(tmp_path, durability="normal", timeout=2).get_by_name("thing")
 
     async def increment(transaction: Transaction) -> None:
         await transaction.aput("count", await transaction.aget("count", 0) + 1)
 
-    await asyncio.gather(*(thing.storage.atransaction(increment) for _ in range(6_000)))
-    assert await thing.storage.aget("count") == 6_000
+    await asyncio.gather(*(thing.storage.atransaction(increment) for _ in range(8_000)))
+    assert await thing.storage.aget("count") == 8_000
     thing.close()

@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from chatcache import (
     ObjectNamespace,
     Storage,
 )
+from chatcache.codec import encode
 
 Call = Callable[..., Awaitable[Any]]
 
@@ -276,6 +278,105 @@ async def test_both_colours_see_each_other(storage: Storage) -> None:
     storage.put("a", 1)
     await storage.aput("b", 2)
     assert await storage.alist() == storage.list() == {"a": 1, "b": 2}
+
+
+async def test_one_step_clears_writes_and_deletes(call: Call, storage: Storage) -> None:
+    await call("put_many", {"a:1": 1, "a:2": 2, "b:1": 3, "b:2": 4, "c": 5, "d": 6})
+    await call("change", {"a:3": encode([7]), "c": None, "absent": None}, prefixes=["b:", "a:"])
+    assert await call("list") == {"a:3": [7], "d": 6}
+    await call("change", {"d": None})
+    assert await call("list") == {"a:3": [7]}
+
+
+async def test_a_step_of_which_a_part_cannot_be_is_not_taken(call: Call, storage: Storage) -> None:
+    await call("put_many", {"a": 1, "b": 2})
+    for rows, options in (
+        ({"a": None, "b": b"x" * 2_097_152}, {}),
+        ({"a": None, "\ud800": None}, {}),
+        ({"a": None}, {"prefixes": ["b", "\ud800"]}),
+        ({"a": None}, {"alarm": 1e9}),  # nobody handles it
+    ):
+        with pytest.raises((InvalidValueError, InvalidNameError, InvalidInputError)):
+            await call("change", rows, **options)
+    assert await call("list") == {"a": 1, "b": 2}
+
+
+async def test_sizes_are_those_of_the_values_as_stored(call: Call) -> None:
+    await call("put_many", {"a": "xyz", "b": b"xyz", "c": 1, "d": "é"})
+    assert await call("sizes") == {"a": 6, "b": 4, "c": 2, "d": 5}
+    assert await call("sizes", prefix="b") == {"b": 4}
+    assert await call("sizes", start_after="a", limit=2) == {"b": 4, "c": 2}
+
+
+async def test_sizes_are_told_without_reading_the_values(call: Call) -> None:
+    await call("put_many", {f"{number}": b"x" * 1_000_000 for number in range(8)})
+    await call("flush")
+    tracemalloc.start()
+    try:
+        assert sum((await call("sizes")).values()) > 8_000_000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_space_is_given_back_a_little_at_a_time(call: Call, storage: Storage, tmp_path: Path) -> None:
+    await call("put_many", {f"{number}": b"x" * 1_000_000 for number in range(8)})
+    await call("flush")
+    assert await call("give_back") is False
+    await call("delete_many", [f"{number}" for number in range(1, 8)])
+    await call("flush")
+    sizes = []
+    while await call("give_back"):
+        sizes.append(next(tmp_path.glob("default/*.sqlite")).stat().st_size)
+    assert len(sizes) > 3
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 7_000_000
+    assert sizes[-1] < 3_000_000
+    assert await call("get", "0") == b"x" * 1_000_000
+
+
+async def test_a_file_that_somebody_else_is_just_making_can_shrink(
+    call: Call, storage: Storage, tmp_path: Path
+) -> None:
+    path = storage._turns.path
+    path.parent.mkdir(exist_ok=True)
+    path.touch()  # as it is between the moment in which another process opens it and that in which it writes
+    await call("put_many", {f"{number}": b"x" * 1_000_000 for number in range(8)})
+    await call("delete_many", [f"{number}" for number in range(1, 8)])
+    await call("flush")
+    while await call("give_back"):
+        pass
+    assert next(tmp_path.glob("default/*.sqlite")).stat().st_size < 3_000_000
+
+
+async def test_a_file_of_an_earlier_version_shrinks_when_all_is_deleted(
+    call: Call, storage: Storage, tmp_path: Path
+) -> None:
+    await call("put", "key", 1)
+    await call("flush")
+    with storage._turns.writer() as connection:
+        connection.execute("PRAGMA auto_vacuum = NONE")
+        connection.execute("VACUUM")
+    await call("put_many", {f"{number}": b"x" * 1_000_000 for number in range(8)})
+    await call("delete_many", [f"{number}" for number in range(1, 8)])
+    await call("flush")
+    assert await call("give_back") is False
+    await call("delete_all")
+    assert next(tmp_path.glob("default/*.sqlite")).stat().st_size < 100_000
+    await call("put_many", {f"{number}": b"x" * 1_000_000 for number in range(8)})
+    await call("delete_many", [f"{number}" for number in range(1, 8)])
+    await call("flush")
+    while await call("give_back"):
+        pass
+    assert next(tmp_path.glob("default/*.sqlite")).stat().st_size < 3_000_000
+
+
+async def test_an_awaited_step_is_taken_at_once(storage: Storage) -> None:
+    storage.put_many({"a": 1, "b": 2})
+    step = storage.achange({"c": encode(3)}, prefixes=["a", "b"])
+    with pytest.raises(StopIteration):
+        step.send(None)
+    assert storage.list() == {"c": 3}
 
 
 def test_the_rows_on_disk(storage: Storage, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chatcache import InvalidInputError, ObjectNamespace, Storage, StorageError, TransactionError
+from chatcache import InvalidInputError, ObjectNamespace, Storage, StorageError, Transaction, TransactionError
 from chatcache.storage.layer import Layer
 
 Commits = Callable[[], int]
@@ -482,3 +482,73 @@ async def test_a_cancelled_deletion_of_everything_deletes_nothing(storage: Stora
     await transaction
     await asyncio.sleep(0.05)
     assert await storage.alist() == {"key": 1}
+
+
+async def test_a_sweep_does_nothing_while_somebody_is_in_a_transaction(storage: Storage) -> None:
+    storage.put("made", 0)
+    turns = storage._turns
+    swept: list[object] = []
+
+    def within(transaction: Transaction) -> None:
+        transaction.put("a", 1)
+        turns.sweep(swept.append)
+
+    storage.transaction(within)
+    assert swept == []
+    assert storage.get("a") == 1
+    turns.sweep(swept.append)
+    assert len(swept) == 1
+
+
+def test_space_can_be_given_back_later_where_somebody_is_writing(storage: Storage, elsewhere: Storage) -> None:
+    storage.put_many({f"{number}": b"x" * 1_000_000 for number in range(8)})
+    storage.delete_many([f"{number}" for number in range(1, 8)])
+    elsewhere.put("made", 0)
+
+    def within(transaction: Transaction) -> None:
+        transaction.put("a", 1)
+        size = storage._turns.path.stat().st_size
+        assert storage.give_back() is True
+        assert elsewhere.give_back() is True
+        assert storage._turns.path.stat().st_size == size
+
+    storage.transaction(within)
+    while elsewhere.give_back():
+        pass
+    assert storage._turns.path.stat().st_size < 3_000_000
+
+
+async def test_what_is_awaited_in_a_batch_is_one_commit(storage: Storage, commits: Commits) -> None:
+    def add(transaction: Transaction) -> int:
+        number: int = transaction.get("number", 0) + 1
+        transaction.put("number", number)
+        return number
+
+    assert sorted(await asyncio.gather(*(storage.abatch(add) for _ in range(200)))) == [*range(1, 201)]
+    assert commits() < 20
+    assert storage.get("number") == 200
+
+
+async def test_a_body_of_a_batch_that_raises_undoes_what_it_wrote_itself(storage: Storage) -> None:
+    def fails(transaction: Transaction) -> None:
+        transaction.put("b", 1)
+        raise KeyError
+
+    def puts(key: str) -> Callable[[Transaction], None]:
+        return lambda transaction: transaction.put(key, 1)
+
+    ends = await asyncio.gather(*map(storage.abatch, [puts("a"), fails, puts("c")]), return_exceptions=True)
+    assert [type(end) for end in ends] == [type(None), KeyError, type(None)]
+    assert storage.list() == {"a": 1, "c": 1}
+
+
+async def test_a_batch_that_cannot_be_committed_is_told_to_all(storage: Storage, elsewhere: Storage) -> None:
+    await storage.aput("key", 1)
+    await storage.aflush()
+
+    async def meanwhile(_: Transaction) -> list[BaseException | None]:
+        puts = [elsewhere.abatch(lambda transaction: transaction.put("key", 2)) for _ in range(3)]
+        return await asyncio.gather(*puts, return_exceptions=True)
+
+    assert [type(end) for end in await storage.atransaction(meanwhile)] == [StorageError] * 3
+    assert storage.get("key") == 1

@@ -2,13 +2,11 @@
 
 import asyncio
 import errno
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import which
 from tempfile import TemporaryDirectory
 from threading import Event
 
@@ -17,34 +15,7 @@ import pytest
 from chatcache import ObjectNamespace, SQLError, Storage, StorageError
 from chatcache.storage import Transaction
 
-HERE = Path(__file__).parent
-
-needs_linux = pytest.mark.skipif(
-    sys.platform != "linux" or which("gcc") is None, reason="the faults are a library to be preloaded, made by gcc"
-)
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("faults") / "faults.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", made, HERE / "faults.c", "-ldl"], check=True)
-    return made
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """Give a folder where an fsync costs nothing, if there is one."""
-    with TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:  # noqa: S108
-        yield Path(folder)
-
-
-def run(program: list[str], library: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    told = folder / "told"
-    told.write_bytes(bytes(20))
-    faults = {"LD_PRELOAD": str(library), "FAULTS_TOLD": str(told), "FAULTS_FOLDER": str(folder / "objects")}
-    environment = {**os.environ, **faults, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])}
-    command = [sys.executable, *program, str(folder / "objects")]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+from .faults import HERE, needs_linux, run
 
 
 @needs_linux

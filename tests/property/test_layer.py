@@ -84,6 +84,19 @@ def test_a_range_that_is_cleared_takes_up_those_within_it(prefixes: list[str]) -
     assert list(layer.cleared) == [prefix_range("")]
 
 
+@given(file=ROWS, first=WRITES, prefixes=st.lists(KEYS, max_size=5))
+def test_ranges_that_are_cleared_together_are_as_if_each_were(
+    file: dict[str, bytes], first: Sequence[KeyRange | dict[str, bytes | None]], prefixes: list[str]
+) -> None:
+    together, apart = Layer(), Layer()
+    for layer in (together, apart):
+        write(layer, dict(file), first)
+    together.clear(*map(prefix_range, prefixes))
+    for prefix in prefixes:
+        apart.clear(prefix_range(prefix))
+    assert (together.cleared, together.rows) == (apart.cleared, apart.rows)
+
+
 def test_a_listing_of_a_few_rows_copies_a_few() -> None:
     layer = Layer()
     layer.put({f"{number:04}": b"" for number in range(1000)})
