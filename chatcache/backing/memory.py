@@ -15,7 +15,7 @@ from .port import BackingStore, Entry
 
 __all__ = ["MemoryPersistence"]
 
-_Row = tuple[bytes, int | None]  # the value, encoded, and when it expires
+_Row = tuple[bytes, int | None, bytes | None]  # the value, encoded, when it expires, and the note, encoded
 
 
 class MemoryPersistence:
@@ -60,15 +60,8 @@ class _MemoryStore:
         self._rows = rows
 
     def get(self, key: str, default: Any = None) -> Any:
-        with self._memory.lock:
-            row = self._rows.get(check_key(key))
-            if row is None:
-                return default
-            value, expires = row
-            if expires is not None and expires <= milliseconds(self._memory.clock):
-                del self._rows[key]
-                return default
-        return decode(value)
+        row = self._live(key)
+        return default if row is None else decode(row[0])
 
     async def aget(self, key: str, default: Any = None) -> Any:
         return self.get(key, default)
@@ -79,17 +72,21 @@ class _MemoryStore:
     async def aget_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
         return self.get_many(keys, default)
 
-    def set(self, key: str, value: Any, ttl: TTL = None) -> None:
-        self.set_many([(key, value, ttl)])
+    def note(self, key: str) -> Any:
+        row = self._live(key)
+        return None if row is None or row[2] is None else decode(row[2])
 
-    async def aset(self, key: str, value: Any, ttl: TTL = None) -> None:
-        self.set_many([(key, value, ttl)])
+    async def anote(self, key: str) -> Any:
+        return self.note(key)
+
+    def set(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
+        self._update([(key, value, ttl)], None if note is None else encode(note))
+
+    async def aset(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
+        self.set(key, value, ttl, note=note)
 
     def set_many(self, entries: Iterable[Entry]) -> None:
-        now = milliseconds(self._memory.clock)
-        rows = {check_key(key): (encode(value), expires_at(ttl, now)) for key, value, ttl in entries}
-        with self._memory.lock:
-            self._rows.update(rows)
+        self._update(entries, None)
 
     async def aset_many(self, entries: Iterable[Entry]) -> None:
         self.set_many(entries)
@@ -107,3 +104,17 @@ class _MemoryStore:
 
     async def aclear(self) -> None:
         self.clear()
+
+    def _live(self, key: str) -> _Row | None:
+        with self._memory.lock:
+            row = self._rows.get(check_key(key))
+            if row is not None and row[1] is not None and row[1] <= milliseconds(self._memory.clock):
+                del self._rows[key]
+                return None
+            return row
+
+    def _update(self, entries: Iterable[Entry], note: bytes | None) -> None:
+        now = milliseconds(self._memory.clock)
+        rows = {check_key(key): (encode(value), expires_at(ttl, now), note) for key, value, ttl in entries}
+        with self._memory.lock:
+            self._rows.update(rows)

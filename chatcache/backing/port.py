@@ -15,7 +15,8 @@ class BackingStore(Protocol):
     """Entries under keys, isolated from those of every other store id.
 
     Values are those that `chatcache.codec` stores. An entry with a TTL is invisible from its last millisecond on;
-    without one it never expires.
+    without one it never expires. A note is a second value that lives and dies with its entry; reading the entry does
+    not read it.
     Each method raises `chatcache.PersistenceError` where the backend fails.
     """
 
@@ -35,16 +36,31 @@ class BackingStore(Protocol):
         """Awaiting twin of `get_many`."""
         ...
 
-    def set(self, key: str, value: Any, ttl: TTL = None) -> None:
-        """Store a value and its expiry over whatever was there; a TTL that is not positive makes it expired already."""
+    def note(self, key: str) -> Any:
+        """Return the note of a live entry, or None where it has none."""
         ...
 
-    async def aset(self, key: str, value: Any, ttl: TTL = None) -> None:
+    async def anote(self, key: str) -> Any:
+        """Awaiting twin of `note`."""
+        ...
+
+    def set(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
+        """Store a value and its expiry over whatever was there; a TTL that is not positive makes it expired already.
+
+        Args:
+            key: the key.
+            value: the value.
+            ttl: how long it lives.
+            note: another value to be kept with it, or None; one that was there before is gone in any case.
+        """
+        ...
+
+    async def aset(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
         """Awaiting twin of `set`."""
         ...
 
     def set_many(self, entries: Iterable[Entry]) -> None:
-        """Store entries: all of them, or none."""
+        """Store entries, without notes: all of them, or none."""
         ...
 
     async def aset_many(self, entries: Iterable[Entry]) -> None:

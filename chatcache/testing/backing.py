@@ -167,6 +167,59 @@ class BackingSuite(Suite):
         call(store, "remove", "%")
         assert [call(store, "get", key) for key in keys] == [None if key == "%" else key for key in keys]
 
+    def test_a_note_lives_and_dies_with_its_entry(self, store: BackingStore, clock: ManualClock, call: Call) -> None:
+        """It is there as long as the entry is, and no longer."""
+        assert call(store, "note", "key") is None
+        call(store, "set", "key", "value", 10, note={"by": ["whom"]})
+        assert (call(store, "get", "key"), call(store, "note", "key")) == ("value", {"by": ["whom"]})
+        clock.now += 9.999
+        assert call(store, "note", "key") == {"by": ["whom"]}
+        clock.now += 0.001
+        assert (call(store, "note", "key"), call(store, "get", "key")) == (None, None)
+
+    @pytest.mark.parametrize(
+        "over",
+        [
+            ("set", "a", 2),
+            ("set_many", [("a", 2, None)]),
+            ("remove", "a"),
+            ("clear",),
+        ],
+        ids=lambda over: over[0],
+    )
+    def test_what_takes_the_place_of_an_entry_takes_its_note_away(
+        self, backing: Backing, store: BackingStore, call: Call, over: tuple[Any, ...]
+    ) -> None:
+        """Whoever writes over an entry, or removes it; notes of others stay, whatever their keys hold."""
+        others = [(backing.make("store"), "b"), (backing.make("stor"), "e:a"), (backing.make("%note"), "store:a")]
+        call(store, "set", "a", 1, note="of a")
+        for other, key in others[1 if over == ("clear",) else 0 :]:
+            call(other, "set", key, 1, note=f"of {key}")
+        call(store, *over)
+        call(store, "set", "a", 3)
+        assert call(store, "note", "a") is None
+        assert [call(other, "note", key) for other, key in others[1:]] == ["of e:a", "of store:a"]
+        assert call(store, "note", "b") == (None if over == ("clear",) else "of b")
+
+    def test_a_note_that_cannot_be_stored_fails_and_nothing_is_written(self, store: BackingStore, call: Call) -> None:
+        """As such a value does."""
+        call(store, "set", "key", "old", note="old")
+        with pytest.raises(InvalidValueError):
+            call(store, "set", "key", "new", note=object())
+        assert (call(store, "get", "key"), call(store, "note", "key")) == ("old", "old")
+
+    def test_values_of_any_length_come_back(self, store: BackingStore, call: Call) -> None:
+        """Longer ones than a row of most backends holds, over shorter ones, and shorter ones over them."""
+        for length in (3_000_000, 10, 5_000_000):
+            value, note = {"text": "é" * (length // 2)}, ["x" * length]
+            call(store, "set", "key", value, note=note)
+            assert call(store, "get", "key") == value
+            assert call(store, "get_many", ["none", "key"]) == [None, value]
+            assert call(store, "note", "key") == note
+        call(store, "set_many", [("key", "short", None), ("long", b"x" * 5_000_000, None), ("long", "not", None)])
+        assert call(store, "get_many", ["key", "long"]) == ["short", "not"]
+        assert call(store, "note", "key") is None
+
     def test_values_come_back_equal_and_of_the_same_type(self, store: BackingStore, call: Call) -> None:
         """The values of `chatcache.codec`."""
         moment = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)

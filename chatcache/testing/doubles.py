@@ -60,13 +60,21 @@ class _WatchedStore:
         self._watched.note("get_many")
         return (await self._store.aget_many(keys, default))[: -1 if self._watched.too_few else None]
 
-    def set(self, key: str, value: Any, ttl: TTL = None) -> None:
-        self._watched.note("set")
-        self._store.set(key, value, ttl)
+    def note(self, key: str) -> Any:
+        self._watched.note("note")
+        return self._store.note(key)
 
-    async def aset(self, key: str, value: Any, ttl: TTL = None) -> None:
+    async def anote(self, key: str) -> Any:
+        self._watched.note("note")
+        return await self._store.anote(key)
+
+    def set(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
         self._watched.note("set")
-        await self._store.aset(key, value, ttl)
+        self._store.set(key, value, ttl, note=note)
+
+    async def aset(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
+        self._watched.note("set")
+        await self._store.aset(key, value, ttl, note=note)
 
     def set_many(self, entries: Iterable[Entry]) -> None:
         self._watched.note("set_many")

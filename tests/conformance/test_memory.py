@@ -2,14 +2,25 @@
 
 import pytest
 
-from chatcache import MemoryPersistence
-from chatcache.testing import BackingSuite, ManualClock, PersistedCacheSuite, PersistenceSuite
+from chatcache import MemoryPersistence, MemoryStorage
+from chatcache.testing import (
+    BackingSuite,
+    KeyValueStoreSuite,
+    ManualClock,
+    PersistedCacheSuite,
+    PersistedQueueSuite,
+    PersistenceSuite,
+)
 
 
 class OverMemory:
     @pytest.fixture
     def backing(self, clock: ManualClock) -> MemoryPersistence:
         return MemoryPersistence(clock=clock)
+
+    @pytest.fixture
+    def storage(self, clock: ManualClock) -> MemoryStorage:
+        return MemoryStorage(clock=clock)
 
 
 class TestBacking(OverMemory, BackingSuite):
@@ -21,4 +32,12 @@ class TestPersistence(OverMemory, PersistenceSuite):
 
 
 class TestPersistedCache(OverMemory, PersistedCacheSuite):
+    pass
+
+
+class TestKeyValueStore(OverMemory, KeyValueStoreSuite):
+    pass
+
+
+class TestPersistedQueue(OverMemory, PersistedQueueSuite):
     pass

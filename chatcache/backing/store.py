@@ -1,0 +1,230 @@
+"""The entries of one store id in the storage of an object; `chatcache.backing.rows` says which rows an entry has."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from chatcache._bridge import Colour, awaiting, blocking, drive, off_loop
+from chatcache.clock import Clock, milliseconds
+from chatcache.errors import CorruptRecordError, InvalidNameError
+from chatcache.storage import Storage, Transaction
+from chatcache.ttl import TTL, expires_at
+
+from .expiry import delete_expired, is_expired, live, sweep_time
+from .large import Written, is_heavy, is_in_parts, joined, written
+from .ledger import Total, delete_entries, put_entries, readable, total_of
+from .port import Entry
+from .rows import note_part_rows, note_row, part_rows, rows_of_store, total_row
+
+__all__ = ["ObjectStore"]
+
+T = TypeVar("T")
+
+
+class ObjectStore:
+    """The entries of an escaped id.
+
+    What takes the place of an entry, or removes it, takes all of its rows away, in one step and without reading them.
+
+    Args:
+        storage: the object's storage.
+        store: the escaped id.
+        clock: gives the time in seconds since the epoch.
+        sweeps: whether to set the alarm for what expires.
+        tidies: whether a read deletes what it finds expired, and notes what it used.
+    """
+
+    def __init__(self, storage: Storage, store: str, *, clock: Clock, sweeps: bool, tidies: bool) -> None:
+        self._storage = storage
+        self._sweeps = sweeps
+        self._tidies = tidies
+        self._store = store
+        self._prefix = f"{store}:"
+        self._clock = clock
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a live entry, or `default`."""
+        row = self._prefix + key if type(key) is str else self._row(key)
+        cell = self._storage.get(row)
+        if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - nearly every one: it never expires
+            return cell[0]
+        return drive(self._value(blocking, row, row, cell, default))
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """Awaiting twin of `get`."""
+        row = self._prefix + key if type(key) is str else self._row(key)
+        cell = await self._storage.aget(row)
+        if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - as above
+            return cell[0]
+        return await self._value(awaiting, row, row, cell, default)
+
+    def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
+        """Return one slot for each key, `default` where there is no live, readable entry."""
+        return drive(self._get_many(blocking, keys, default))
+
+    async def aget_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
+        """Awaiting twin of `get_many`."""
+        return await self._get_many(awaiting, keys, default)
+
+    def note(self, key: str) -> Any:
+        """Return the note of a live entry, or None."""
+        return drive(self._note(blocking, key))
+
+    async def anote(self, key: str) -> Any:
+        """Awaiting twin of `note`."""
+        return await self._note(awaiting, key)
+
+    def set(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
+        """Store a value, and a note, over whatever was there."""
+        drive(self._set(blocking, [(key, value, ttl)], note))
+
+    async def aset(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
+        """Awaiting twin of `set`."""
+        await self._set(awaiting, [(key, value, ttl)], note)
+
+    def set_many(self, entries: Iterable[Entry]) -> None:
+        """Store entries, all or none."""
+        drive(self._set(blocking, entries, None))
+
+    async def aset_many(self, entries: Iterable[Entry]) -> None:
+        """Awaiting twin of `set_many`."""
+        await self._set(awaiting, entries, None)
+
+    def remove(self, key: str) -> None:
+        """Remove an entry."""
+        drive(self._remove(blocking, key))
+
+    async def aremove(self, key: str) -> None:
+        """Awaiting twin of `remove`."""
+        await self._remove(awaiting, key)
+
+    def clear(self) -> None:
+        """Remove every entry of this store."""
+        drive(self._clear(blocking))
+
+    async def aclear(self) -> None:
+        """Awaiting twin of `clear`."""
+        await self._clear(awaiting)
+
+    async def _get_many(self, colour: Colour, keys: Sequence[str], default: Any) -> list[Any]:
+        rows = [self._row(key) for key in keys]
+        try:
+            cells = await colour(self._storage.get_many, self._storage.aget_many, rows)
+        except CorruptRecordError:
+            cells = {row: await self._readable(colour, row) for row in rows}
+        now = milliseconds(self._clock)
+        self._sweep(cells, now)
+        for row in [row for row, cell in cells.items() if is_in_parts(cell)]:
+            cells[row] = await self._readable(colour, row)
+        return [live(cells.get(row), now, default) for row in rows]
+
+    async def _readable(self, colour: Colour, row: str) -> Any:
+        """Return what is in the row of an entry, or None where it cannot be read."""
+        try:
+            cell = await colour(self._storage.get, self._storage.aget, row)
+            return await self._joined(colour, row, row, cell)
+        except CorruptRecordError:
+            return None
+
+    async def _joined(self, colour: Colour, row: str, key: str, cell: Any) -> Any:
+        """Return what is in the row of an entry, or in that of its note, joined where it is in parts."""
+        if not is_in_parts(cell):
+            return cell
+        parts = part_rows(row) if key == row else note_part_rows(row)
+        read = partial(joined, self._storage, key, cell, parts)
+        return await colour(read, partial(off_loop, read))
+
+    async def _value(self, colour: Colour, row: str, key: str, cell: Any, default: Any) -> Any:
+        """Return the value in a row of an entry; the entry is to be deleted where that says that it expired."""
+        now = milliseconds(self._clock)
+        if is_expired(cell, now):
+            self._sweep({row: cell}, now)
+            return default
+        return live(await self._joined(colour, row, key, cell), now, default)
+
+    async def _note(self, colour: Colour, key: str) -> Any:
+        row = self._row(key)
+        cell = await colour(self._storage.get, self._storage.aget, note_row(row))
+        return await self._value(colour, row, note_row(row), cell, None)
+
+    async def _set(self, colour: Colour, entries: Iterable[Entry], note: Any) -> None:
+        entries = [*entries]
+        if colour is awaiting and is_heavy([entries, note]):
+            made = await off_loop(self._written, entries, note)
+        else:
+            made = self._written(entries, note)
+        await self._put(colour, made)
+
+    async def _put(self, colour: Colour, made: Mapping[str, Written]) -> None:
+        if await self._is_counted(colour):
+            await self._transact(colour, partial(self._put_within, made=made, noted={}))
+        else:
+            rows = {key: data for each in made.values() for key, data in each.rows.items()}
+            await self._change(colour, rows, map(part_rows, made), self._alarm(made))
+
+    def _put_within(
+        self, inner: Transaction, made: Mapping[str, Written], noted: Mapping[str, int]
+    ) -> tuple[Total, Total]:
+        """Write entries, and what the store holds; return what it held before, and what it holds."""
+        now = milliseconds(self._clock)
+        return put_entries(inner, self._store, made, noted=noted, now=now, alarm=self._alarm(made))
+
+    def _alarm(self, made: Mapping[str, Written]) -> float | None:
+        """Return when the alarm is to go off at the latest for entries, in seconds since the epoch."""
+        ends = [each.expires for each in made.values() if each.expires is not None]
+        return sweep_time(min(ends)) if ends and self._sweeps else None
+
+    async def _remove(self, colour: Colour, key: str) -> None:
+        row = self._row(key)
+        if await self._is_counted(colour):
+            await self._transact(colour, lambda inner: delete_entries(inner, readable(inner, [row])))
+        else:
+            await self._change(colour, {row: None, note_row(row): None}, [part_rows(row)])
+
+    async def _clear(self, colour: Colour) -> None:
+        """Delete all rows of the store; `sweep_expired`, which is called at once, gives their space back."""
+        alarm = self._storage.clock() if self._sweeps else None
+        await self._change(colour, {}, rows_of_store(self._store).values(), alarm)
+
+    async def _is_counted(self, colour: Colour) -> bool:
+        """Return whether somebody counts what the store holds."""
+        try:
+            cell = await colour(self._storage.get, self._storage.aget, total_row(self._store))
+        except CorruptRecordError:
+            return False
+        return total_of(cell) is not None
+
+    async def _transact(self, colour: Colour, body: Callable[[Transaction], T]) -> T:
+        return await colour(partial(self._storage.transaction, body), partial(self._storage.abatch, body))
+
+    async def _change(
+        self,
+        colour: Colour,
+        rows: Mapping[str, bytes | None],
+        prefixes: Iterable[str],
+        alarm: float | None = None,
+    ) -> None:
+        """Take one step; what the store holds is counted anew by those who have limits, if they began meanwhile."""
+        rows = {**rows, total_row(self._store): None}
+        await colour(self._storage.change, self._storage.achange, rows, prefixes=prefixes, alarm=alarm)
+        if colour is awaiting:
+            await self._storage.aflush()
+
+    def _sweep(self, cells: Mapping[str, Any], now: int) -> None:
+        """Have those entries deleted whose rows, or the rows of whose notes, say that they expired."""
+        expired = [row for row, cell in cells.items() if is_expired(cell, now)]
+        if expired and self._tidies:
+            self._storage.sweep(partial(delete_expired, rows=expired, now=now))
+
+    def _row(self, key: str) -> str:
+        if isinstance(key, str):
+            return self._prefix + key
+        raise InvalidNameError(f"key {key!r:.200} is of type {type(key).__name__}: keys are str")
+
+    def _written(self, entries: Iterable[Entry], note: Any) -> dict[str, Written]:
+        """Return what is to be written of entries that have all the same note, by the keys of their rows."""
+        now, longest = milliseconds(self._clock), self._storage.longest_row
+        return {
+            (row := self._row(key)): written(row, value, note, expires_at(ttl, now), longest)
+            for key, value, ttl in entries
+        }
