@@ -1,4 +1,4 @@
-"""The contract of a typed store: statements 19-29 of Effect's ``Persistence``."""
+"""The contract of a typed store: statements 19-29 of Effect's ``Persistence``, and 43 of its ``Persistable``."""
 
 from concurrent.futures import CancelledError
 from datetime import timedelta
@@ -233,6 +233,18 @@ class PersistenceSuite(TypedSuite):
         with pytest.raises(InvalidValueError, match="no result to keep"):
             call(store, "set", Ask("k"), Failure(CancelledError()))
         assert watched.calls == []
+
+    def test_43_a_request_need_not_declare_anything(
+        self, store: PersistenceStore, rows: BackingStore, call: Call
+    ) -> None:
+        """Statement 43, in Python: then a success is kept as it is, and no error is one that it declares."""
+        value = {"text": "é", "numbers": [1, 2.5, None]}
+        call(store, "set", Tell("success"), Success(value))
+        call(store, "set", Tell("failure"), Failure(OutOfLuckError(2)))
+        assert call(rows, "get", "success")["value"] == value
+        assert call(store, "get", Tell("success")) == Success(value)
+        assert call(rows, "get", "failure")["cause"][0]["_tag"] == "Die"
+        assert isinstance(call(store, "get", Tell("failure")).error, ReplayedError)
 
     def test_17_a_fault_of_the_backend_passes_through(
         self, store: PersistenceStore, watched: Watched, call: Call

@@ -7,12 +7,13 @@ from typing import Any, Protocol
 import pytest
 
 from chatcache.backing import Backing
+from chatcache.memory_storage import RowStorage
 from chatcache.persistence import Persistence
 
 from .clock import ManualClock
 from .doubles import Watched
 
-__all__ = ["Call", "Suite", "TypedSuite"]
+__all__ = ["Call", "StorageSuite", "Suite", "TypedSuite"]
 
 
 class Call(Protocol):
@@ -70,3 +71,12 @@ class TypedSuite(Suite):
     def persistence(self, watched: Watched, clock: ManualClock) -> Persistence:
         """Give the typed stores over it."""
         return Persistence(watched, clock=clock)
+
+
+class StorageSuite(Suite):
+    """The fixtures of the suites of what is over a storage. A subclass gives ``storage``."""
+
+    @pytest.fixture
+    def storage(self, clock: ManualClock) -> RowStorage:
+        """Give a new, empty storage that goes by the clock."""
+        raise NotImplementedError(f"{type(self).__name__} needs a fixture `storage(self, clock)` that returns one")

@@ -8,7 +8,7 @@ import { createInterface } from "node:readline"
 
 const folder = process.argv[2]
 const { Duration, Effect, Exit, Fiber, Layer, PrimaryKey, Schema } = await import(`${folder}/dist/index.js`)
-const { Persistable, PersistedCache, Persistence } = await import(`${folder}/dist/persistence/index.js`)
+const { KeyValueStore, Persistable, PersistedCache, PersistedQueue, Persistence } = await import(`${folder}/dist/persistence/index.js`)
 const { TestClock } = await import(`${folder}/dist/testing/index.js`)
 
 const primaryKey = (payload) => payload.key
@@ -18,7 +18,8 @@ class Num extends Persistable.Class()("Num", {
   error: Schema.Struct({ code: Schema.Number })
 }) {}
 class Text extends Persistable.Class()("Text", { primaryKey, success: Schema.String }) {}
-const kinds = { Num, Text }
+class Bare extends Persistable.Class()("Bare", { primaryKey }) {}
+const kinds = { Num, Text, Bare }
 
 const request = ({ kind, key }) => new kinds[kind]({ key })
 const duration = (milliseconds) => Number.isFinite(milliseconds) ? Duration.millis(milliseconds) : Duration.infinity
@@ -47,6 +48,60 @@ const ttlOf = (rule, it, key) => {
   if (PrimaryKey.value(key) in rule.keys) return rule.keys[PrimaryKey.value(key)]
   return Exit.isSuccess(it) ? rule.success : rule.failure
 }
+
+const bytes = (text) => new Uint8Array(Buffer.from(text, "latin1"))
+const latin1 = (data) => data && Buffer.from(data).toString("latin1")
+const joined = (...parts) => new Uint8Array(Buffer.concat(parts))
+
+// An operation on text and bytes under keys; bytes are text in Latin-1 here.
+const ofKeyValues = (store, { method, key, value }) => {
+  switch (method) {
+    case "get_bytes":
+      return Effect.map(store.getUint8Array(key), latin1)
+    case "set_bytes":
+      return Effect.asVoid(store.set(key, bytes(value)))
+    case "modify":
+      return store.modify(key, (text) => text + value)
+    case "modify_bytes":
+      return Effect.map(store.modifyUint8Array(key, (data) => joined(data, bytes(value))), latin1)
+    case "set":
+      return Effect.asVoid(store.set(key, value))
+    case "remove":
+      return Effect.asVoid(store.remove(key))
+    case "clear":
+      return Effect.asVoid(store.clear)
+    case "clear_prefix":
+      return Effect.asVoid(store.clearPrefix(key))
+    case "get":
+    case "has":
+      return store[method](key)
+    default:
+      return { size: store.size, keys: store.keys, is_empty: store.isEmpty }[method]
+  }
+}
+
+const schemas = { Num: Schema.Number, Text: Schema.String }
+const handled = {
+  returns: (value, { id, attempts }) => Effect.succeed({ value, id, attempts }),
+  fails: () => Effect.fail({ code: 5 }),
+  interrupts: () => Effect.interrupt
+}
+
+// An operation on the one element of a queue; what is not due at once, is not waited for.
+const ofQueue = (factory, store, { name, kind, method, value, delay, outcome, most, ages }) => Effect.gen(function*() {
+  if (method === "cleanup") {
+    const [timeToLive, failedTimeToLive] = ages.map((age) => age === null ? undefined : duration(age))
+    return yield* store.cleanup({ timeToLive, failedTimeToLive })
+  }
+  const queue = yield* factory.make({ name, schema: schemas[kind], maxAttempts: most })
+  if (method === "offer") return yield* queue.offer(value, { id: "one", delay: duration(delay) })
+  const fiber = yield* Effect.forkChild(Effect.exit(queue.take(handled[outcome])), { startImmediately: true })
+  for (let turn = 0; turn < 5; turn++) yield* Effect.yieldNow
+  const ended = fiber.pollUnsafe()
+  if (ended !== undefined) return plain(ended.value)
+  yield* Fiber.interrupt(fiber)
+  return "empty"
+})
 
 // What a script is run in: what was called since the last operation, and when rows expire.
 class World {
@@ -113,6 +168,7 @@ class World {
 const program = (script) => Effect.gen(function*() {
   const world = new World()
   const backing = yield* Persistence.BackingPersistence
+  const texts = yield* KeyValueStore.KeyValueStore
   const raw = {}
   const layer = Persistence.layer.pipe(Layer.provide(Layer.succeed(Persistence.BackingPersistence)(
     Persistence.BackingPersistence.of({
@@ -120,6 +176,9 @@ const program = (script) => Effect.gen(function*() {
     })
   )))
   const persistence = yield* Effect.map(Layer.build(layer), (context) => context.mapUnsafe.get(Persistence.Persistence.key))
+  const queues = yield* Layer.build(PersistedQueue.layer.pipe(Layer.provideMerge(PersistedQueue.layerStoreMemory)))
+  const factory = queues.mapUnsafe.get(PersistedQueue.PersistedQueueFactory.key)
+  const queueStore = queues.mapUnsafe.get(PersistedQueue.PersistedQueueStore.key)
   const stores = {}
   for (const { id, ttl } of script.stores) {
     stores[id] = yield* persistence.make({ storeId: id, timeToLive: world.ttl(ttl) })
@@ -201,6 +260,10 @@ const program = (script) => Effect.gen(function*() {
           yield* Fiber.interrupt(first)
           return (yield* Fiber.join(others)).map(plain)
         })
+      case "queue":
+        return Effect.map(ofQueue(factory, queueStore, op), (is) => is ?? null)
+      case "text":
+        return ofKeyValues(op.prefixes.reduce((store, prefix) => KeyValueStore.prefix(store, prefix), texts), op)
       default:
         throw new Error(`no operation ${op.op}`)
     }
@@ -218,7 +281,7 @@ const program = (script) => Effect.gen(function*() {
     results.push({ is, calls: world.calls })
   }
   return results
-}).pipe(Effect.scoped, Effect.provide([TestClock.layer(), Persistence.layerBackingMemory]))
+}).pipe(Effect.scoped, Effect.provide([TestClock.layer(), Persistence.layerBackingMemory, KeyValueStore.layerMemory]))
 
 for await (const line of createInterface({ input: process.stdin })) {
   process.stdout.write(`${JSON.stringify(await Effect.runPromise(program(JSON.parse(line))))}\n`)

@@ -10,6 +10,7 @@ from chatcache import (
     Exit,
     Failure,
     InvalidValueError,
+    Persistable,
     PersistedCache,
     Persistence,
     PersistenceError,
@@ -82,7 +83,15 @@ class Text:
         return self.key
 
 
-_KINDS: dict[str, Any] = {"Num": Num, "Text": Text}
+@dataclass(frozen=True, slots=True)
+class Bare(Persistable[Any]):
+    key: str
+
+    def primary_key(self) -> str:
+        return self.key
+
+
+_KINDS: dict[str, Any] = {"Num": Num, "Text": Text, "Bare": Bare}
 
 
 class World:

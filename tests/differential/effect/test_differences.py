@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from chatcache import Failure, InvalidNameError, MemoryPersistence, Persistence, ReplayedError
+from chatcache import (
+    Failure,
+    InvalidNameError,
+    InvalidValueError,
+    KeyValueStore,
+    MemoryPersistence,
+    MemoryStorage,
+    Persistence,
+    ReplayedError,
+)
 from tests.differential.differences import Shown, read_differences
 
 from .laboratory import Laboratory
@@ -117,6 +126,27 @@ def _undeclared(laboratory: Laboratory) -> None:
     assert (there, here) == ({"raised": "SchemaError"}, {"ok": None})
     _, here = both(laboratory, undeclared, READ)[-1]
     assert here == {"ok": {"die": ["tests.differential.effect.ours.CodeError", "5"]}}
+
+
+@difference("defaults")
+def _defaults(laboratory: Laboratory) -> None:
+    bare = {"kind": "Bare", "key": "a"}
+    ops = [{"op": "set", "store": "s", "request": bare, "exit": {"success": 5}}, ROW]
+    there, here = both(laboratory, *ops)[-1]
+    assert (there, here) == ({"ok": {"_tag": "Success", "value": None}}, {"ok": {"_tag": "Success", "value": 5}})
+
+
+@difference("kv-surrogates")
+def _kv_surrogates(laboratory: Laboratory) -> None:
+    text: Op = {"op": "text", "prefixes": [], "key": "a", "value": "\ud800"}
+    ops = [text | {"method": "set"}, text | {"method": "get_bytes"}]
+    there = laboratory.effect.run({"stores": [], "caches": [], "ops": ops})
+    assert [each["is"] for each in there] == [{"ok": None}, {"ok": "\ufffd".encode().decode("latin-1")}]
+    store = KeyValueStore(MemoryStorage(), "s")
+    with pytest.raises(InvalidValueError):
+        store.set("a", "\ud800")
+    with pytest.raises(InvalidNameError):
+        store.set("\ud800", "a")
 
 
 @difference("causes")
