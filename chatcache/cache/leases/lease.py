@@ -1,0 +1,374 @@
+"""Single flight across processes: who makes a call holds a lease, a row beside the records, and the others wait.
+
+The row of a key is ``%lease:`` + the escaped store id + ``:`` + the key, which is the prefix of no store, and one of
+
+* ``[owner, until, heard]``: somebody leads. The owner is a fresh id for each taking, the time is in milliseconds since
+  the epoch, and `heard` is 0 as long as nobody waits, 1 where somebody does, and 2 where somebody wants to hear what
+  the leader says, too (``following.py``). Those who wait mark the row so.
+* ``[owner, until, heard, note]``: the leader left, without an answer that is stored, and this is why.
+
+**Taking** it is one transaction: a row that is absent, left, or over is replaced. Whoever took it looks again whether
+the answer was stored meanwhile, calls, stores the answer, and then **releases** it: the row is deleted, or gets the
+note. A note is for those who saw its owner alive; whoever comes later takes no notice. It may hold what nobody wanted
+to be kept, so it is written only where somebody waits, and deleted when a lease would be over (``sweeps.py``).
+
+A lease lasts ten seconds, and is **renewed** every third of that by one thread of the process that holds it, for as
+long as its leader can go on: not where the loop of a task was stopped, nor where the task was abandoned, nor where a
+stream is **parked**, that is, where its reader has not asked for the next chunk for a third of that time. So the lease
+of a process that was killed is over in ten seconds at most; a process knows its own leases, and waits for none whose
+leader cannot go on. Clocks may be set back: whoever waits takes over a row, too, that it has seen unchanged for the
+length of a lease by a clock of its own that never is.
+
+Nobody waits for itself, over however many processes. Whoever holds a lease does not wait for another process, nor does
+a leader of whose call somebody else's call waits (see `chatcache._bridge.Flights`): it goes on without a lease. So
+whoever a process waits for makes its call in the end, without waiting for any other process.
+
+No failure of the storage takes a call down: it goes on without a lease. Where a call waited in vain, because another
+process had the file locked, those that come in the next moments do not wait again.
+
+What the dead leave behind is deleted by those who take leases later, once a minute at most. Taking, renewing and
+releasing are steps of a `Batch`: of a thousand calls that begin at once, the leases are taken in a few commits.
+"""
+
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from contextvars import Token
+from dataclasses import replace
+from functools import partial
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from chatcache._bridge import CANCELLATIONS, Colour, apause, awaiting, pause, running_loop
+from chatcache.backing.rows import escape
+from chatcache.errors import InvalidValueError, PersistenceError
+from chatcache.storage import Storage, Transaction
+
+from .batch import Batch
+from .following import END, Following, said_key
+from .renewals import RENEWALS, Held
+from .rows import FOLLOWED, WAITED_FOR, LeaseRow, Left, time_after
+from .sweeps import Sweep
+from .waiting import HOLDS, Watch, must_not_wait, pauses
+
+__all__ = ["Following", "Lease", "Leases", "Left"]
+
+R = TypeVar("R")
+
+_LENGTH = 10.0  # seconds
+_RENEWED = 3  # times in one length
+_LONGEST_PAUSE = 0.1  # seconds between two looks at the lease of another
+_LOOK = 0.05  # seconds between two looks at whether anybody follows
+
+
+class Leases:
+    """The leases of one store, for all threads and tasks of this process.
+
+    Args:
+        storage: the storage that holds the records of the store.
+        store_id: the id of the store.
+        failed: is told of a failure of the storage because of which a call goes on without a lease.
+        length: how many seconds a lease lasts that is not renewed.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        store_id: str,
+        *,
+        failed: Callable[[PersistenceError], None],
+        length: float = _LENGTH,
+    ) -> None:
+        self.storage = storage
+        self.batch = Batch.of(storage)
+        self.length = length
+        self._failed = failed
+        self._rows = f"%lease:{escape(store_id)}:"
+        self._said = f"%said:{escape(store_id)}:"
+        self.sweep = Sweep(storage, self.batch, rows=self._rows, said=self._said, length=length)
+
+    async def lead(
+        self, colour: Colour, key: str, look: Callable[[], Coroutine[Any, Any, R | None]], *, follow: bool = False
+    ) -> "Lease | Left | Following | R | None":
+        """Take the lease of a key, or wait until there is no call to be made any more.
+
+        Args:
+            colour: that of the caller.
+            key: the key of a request.
+            look: looks the answer up; None where there is none.
+            follow: hear what the leader says, instead of waiting until it has an answer.
+
+        Returns:
+            A `Lease`: the caller is to make the call, within ``async with``. `Left`: another process made it, and has
+            no answer to be looked up. `Following`: another process is making it. What `look` found. None: the caller
+            is to make the call without a lease.
+        """
+        row, watch, waits = f"{self._rows}{key}", Watch(self.length), pauses(_LONGEST_PAUSE)
+        awaited = ""  # the leader that was told so
+        failure = self.batch.failure()
+        if failure is not None:
+            self._failed(failure)
+            return None
+        while True:
+            try:
+                watch.see(await colour(self.storage.get, self.storage.aget, row))
+                lease = await self._take(colour, row, watch) if watch.is_free() else None
+                waits_for = watch.leader if watch.goes_on() and not must_not_wait(colour, watch.leader) else ""
+                if waits_for and follow:
+                    mark = partial(_mark, row, waits_for, FOLLOWED)
+                    if await colour(self.batch.run, self.batch.arun, mark):
+                        return self._following(colour, row, watch)
+                elif waits_for and waits_for != awaited:
+                    awaited = waits_for
+                    self.batch.submit(partial(_mark, row, waits_for, WAITED_FOR))
+            except PersistenceError as error:
+                self._failed(error)
+                return None
+            if lease is not None or watch.leader:
+                found = await _looked(look, lease)
+                if found is not None:
+                    return found
+            outcome = lease or watch.left()
+            if outcome is not None or must_not_wait(colour, watch.leader):
+                return outcome
+            await colour(pause, apause, next(waits))
+
+    def clear(self) -> None:
+        """Delete what leaders left for others, in whatever process; a lease that is held stays.
+
+        Raises:
+            StorageError: it could not be deleted.
+        """
+        self.sweep.clear()
+
+    async def aclear(self) -> None:
+        """Awaiting twin of `clear`."""
+        await self.sweep.aclear()
+
+    def close(self) -> None:
+        """Leave no thread behind, until another lease is taken, but one where something left is to be deleted soon."""
+        self.batch.stop()
+
+    def said(self, owner: str) -> str:
+        """Return what the keys of that which an owner says begin with."""
+        return f"{self._said}{owner}:"
+
+    async def _take(self, colour: Colour, row: str, watch: Watch) -> "Lease | None":
+        lease = Lease(self, colour, row)
+        try:
+            RENEWALS.add(lease)  # before its row is there, which would be that of the dead
+            async with AsyncExitStack() as unless_held:
+                unless_held.push_async_exit(lease)  # one that is interrupted here may be taken all the same
+                try:
+                    await colour(self.batch.run, self.batch.arun, partial(lease.take, watch.unchanged()))
+                except PersistenceError:
+                    lease.over = True
+                    raise
+                unless_held.pop_all()
+            if lease.over:
+                RENEWALS.discard(lease)
+                return None
+            self.sweep.sometimes()
+        except BaseException:
+            lease.let_go()
+            raise
+        return lease
+
+    def _following(self, colour: Colour, row: str, watch: Watch) -> Following:
+        said = self.said(watch.leader)
+        return Following(colour, self.storage, watch, row=row, said=said, failed=self._failed)
+
+
+class Lease:
+    """That one makes the call for a key, for as long as the lease is renewed.
+
+    It is held within ``async with``, in both colours. Who makes the call elsewhere, such as a stream, calls `release`.
+
+    Attributes:
+        note: what those who wait are told when it is released, a JSON value; None where the answer was stored, or where
+            one of them is to make the call. One that cannot be stored is dropped, or where nobody waits.
+        said: how many items were said so far.
+        owner: the id of this taking.
+        loop: that of the task that leads, or None for a thread.
+        over: whether it is released, or another one's, so that it is not to be renewed.
+        renewal: when it is to be renewed, by the monotonic clock.
+    """
+
+    def __init__(self, leases: Leases, colour: Colour, row: str) -> None:
+        self._leases = leases
+        self._colour = colour
+        self._row = row
+        self._entered: Token[tuple[Held, ...]] | None = None
+        self._followed = False
+        self._look_at = 0.0
+        self._parked_at: float | None = None
+        self.note: Any = None
+        self.said = 0
+        self.owner = RENEWALS.new_owner()
+        self.loop = running_loop() if colour is awaiting else None
+        self.over = False
+        self.renewal = monotonic() + leases.length / _RENEWED
+
+    async def release(self) -> None:
+        """Let others lead, and tell them the note. Nothing is raised where the storage fails: then it runs out."""
+        if self.over:
+            return
+        self.over = True
+        if self._leases.batch.failure() is not None:
+            RENEWALS.discard(self)
+            self._leases.batch.submit(self.leave)
+            return
+        try:
+            with suppress(PersistenceError):
+                await self._colour(self._leases.batch.run, self._leases.batch.arun, self.leave)
+        finally:
+            RENEWALS.discard(self)
+
+    async def __aenter__(self) -> Self:
+        self._entered = HOLDS.set((*HOLDS.get(), self))
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if self._entered is not None:
+            with suppress(ValueError):  # a task that was abandoned is ended in the context of whoever collects it
+                HOLDS.reset(self._entered)
+        if isinstance(error, GeneratorExit):  # nothing may be awaited, nor any lock be taken where it is collected
+            RENEWALS.let_go(self)
+        elif isinstance(error, CANCELLATIONS):  # whoever cancelled it is not to wait for the disk
+            self.drop()
+        else:
+            await self.release()
+
+    @contextmanager
+    def parked(self) -> Iterator[None]:
+        """Have others take over where the body takes longer than a third of the length of a lease.
+
+        It is for what is yielded on the thread of a reader, who may never come back. One who does goes on: with the
+        lease, if nobody took it, or else without.
+        """
+        self._parked_at = monotonic()
+        try:
+            yield
+        finally:
+            self._parked_at = None
+
+    async def followed(self) -> bool:
+        """Return whether anybody follows; it may be asked often, and is looked at every 50 ms at most."""
+        if not self._followed and monotonic() >= self._look_at:
+            self._look_at = monotonic() + _LOOK
+            storage = self._leases.storage
+            with suppress(PersistenceError):
+                row = LeaseRow.read(await self._colour(storage.get, storage.aget, self._row))
+                self._followed = row is not None and row.owner == self.owner and row.heard == FOLLOWED
+        return self._followed
+
+    def say(self, items: Sequence[Any]) -> None:
+        """Let those who follow hear the next items, JSON values. Nobody waits until they are written.
+
+        The first ones are those of the beginning, whenever somebody began to follow: ``say(items[lease.said:])``.
+        """
+        index, self.said = self.said, self.said + len(items)
+        key = self._leases.said(self.owner) + said_key(index)
+        if items and not self.over:
+            self._leases.batch.submit(partial(self._say, key, [*items]))
+
+    def drop(self) -> None:
+        """Release it, unless it is, without waiting for that; where it is just being taken, it is not taken."""
+        if not self.over:
+            self.over = True
+            self._leases.batch.submit(self.leave)
+
+    def let_go(self) -> None:
+        """Have it released, unless it is, without a lock: a Ctrl-C may come before it is entered."""
+        if not self.over:
+            RENEWALS.let_go(self)
+
+    def take(self, unchanged: LeaseRow | None, transaction: Transaction) -> None:
+        """Take it, unless somebody leads; then it is over. Nothing happens where it is already. A step of a batch.
+
+        Args:
+            unchanged: the row that nobody renewed for a whole length, whatever its time is.
+            transaction: that of the batch.
+        """
+        if self.over:
+            return
+        row = LeaseRow.read(transaction.get(self._row))
+        if row is not None and row.leads() and row != unchanged:
+            self.over = True
+        else:
+            transaction.put(self._row, LeaseRow(self.owner, self._until()).cell())
+
+    def renew(self, transaction: Transaction) -> None:
+        """Make it last for its length from now on, unless another one has it. A step of a batch."""
+        row = LeaseRow.read(transaction.get(self._row)) or LeaseRow(self.owner, 0)  # somebody deleted everything
+        if row.owner != self.owner:
+            self.over = True
+        if not self.over:
+            transaction.put(self._row, replace(row, until=self._until()).cell())
+
+    def leave(self, transaction: Transaction) -> None:
+        """Give it back. A step of a batch."""
+        row = LeaseRow.read(transaction.get(self._row))
+        if row is not None and row.owner == self.owner:
+            try:
+                self._leave(transaction, row, self.note)
+            except InvalidValueError:
+                self._leave(transaction, row, None)
+
+    def renew_if_due(self) -> float | None:
+        """Have it renewed if it is time to; return when it is next, or None for never."""
+        if self.over or (self.loop is not None and not self.loop.is_running()):
+            return None
+        now = monotonic()
+        if self.renewal <= now:
+            third = self._leases.length / _RENEWED
+            self.renewal = now + third
+            parked_at = self._parked_at
+            if parked_at is None or now < parked_at + third:
+                self._leases.batch.submit(self.renew)
+        return self.renewal
+
+    def _leave(self, transaction: Transaction, row: LeaseRow, note: Any) -> None:
+        if row.heard == FOLLOWED:
+            transaction.put(self._leases.said(self.owner) + END, [note, self._until()])
+            self._leases.sweep.soon()
+        if note is not None and row.heard:
+            transaction.put(self._row, replace(row, until=self._until(), left=Left(note)).cell())
+            self._leases.sweep.soon()
+        else:
+            transaction.delete(self._row)
+
+    def _say(self, key: str, items: list[Any], transaction: Transaction) -> None:
+        with suppress(InvalidValueError):
+            transaction.put(key, items)
+
+    def _until(self) -> int:
+        return time_after(self._leases.length)
+
+
+def _mark(row: str, leader: str, heard: int, transaction: Transaction) -> bool:
+    """Have a leader know that somebody waits; return whether it still leads. A step of a batch."""
+    found = LeaseRow.read(transaction.get(row))
+    if found is None or found.owner != leader or found.left is not None:
+        return False
+    if found.heard < heard:
+        transaction.put(row, replace(found, heard=heard).cell())
+    return True
+
+
+async def _looked(look: Callable[[], Coroutine[Any, Any, R | None]], lease: Lease | None) -> R | None:
+    """Look the answer up; a lease is held on only where there is none."""
+    try:
+        async with AsyncExitStack() as unless_absent:
+            if lease is not None:
+                unless_absent.push_async_exit(lease)
+            found = await look()
+            if found is None:
+                unless_absent.pop_all()
+    except BaseException:
+        if lease is not None:
+            lease.let_go()
+        raise
+    return found

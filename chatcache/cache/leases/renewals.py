@@ -1,0 +1,139 @@
+"""The thread that renews leases, and does what else is to be done beside the program."""
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
+from secrets import token_hex
+from time import monotonic
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from chatcache._bridge import Lock, Loop, LoopThread, anew_in_children, running_loop, stalled
+
+__all__ = ["RENEWALS", "Held", "Renewals"]
+
+
+class Held(Protocol):
+    """A lease that this process holds.
+
+    Attributes:
+        owner: the id of the taking.
+        loop: that of the task that leads, or None for a thread.
+        over: whether it is not to be renewed any more.
+        renewal: when it is to be renewed, by the monotonic clock.
+    """
+
+    owner: str
+    loop: Loop | None
+    over: bool
+    renewal: float
+
+    def renew_if_due(self) -> float | None:
+        """Have it renewed if it is time to; return when it is next, or None for never."""
+        ...
+
+    def drop(self) -> None:
+        """Release it without waiting for that."""
+        ...
+
+
+class Renewals:
+    """Renews all the leases that this process holds, in a thread, which ends when there is nothing to be done."""
+
+    def __init__(self) -> None:
+        self._held: WeakValueDictionary[str, Held] = WeakValueDictionary()
+        self.begin_anew()
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Hold none: those of its parent are not a child's."""
+        for lease in self._held.values():
+            lease.over = True
+        self._lock = Lock()
+        self._process = token_hex(4)
+        self._held = WeakValueDictionary()
+        self._gone: deque[Held] = deque()
+        self._work: dict[Callable[[], None], float] = {}  # and when it is to be done
+        self._thread: LoopThread | None = None
+        self._next = 0.0
+
+    def new_owner(self) -> str:
+        """Return an id for a taking, from which this process knows that it is its own."""
+        return self._process + token_hex(6)
+
+    def add(self, lease: Held) -> None:
+        """Renew a lease from now on."""
+        with self._lock:
+            self._held[lease.owner] = lease
+            self._go_on(lease.renewal)
+
+    def discard(self, lease: Held) -> None:
+        """Renew a lease no more."""
+        with self._lock:
+            self._held.pop(lease.owner, None)
+
+    def let_go(self, lease: Held) -> None:
+        """Have a lease released by the thread. This takes no lock."""
+        self._gone.append(lease)
+        thread = self._thread
+        if thread is not None:
+            thread.wake()
+
+    def later(self, seconds: float, work: Callable[[], None]) -> None:
+        """Have something done by the thread in so many seconds, once, however often it is asked for until then."""
+        with self._lock:
+            self._go_on(self._work.setdefault(work, monotonic() + seconds))
+
+    def forget(self, work: Callable[[], None]) -> None:
+        """Do not do what was to be done later."""
+        with self._lock:
+            if self._work.pop(work, None) is not None and self._thread is not None:
+                self._thread.wake()
+
+    def blocks(self, owner: str) -> bool:
+        """Return whether an owner is a task of the loop that runs in this thread, and waits for it to go on."""
+        lease = self._held.get(owner)
+        return lease is not None and lease.loop is not None and lease.loop is running_loop()
+
+    def _go_on(self, due: float) -> None:
+        """Have the thread there at a time, if it can be. The lock is held."""
+        if self._thread is None:
+            self._thread = LoopThread(self._step)
+            with suppress(RuntimeError):  # the interpreter is ending and starts no more threads
+                self._thread.start()
+        elif due < self._next:
+            self._thread.wake()
+
+    def is_dead(self, owner: str) -> bool:
+        """Return whether an owner is of this process, and cannot go on: nobody holds its lease, or its loop stalled."""
+        if not owner.startswith(self._process):
+            return False
+        lease = self._held.get(owner)
+        return lease is None or stalled(lease.loop)
+
+    async def _step(self) -> float:
+        while self._gone:
+            self._gone.popleft().drop()
+        with self._lock:
+            self._next = inf  # whatever comes from now on wakes the thread
+            held = [*self._held.values()]
+            work = [each for each, due in self._work.items() if due <= monotonic()]
+            for each in work:
+                del self._work[each]
+        for each in work:
+            each()
+        renewed = [(lease, lease.renew_if_due()) for lease in held]
+        with self._lock:
+            for lease, renewal in renewed:
+                if renewal is None:
+                    self._held.pop(lease.owner, None)
+            if not self._held and not self._work and not self._gone and self._thread is not None:
+                self._thread.stop(0)
+                self._thread = None
+            times = [renewal for _, renewal in renewed if renewal is not None]
+            self._next = min([*times, *self._work.values()], default=0.0)
+        return max(0.0, self._next - monotonic())
+
+
+RENEWALS = Renewals()

@@ -1,0 +1,64 @@
+"""The row of a lease."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from chatcache.clock import milliseconds
+
+__all__ = ["FOLLOWED", "UNHEARD", "WAITED_FOR", "LeaseRow", "Left", "time_after"]
+
+UNHEARD, WAITED_FOR, FOLLOWED = 0, 1, 2
+"""What a leader has to tell: nothing, since nobody waits; how its call ends; and also whatever it says until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """That the leader, whom one waited for, has no answer to be looked up.
+
+    Attributes:
+        note: what it left to say why, a JSON value.
+    """
+
+    note: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """What the row of a lease says.
+
+    Attributes:
+        owner: the id of the taking.
+        until: when it is over, in milliseconds since the epoch.
+        heard: whether anybody waits for what the leader leaves, or also wants to hear what it says.
+        left: what its owner left, or None while it leads.
+    """
+
+    owner: str
+    until: int
+    heard: int = UNHEARD
+    left: Left | None = None
+
+    @classmethod
+    def read(cls, cell: Any) -> "LeaseRow | None":
+        """Return what a row says, or None where there is none, or one of another make."""
+        match cell:
+            case [str() as owner, int() as until, int() as heard]:
+                return cls(owner, until, heard)
+            case [str() as owner, int() as until, int() as heard, note]:
+                return cls(owner, until, heard, Left(note))
+            case _:
+                return None
+
+    def leads(self) -> bool:
+        """Return whether its owner leads, as far as the time says."""
+        return self.left is None and milliseconds(time.time) < self.until
+
+    def cell(self) -> list[Any]:
+        """Return the row itself."""
+        return [self.owner, self.until, self.heard, *([] if self.left is None else [self.left.note])]
+
+
+def time_after(seconds: float) -> int:
+    """Return the time in so many seconds, in milliseconds since the epoch."""
+    return milliseconds(time.time) + round(seconds * 1000)
