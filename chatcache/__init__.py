@@ -4,8 +4,8 @@ The adapters are distributions of their own: ``litellm_chatcache.DOCache`` and `
 package is the engine under them, and imports neither framework.
 """
 
-from .backing import Backing, BackingStore, DurableObjectPersistence, MemoryPersistence
-from .cache import ResponseCache
+from .backing import Backing, BackingStore, DurableObjectPersistence, Limits, MemoryPersistence, sweep_expired
+from .cache import About, Hit, ResponseCache, Statistics, Story
 from .errors import (
     ChatcacheError,
     CorruptRecordError,
@@ -17,18 +17,24 @@ from .errors import (
     InvalidTTLError,
     InvalidValueError,
     MissingPackageError,
+    NotStoredError,
     PersistenceError,
+    QueueEmptyError,
     ReplayedError,
     ReplayMiss,
     SQLError,
     StorageError,
+    StreamInterruptedError,
     TransactionError,
 )
 from .exit import Exit, Failure, Success
+from .key_value_store import KeyValueStore
 from .keys import canonical_json, request_key
+from .memory_storage import MemoryStorage, Rows, RowStorage
 from .mode import Mode, Refusal, parse_mode
 from .persisted_cache import PersistedCache
 from .persistence import Persistence, PersistenceStore, Stored
+from .queues import Attempt, PersistedQueue
 from .schema import PLAIN, FailureSchema, Persistable, Schema, typed
 from .storage import Alarm, DurableObject, ObjectInfo, ObjectNamespace, Storage, Transaction
 from .ttl import TTL
@@ -36,6 +42,10 @@ from .ttl import TTL
 __all__ = [
     # what adapters are made of
     "ResponseCache",
+    "About",
+    "Hit",
+    "Story",
+    "Statistics",
     "Mode",
     "Refusal",
     "TTL",
@@ -51,9 +61,18 @@ __all__ = [
     "Transaction",
     "Alarm",
     "DurableObjectPersistence",
+    "Limits",
     "MemoryPersistence",
+    "sweep_expired",
     "Backing",
     "BackingStore",
+    # text and bytes, and work to be done
+    "KeyValueStore",
+    "PersistedQueue",
+    "Attempt",
+    "MemoryStorage",
+    "Rows",
+    "RowStorage",
     # typed results
     "PersistedCache",
     "Persistence",
@@ -79,9 +98,12 @@ __all__ = [
     "CorruptStorageError",
     "SQLError",
     "TransactionError",
+    "NotStoredError",
     "CorruptRecordError",
     "DecodeError",
+    "QueueEmptyError",
     "ReplayedError",
     "ReplayMiss",
+    "StreamInterruptedError",
     "MissingPackageError",
 ]

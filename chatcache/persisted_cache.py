@@ -4,10 +4,9 @@ This is Effect's ``PersistedCache`` (statements 30-42 of its contract), with the
 a cancellation is not kept, nor is an error of the store, and an answer is not lost because it could not be stored.
 """
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ._bridge import CANCELLATIONS, Colour, Flights, awaiting, blocking, drive
 from .clock import milliseconds
@@ -16,14 +15,13 @@ from .exit import Exit, Failure, Success
 from .memory_tier import MemoryTier
 from .persistence import Errors, Persistence, Stored, TTLRule
 from .schema import Persistable
+from .store_errors import OnStoreError, StoreErrors
 from .ttl import TTL, expires_at, parse_ttl
 
 __all__ = ["PersistedCache"]
 
 T = TypeVar("T")
 _Key = tuple[type, str]
-
-_logger = logging.getLogger("chatcache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +74,20 @@ class PersistedCache(Generic[T]):
         memory_ttl: TTL = 10,
         memory_capacity: int = 1_024,
         sliding: bool = False,
-        on_store_error: Literal["bypass", "raise"] = "bypass",
+        on_store_error: OnStoreError = "bypass",
     ) -> None:
-        if on_store_error not in {"bypass", "raise"}:
-            raise InvalidInputError(f"on_store_error={shown(on_store_error)}: pass 'bypass' or 'raise'")
         if not isinstance(memory_capacity, int) or memory_capacity < 0:
             raise InvalidInputError(f"memory_capacity={shown(memory_capacity)}: pass a whole number from 0 on")
         parse_ttl(memory_ttl)
         self._store = persistence.make(store_id, ttl=ttl, errors=errors)
-        self._store_id = store_id
         self._clock = persistence.clock
         self._lookup = lookup or _absent
         self._alookup = alookup or _absent
         self._memory: MemoryTier[Stored[T]] = MemoryTier(memory_capacity, self._clock)
         self._memory_ttl = memory_ttl
         self._sliding = sliding
-        self._raises = on_store_error == "raise"
+        self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
         self._flights: Flights[_Found[T]] = Flights()
-        self._said: set[type[Exception]] = set()
         self.bypassed = 0
 
     def get(self, request: Persistable[T], *, max_age: TTL = None) -> T:
@@ -177,7 +171,7 @@ class PersistedCache(Generic[T]):
         except (DecodeError, CorruptRecordError):
             return None  # it is written over
         except PersistenceError as error:
-            self._failed(error)
+            self._errors.handle(error)
             return None
 
     async def _looked_up(self, colour: Colour, request: Persistable[T]) -> Exit[T]:
@@ -196,7 +190,7 @@ class PersistedCache(Generic[T]):
             stored = self._store.stamp(request, exit_)
             await colour(self._store.write, self._store.awrite, request, stored)
         except Exception as error:  # noqa: BLE001 - the store's, a schema's, the TTL function's: the answer is there
-            self._failed(error)
+            self._errors.handle(error)
         return stored
 
     async def _extended(self, colour: Colour, request: Persistable[T], stored: Stored[T]) -> Stored[T]:
@@ -209,7 +203,7 @@ class PersistedCache(Generic[T]):
                 return stored
             await colour(self._store.write, self._store.awrite, request, again)
         except Exception as error:  # noqa: BLE001 - as above
-            self._failed(error)
+            self._errors.handle(error)
             return stored
         return again
 
@@ -236,19 +230,8 @@ class PersistedCache(Generic[T]):
         self._memory.remove(_key(request))
         self._flights.forget(_key(request))
 
-    def _failed(self, error: Exception) -> None:
-        """Go on without the store, or raise."""
-        if self._raises:
-            raise error
+    def _bypassed(self) -> None:
         self.bypassed += 1
-        if type(error) not in self._said:
-            self._said.add(type(error))
-            _logger.warning(
-                "store %r is not used for a call: %s\n"
-                "Calls go on without it; this is said once for each kind of problem.",
-                self._store_id,
-                error,
-            )
 
 
 def _absent(_request: Any) -> Any:

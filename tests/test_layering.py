@@ -18,14 +18,14 @@ LAYERS = {
     "bridge": {"_bridge"},
     "storage": {"storage"},
     "backing": {"backing"},
-    "typed": {"persistence"},
-    "cache": {"cache", "persisted_cache", "memory_tier"},
+    "typed": {"persistence", "memory_storage", "key_value_store"},
+    "cache": {"cache", "persisted_cache", "memory_tier", "store_errors", "queues"},
     "public names": {"__init__"},
     "for tests": {"testing"},
 }
 
 # What the engine has beside the standard library: no framework, no client of a service.
-LIBRARIES = {"aiosqlite", "orjson", "pydantic", "pytest"}
+LIBRARIES = {"aiosqlite", "opentelemetry", "orjson", "pydantic", "pytest"}
 
 # What only these may import; a package stands for all of its modules.
 ONLY_FOR = {
@@ -34,11 +34,12 @@ ONLY_FOR = {
     "threading": {"_bridge", "testing"},
     "sqlite3": {"storage"},
     "aiosqlite": {"storage.database"},
+    "opentelemetry": {"cache.statistics.telemetry"},  # where the program has imported it
     "pydantic": {"schema"},  # an extra
     "pytest": {"testing"},  # another one
     # no pure module reads, writes, or looks at the time by itself
     **{
-        name: {"_bridge", "storage", "backing", "persistence", "persisted_cache", "cache"}
+        name: {"_bridge"}.union(*(LAYERS[layer] for layer in ("storage", "backing", "typed", "cache")))
         for name in ("io", "logging", "os", "pathlib", "random", "time")
     },
 }

@@ -1,40 +1,73 @@
 """The engine under every adapter: look up a request, keep its answer, by the rules of a mode.
 
 A hook of a framework gives an adapter two moments, before a call and after it, so there are two methods: `lookup` and
-`update`. For who makes the calls there is one, `call`, which is shared by those who ask for the same at the same time.
+`update`. For who makes the calls there are `call` and `stream`, which are shared by all those who ask for the same at
+the same time, in this process and in others.
 
 None of them takes an LLM call down: where the cache cannot be read or written the call goes on without it, which is
-counted, and said once, as a warning of the logger ``chatcache``. In mode ``replay`` it is the other way round: whatever
-is not replayed is raised, since nothing may be called.
+counted, and said once, as a warning of the logger ``chatcache``. With ``on_store_error="raise"`` it is raised. In mode
+``replay`` it is always raised, and so is whatever is not replayed, since nothing may be called.
 """
 
-import logging
 import os
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
-from copy import deepcopy
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+)
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from chatcache._bridge import Flights
-from chatcache.backing import DurableObjectPersistence
-from chatcache.clock import Clock
-from chatcache.errors import InvalidValueError, PersistenceError, ReplayMiss
-from chatcache.keys import request_key
+from chatcache._bridge import CANCELLATIONS, Colour, Worker, awaiting, blocking, drive, each, off_loop, steps
+from chatcache.backing import DurableObjectPersistence, Limits, sweep_expired
+from chatcache.clock import Clock, milliseconds
+from chatcache.codec import encode
+from chatcache.errors import (
+    InvalidInputError,
+    InvalidValueError,
+    NotStoredError,
+    PersistenceError,
+    ReplayMiss,
+    TransactionError,
+    shown,
+)
+from chatcache.keys import canonical_json, key_of, request_key
+from chatcache.memory_tier import MemoryTier
 from chatcache.mode import Mode, Refusal, parse_mode, parse_refusals
 from chatcache.storage import ObjectNamespace
+from chatcache.store_errors import OnStoreError, StoreErrors
 from chatcache.ttl import TTL, parse_ttl
+
+from .calls import Answer, Call, Calls, items_of
+from .leases import Leases
+from .outcomes import Errors, Outcomes
+from .records import About, Hit, Story, parse_requests, record_of, story_of
+from .replay import Pace, apaced, paced, parse_pace
+from .sharing import Sharing
+from .statistics import Counts, Statistics
+from .versions import versions_of
 
 __all__ = ["ResponseCache"]
 
 T = TypeVar("T")
+C = TypeVar("C")
 
-_logger = logging.getLogger("chatcache")
 _ABSENT: Any = object()
-_EMPTY: tuple[Any, ...] = (None, "", [], {})
-_LONGEST_RECORD = 256 * 1024 * 1024  # bytes: a long answer, or one with images, is worth keeping as well
+_NAMESPACE = "calls"  # not the one that a program gets by default, whose objects may have alarms of their own
+_HEAVY = 256 * 1024  # bytes
+_SIZED = {str, list, dict}
+_NOT_OURS = "it is not what chatcache writes"
+_MOST_MISSES = 1_000  # whose times are remembered until they are answered
 
 
 class ResponseCache:
@@ -48,16 +81,24 @@ class ResponseCache:
         mode: see `Mode`. In mode ``auto``, which is the default, ``CHATCACHE_MODE`` decides where it is set.
         allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``,
             ``interrupted``.
+        max_entries: how many records there may be in the store; those not used for longest go first. See `Limits`.
+        max_bytes: how many bytes they may take.
+        store_requests: what is kept of a request beside its answer: ``full``, all of it; ``redacted``, its form without
+            its texts; ``digest``, its key alone.
+        on_store_error: what is done where the store fails. ``bypass``: the call goes on without it, which is counted,
+            and said once for each kind of error by the logger ``chatcache``. ``raise``: the error is raised; an answer
+            that was paid for, and could not be stored, is in `NotStoredError`.
+        timeout: how many seconds to wait where another process holds the file, before a call goes on without the cache.
+        errors: the exception classes that are made again where the call of another process failed, which this one
+            waited for; of any other error it is a `ReplayedError`. As in `Persistence.make`.
+        writers: the names of further packages whose versions records are to tell.
         clock: gives the time in seconds since the epoch.
 
     Attributes:
         store_id: as above.
         ttl: as above.
         mode: the mode of calls that name none.
-        location: the file of the records, which exists from the first record on.
-        refused: how many answers were not kept, by `Refusal`.
-        bypassed: how many lookups and updates went on without the cache, because it failed.
-        joined: how many calls were answered by that of another thread or task, which was under way.
+        location: the file of the records, which exists from the first call on.
 
     Raises:
         InvalidInputError: an argument, ``CHATCACHE_MODE`` or ``CHATCACHE_DIR`` cannot be right.
@@ -73,38 +114,57 @@ class ResponseCache:
         ttl: TTL = None,
         mode: str = "auto",
         allow: Collection[str] = (),
+        max_entries: int | None = None,
+        max_bytes: int | None = None,
+        store_requests: Literal["full", "redacted", "digest"] = "full",
+        on_store_error: OnStoreError = "bypass",
+        timeout: float = 10.0,
+        errors: Errors = (),
+        writers: Collection[str] = (),
         clock: Clock = time.time,
     ) -> None:
         folder = path if path is not None else os.environ.get("CHATCACHE_DIR") or ".chatcache"
-        self._object = ObjectNamespace(folder, longest_row=_LONGEST_RECORD).get_by_name(object)
-        self._store = DurableObjectPersistence(self._object.storage, clock=clock).make(store_id)
-        self._allowed = parse_refusals(allow)
         self.store_id = store_id
         self.ttl = _checked(ttl)
         self.mode = _mode_of(mode)
-        self.refused: Counter[Refusal] = Counter()
-        self.bypassed = self.joined = 0
-        self._flights: Flights[Any] = Flights()
-        self._said: set[type[Exception]] = set()
+        sweeps = self.mode.writes
+        handler = sweep_expired if sweeps else None
+        namespace = ObjectNamespace(folder, _NAMESPACE, alarm=handler, timeout=timeout, clock=clock)
+        self._object = namespace.get_by_name(object)
+        persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=sweeps, tidies=sweeps)
+        self._store = persistence.make(store_id, limits=Limits(max_entries, max_bytes), evicted=self._evicted)
+        self._counts = Counts.of(self._object, store_id, writes=self.mode.writes)
+        self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
+        self._leases = Leases(self._object.storage, store_id, failed=self._unleased)
+        self._sharing = Sharing.of(str(self._object.path), store_id)
+        self._calls = Calls(self._look, self._keep, self._joined, self._interrupted, self._leases, Outcomes(errors))
+        self._allowed = parse_refusals(allow)
+        self._requests = parse_requests(store_requests)
+        self._max_bytes = max_bytes
+        self._packages = ("chatcache", *writers)
+        self._clock = clock
+        self._asked: MemoryTier[float] = MemoryTier(_MOST_MISSES, clock)
 
     @property
     def location(self) -> Path:
         """The file of the records."""
         return self._object.path
 
-    def call(
+    def call(  # noqa: PLR0913 - all by keyword, all with a default
         self,
         request: Any,
         fn: Callable[[Any], T],
         *,
         refuse: Callable[[T], Refusal | None] | None = None,
         ttl: TTL = None,
-        mode: Mode | None = None,
+        mode: str | None = None,
+        on_hit: Callable[[Hit], object] | None = None,
     ) -> T:
         """Return the recorded answer of a request, or else call, record what that returns, and return it.
 
-        Threads and tasks of this process that ask for the same at the same time share one call, its answer, each a
-        copy of its own, and its error. An error is not recorded, nor is a call that was cancelled.
+        Whoever asks for the same at the same time, in whatever thread, task or process, shares one call, its answer,
+        each a copy of its own, and its error. An error is not recorded, nor is a call that was cancelled. Where the
+        process that makes the call is killed, another one makes it, ten seconds later at the latest.
 
         Args:
             request: a JSON value; it is the key.
@@ -112,59 +172,114 @@ class ResponseCache:
             refuse: says why an answer is not worth keeping, or None; by default only an empty one is refused.
             ttl: instead of the TTL of the cache.
             mode: instead of the mode of the cache.
+            on_hit: is called with the record, if the answer is from one: how old it is, when it was recorded, its key.
 
         Raises:
             ReplayMiss: in mode ``replay``, there is no record; nothing was called.
-            PersistenceError: in mode ``replay``, the records could not be read.
+            NotStoredError: with ``on_store_error="raise"``, the answer could not be stored; it holds the answer.
+            PersistenceError: in mode ``replay``, or with ``on_store_error="raise"``, the records could not be read.
             Exception: whatever `fn` raises.
         """
-        mode = mode or self.mode
-        key = self._key(request, mode)
-        if key is None:
+        parse_ttl(ttl)
+        chosen = self.mode if mode is None else parse_mode(mode)
+        canonical = self._canonical(request, chosen)
+        if canonical is None:
             return fn(request)
-        found: tuple[T] | None = self.lookup(key, request, _answer, mode=mode)
-        if found is not None:
-            return found[0]
+        key = key_of(canonical)
+        hit = self.lookup(key, request, _itself, mode=chosen)
+        if hit is None:
+            call = Call(key, request, canonical, refuse or _refusal, ttl, chosen, on_hit or _ignored)
+            made, joined = self._flown(call, lambda: drive(self._calls.lead(blocking, call, fn)))
+            return cast(T, made.copy() if joined else made.original)
+        if on_hit is not None:
+            on_hit(hit)
+        return cast(T, hit.answer)
 
-        def led() -> T:
-            again: tuple[T] | None = self.lookup(key, request, _answer, mode=mode)  # it may have been recorded since
-            if again is not None:
-                return again[0]
-            answer = fn(request)
-            self.update(key, answer, refusal=_refusal(answer, refuse), ttl=ttl, mode=mode)
-            return answer
-
-        return self._landed(*self._flights.run((key, mode), led)) if mode.reads else led()
-
-    async def acall(
+    async def acall(  # noqa: PLR0913 - as `call`
         self,
         request: Any,
         fn: Callable[[Any], Awaitable[T]],
         *,
         refuse: Callable[[T], Refusal | None] | None = None,
         ttl: TTL = None,
-        mode: Mode | None = None,
+        mode: str | None = None,
+        on_hit: Callable[[Hit], object] | None = None,
     ) -> T:
         """Awaiting twin of `call`; `fn` is awaited. A task that is cancelled leaves the call to those who share it."""
-        mode = mode or self.mode
-        key = self._key(request, mode)
-        if key is None:
+        parse_ttl(ttl)
+        chosen = self.mode if mode is None else parse_mode(mode)
+        canonical = self._canonical(request, chosen)
+        if canonical is None:
             return await fn(request)
-        found: tuple[T] | None = await self.alookup(key, request, _answer, mode=mode)
-        if found is not None:
-            return found[0]
+        key = key_of(canonical)
+        hit = await self.alookup(key, request, _itself, mode=chosen)
+        if hit is None:
+            call = Call(key, request, canonical, refuse or _refusal, ttl, chosen, on_hit or _ignored)
+            made, joined = await self._aflown(call, lambda: self._calls.lead(awaiting, call, fn))
+            return cast(T, await _off_loop_if(awaiting, made.size, made.copy) if joined else made.original)
+        if on_hit is not None:
+            on_hit(hit)
+        return cast(T, hit.answer)
 
-        async def led() -> T:
-            again: tuple[T] | None = await self.alookup(key, request, _answer, mode=mode)
-            if again is not None:
-                return again[0]
-            answer = await fn(request)
-            await self.aupdate(key, answer, refusal=_refusal(answer, refuse), ttl=ttl, mode=mode)
-            return answer
+    def stream(  # noqa: PLR0913 - all by keyword, all with a default
+        self,
+        request: Any,
+        fn: Callable[[Any], Iterable[C]],
+        *,
+        refuse: Callable[[list[C]], Refusal | None] | None = None,
+        ttl: TTL = None,
+        mode: str | None = None,
+        pace: Pace = "instant",
+        on_hit: Callable[[Hit], object] | None = None,
+    ) -> Iterator[C]:
+        """Yield the recorded chunks of a request, or else those of a stream as they come, and record them at its end.
 
-        return self._landed(*await self._flights.arun((key, mode), led)) if mode.reads else await led()
+        What is recorded is each chunk, in order, with the time at which it came, and only of a stream that ended well:
+        not of one that raised, or that nobody read to its end. It is shared as `call` is: whoever asks while it is
+        under way gets all of its chunks from the first on, each a copy of its own. A stream and a call of one request
+        are two records.
 
-    def lookup(self, key: str, request: Any, read: Callable[[Any], T], *, mode: Mode | None = None) -> T | None:
+        Args:
+            request: a JSON value; it is the key.
+            fn: makes the stream: it is called with the request, and returns an iterable of JSON values.
+            refuse: says why a list of chunks is not worth keeping, or None; by default only an empty one is refused.
+            ttl: instead of the TTL of the cache.
+            mode: instead of the mode of the cache.
+            pace: how quick a recorded stream is replayed: ``instant``, at once; ``recorded``, as it came; a number, so
+                many times as quick as it came.
+            on_hit: is called with the record, if the chunks are from one.
+
+        Raises:
+            StreamInterruptedError: while the chunks are read: another one's stream, that was shared, broke off.
+            InvalidInputError: the pace is none, or `fn` returned no iterable.
+            Exception: while the chunks are read: what `call` raises.
+        """
+        parse_pace(pace)
+        parse_ttl(ttl)
+        chosen = self.mode if mode is None else parse_mode(mode)
+        return steps(self._streamed(blocking, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit))
+
+    def astream(  # noqa: PLR0913 - as `stream`
+        self,
+        request: Any,
+        fn: Callable[[Any], AsyncIterable[C] | Awaitable[AsyncIterable[C]]],
+        *,
+        refuse: Callable[[list[C]], Refusal | None] | None = None,
+        ttl: TTL = None,
+        mode: str | None = None,
+        pace: Pace = "instant",
+        on_hit: Callable[[Hit], object] | None = None,
+    ) -> AsyncIterator[C]:
+        """Awaiting twin of `stream`: ``async for chunk in cache.astream(request, fn)``.
+
+        What `fn` returns may be awaited. The stream is read in a task of its own, as fast as it comes.
+        """
+        parse_pace(pace)
+        parse_ttl(ttl)
+        chosen = self.mode if mode is None else parse_mode(mode)
+        return self._streamed(awaiting, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit)
+
+    def lookup(self, key: str, request: Any, read: Callable[[Hit], T], *, mode: Mode | None = None) -> T | None:
         """Return what `read` makes of the record of a request, or None: then the provider is to be called.
 
         Args:
@@ -175,7 +290,7 @@ class ResponseCache:
 
         Raises:
             ReplayMiss: in mode ``replay``, there is no such record.
-            PersistenceError: in mode ``replay``, the records could not be read.
+            PersistenceError: in mode ``replay``, or with ``on_store_error="raise"``, the records could not be read.
         """
         mode = mode or self.mode
         if not mode.reads:
@@ -189,12 +304,17 @@ class ResponseCache:
             self._missed(key, request, mode, "nothing is recorded under this key")
             return None
         try:
-            return read(record)
+            result = read(Hit(key, record, self._clock))
+            saves = record["saves"]
+            if type(saves) is not list:
+                raise ValueError(_NOT_OURS)  # noqa: TRY301 - as whatever else is wrong with it
+            self._counts.hit(saves)
         except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
             self._missed(key, request, mode, f"the record cannot be read ({type(error).__name__}: {error})")
             return None
+        return result
 
-    async def alookup(self, key: str, request: Any, read: Callable[[Any], T], *, mode: Mode | None = None) -> T | None:
+    async def alookup(self, key: str, request: Any, read: Callable[[Hit], T], *, mode: Mode | None = None) -> T | None:
         """Awaiting twin of `lookup`."""
         mode = mode or self.mode
         if not mode.reads:
@@ -208,16 +328,22 @@ class ResponseCache:
             self._missed(key, request, mode, "nothing is recorded under this key")
             return None
         try:
-            return read(record)
+            result = read(Hit(key, record, self._clock))
+            saves = record["saves"]
+            if type(saves) is not list:
+                raise ValueError(_NOT_OURS)  # noqa: TRY301 - as whatever else is wrong with it
+            self._counts.hit(saves)
         except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
             self._missed(key, request, mode, f"the record cannot be read ({type(error).__name__}: {error})")
             return None
+        return result
 
-    def update(
+    def update(  # noqa: PLR0913 - all by keyword, all with a default
         self,
         key: str,
-        record: Any,
+        answer: Any,
         *,
+        about: About | None = None,
         refusal: Refusal | None = None,
         ttl: TTL = None,
         mode: Mode | None = None,
@@ -226,54 +352,92 @@ class ResponseCache:
 
         Args:
             key: the key of the request.
-            record: the answer, a JSON value.
+            answer: a JSON value.
+            about: what else is known of the call. How long it took is otherwise measured from the lookup on.
             refusal: why the answer is not worth keeping, if it is not.
             ttl: instead of the TTL of the cache.
             mode: instead of the mode of the cache.
-        """
-        if not self._admits(refusal, ttl, mode):
-            return False
-        try:
-            self._store.set(key, record, self.ttl if ttl is None else ttl)
-        except PersistenceError as error:
-            self.bypass(error)
-            return False
-        return True
 
-    async def aupdate(
+        Raises:
+            NotStoredError: with ``on_store_error="raise"``, it could not be stored.
+        """
+        return drive(self._update(blocking, _Made(key, answer, about or About()), refusal, ttl, mode or self.mode))
+
+    async def aupdate(  # noqa: PLR0913 - as `update`
         self,
         key: str,
-        record: Any,
+        answer: Any,
         *,
+        about: About | None = None,
         refusal: Refusal | None = None,
         ttl: TTL = None,
         mode: Mode | None = None,
     ) -> bool:
         """Awaiting twin of `update`."""
-        if not self._admits(refusal, ttl, mode):
-            return False
-        try:
-            await self._store.aset(key, record, self.ttl if ttl is None else ttl)
-        except PersistenceError as error:
-            self.bypass(error)
-            return False
-        return True
+        return await self._update(awaiting, _Made(key, answer, about or About()), refusal, ttl, mode or self.mode)
+
+    def story(self, key: str) -> Story | None:
+        """Return how the record of a key came to be, or None where there is none.
+
+        The key of a call is `chatcache.request_key` of its request; that of a stream has ``/stream`` behind it.
+
+        Raises:
+            PersistenceError: it could not be read.
+        """
+        return Story.of(self._store.note(key))
+
+    async def astory(self, key: str) -> Story | None:
+        """Awaiting twin of `story`."""
+        return Story.of(await self._store.anote(key))
+
+    def stats(self) -> Statistics:
+        """Return what was ever counted for this store, in every process; see `Statistics`."""
+        return self._counts.stats()
+
+    async def astats(self) -> Statistics:
+        """Awaiting twin of `stats`."""
+        return await self._counts.astats()
+
+    def invalidate(self, request: Any) -> None:
+        """Remove the records of a request: that of its call, and that of its stream.
+
+        Raises:
+            InvalidValueError: the request has no key.
+            StorageError: they could not be removed.
+        """
+        for key in _keys(request):
+            self._store.remove(key)
+
+    async def ainvalidate(self, request: Any) -> None:
+        """Awaiting twin of `invalidate`."""
+        for key in _keys(request):
+            await self._store.aremove(key)
 
     def clear(self) -> None:
-        """Remove every record of this store.
+        """Remove every record of this store; what was counted stays.
 
         Raises:
             StorageError: the records could not be removed.
         """
         self._store.clear()
+        self._leases.clear()
 
     async def aclear(self) -> None:
         """Awaiting twin of `clear`."""
         await self._store.aclear()
+        await self._leases.aclear()
 
     def close(self) -> None:
-        """Release the file. The cache opens it again when it is used."""
+        """Write what was counted, and release the file. The cache opens it again when it is used."""
+        self._counts.save()
+        self._leases.close()
         self._object.close()
+
+    async def aclose(self) -> None:
+        """Awaiting twin of `close`; it waits for the transactions of other tasks, too."""
+        await self._counts.asave()
+        self._leases.close()
+        await self._object.aclose()
 
     def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:
         """Return the miss of a request in mode ``replay``, to be raised."""
@@ -283,38 +447,95 @@ class ResponseCache:
         """Return whether an answer is not to be kept for this reason, and count it if so."""
         if refusal in self._allowed:
             return False
-        self.refused[refusal] += 1
+        self._counts.refuse(refusal)
         return True
 
     def bypass(self, problem: Exception) -> None:
-        """Count a call that goes on without the cache, and say why the first time for each kind of problem."""
-        self.bypassed += 1
-        if type(problem) not in self._said:
-            self._said.add(type(problem))
-            _logger.warning(
-                "store %r is not used for a call: %s\n"
-                "Calls go on without it; this is said once for each kind of problem.",
-                self.store_id,
-                problem,
-            )
+        """Count a call that goes on without the cache, and say why the first time for each kind of problem.
 
-    def _key(self, request: Any, mode: Mode) -> str | None:
-        """Return the key of a request, or None where the call goes on without the cache."""
-        if mode is Mode.OFF:
+        Raises:
+            Exception: the problem, with ``on_store_error="raise"``.
+        """
+        self._errors.handle(problem)
+
+    def _canonical(self, request: Any, mode: Mode) -> bytes | None:
+        """Return the canonical form of a request, or None where the call goes on without the cache."""
+        if not (mode.reads or mode.writes):
             return None
         try:
-            return request_key(request)
+            return canonical_json(request)
         except InvalidValueError as error:
             if not mode.calls:
                 raise self.miss(None, repr(request), f"the request has no key: {error}") from error
             self.bypass(error)
             return None
 
-    def _landed(self, answer: T, joined: bool) -> T:  # noqa: FBT001 - what a flight gives
-        if not joined:
-            return answer
-        self.joined += 1
-        return deepcopy(answer)
+    def _flown(self, call: Call, lead: Callable[[], Answer]) -> tuple[Answer, bool]:
+        """Lead, or join who does, where somebody else's answer will do."""
+        if not call.mode.reads:
+            return lead(), False
+        made, joined = self._sharing.flights.run((call.key, call.mode), lead)
+        self._joined() if joined else None
+        return made, joined
+
+    async def _aflown(self, call: Call, lead: Callable[[], Awaitable[Answer]]) -> tuple[Answer, bool]:
+        if not call.mode.reads:
+            return await lead(), False
+        made, joined = await self._sharing.flights.arun((call.key, call.mode), lead)
+        self._joined() if joined else None
+        return made, joined
+
+    async def _streamed(  # noqa: PLR0913, PLR0917 - what `stream` was passed
+        self,
+        colour: Colour,
+        request: Any,
+        fn: Callable[[Any], Any],
+        refuse: Callable[[Any], Refusal | None],
+        ttl: TTL,
+        mode: Mode,
+        pace: Pace,
+        on_hit: Callable[[Hit], object] | None,
+    ) -> AsyncGenerator[Any, None]:
+        canonical = self._canonical(request, mode)
+        if canonical is None:
+            async with aclosing(items_of(colour, fn, request)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        key = _stream_key(key_of(canonical))
+        call = Call(key, request, canonical, refuse, ttl, mode, on_hit or _ignored)
+        hit = await colour(self.lookup, self.alookup, call.key, request, _streamed, mode=mode)
+        if hit is None:
+            async with aclosing(self._shared(colour, call, fn)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        if on_hit is not None:
+            on_hit(hit)
+        replay = paced if colour is blocking else apaced
+        async with aclosing(each(colour, replay(hit.chunks, hit.offsets, pace))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _shared(self, colour: Colour, call: Call, fn: Callable[[Any], Any]) -> AsyncGenerator[Any, None]:
+        """Yield the chunks of a stream that is not recorded: of one that is under way, or of a new one."""
+        begin = partial(self._calls.lead_stream, colour, call, fn)
+        broadcasts = self._sharing.broadcasts
+        source: Iterable[Answer] | AsyncIterable[Answer]
+        joined = False
+        if colour is awaiting:
+            source = begin()
+            if call.mode.reads:
+                source, joined = broadcasts.arun((call.key, call.mode), begin)
+        elif call.mode.reads:
+            source, joined = broadcasts.run((call.key, call.mode), lambda: steps(begin()))
+        else:
+            source = steps(begin())
+        if joined:
+            self._joined()
+        async with aclosing(each(colour, source)) as chunks:
+            async for chunk in chunks:
+                yield chunk.copy()
 
     def _unread(self, error: PersistenceError, mode: Mode) -> None:
         """Go on without records that could not be read, or raise where nothing may be called."""
@@ -324,25 +545,183 @@ class ResponseCache:
 
     def _missed(self, key: str, request: Any, mode: Mode, reason: str) -> None:
         """Let the provider be called, or raise where nothing may be."""
+        self._counts.add(misses=1)
         if not mode.calls:
             raise self.miss(key, request, reason)
+        self._asked.set(key, time.monotonic(), None)
 
-    def _admits(self, refusal: Refusal | None, ttl: TTL, mode: Mode | None) -> bool:
+    async def _look(self, colour: Colour, key: str) -> Hit | None:
+        """Return the record under a key, if it can be read."""
+        try:
+            record = await colour(self._store.get, self._store.aget, key, _ABSENT)
+        except PersistenceError as error:
+            self.bypass(error)
+            return None
+        match record:
+            case {"saves": _, "answer": _} | {"saves": _, "chunks": _, "offsets": _}:
+                return Hit(key, record, self._clock)
+            case _:
+                return None
+
+    async def _keep(
+        self, colour: Colour, call: Call, made: Answer | list[Answer], took: float, offsets: list[float] | None
+    ) -> bool:
+        """Keep what a call made. Whatever is wrong with it, the answer was paid for: it is returned all the same."""
+        pieces = [made] if isinstance(made, Answer) else made
+        size = sum(each.size for each in pieces)
+        copied = await _off_loop_if(colour, size, lambda: [each.copy() for each in pieces])
+        answer = copied[0] if isinstance(made, Answer) else copied
+        try:
+            refusal = _checked_refusal(call.refuse(answer))
+        except Exception as error:  # noqa: BLE001 - whatever the caller's function raises
+            return self._unstored(answer, error)
+        record = _Made(call.key, answer, About(took=took), call.canonical, offsets, size)
+        return await self._update(colour, record, refusal, call.ttl, call.mode)
+
+    async def _update(self, colour: Colour, made: "_Made", refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
+        asked = self._asked.get(made.key)
+        self._asked.remove(made.key)
+        if not self._admits(refusal, ttl, mode):
+            return False
+        about, lives = made.about, self.ttl if ttl is None else ttl
+        if about.took is None and asked is not None:
+            about = replace(about, took=time.monotonic() - asked)
+        try:
+            record, story, size = await _off_loop_if(colour, made.size, lambda: self._built(made, about))
+            if self._max_bytes is not None and size > self._max_bytes:
+                self.refuses(Refusal.TOO_LARGE)
+                return False
+            await colour(self._store.set, self._store.aset, made.key, record, lives, note=story)
+        except TransactionError:
+            self._set_later(made.key, record, lives, story)
+        except CANCELLATIONS:  # what was begun is written all the same
+            self._counts.add(stores=1, bytes_stored=made.size)
+            raise
+        except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
+            return self._unstored(made.answer, error)
+        self._counts.add(stores=1, bytes_stored=size)
+        return True
+
+    def _set_later(self, key: str, record: Any, lives: TTL, story: Any) -> None:
+        """Write a record in a thread: a blocking call on the thread of a loop must not wait for tasks of that loop."""
+
+        def write() -> None:
+            try:
+                self._store.set(key, record, lives, note=story)
+            except PersistenceError as error:
+                self._errors.excuse(error)
+
+        worker = Worker()
+        worker.submit(write)
+        worker.stop()
+
+    def _built(self, made: "_Made", about: About) -> tuple[dict[str, Any], dict[str, Any] | None, int]:
+        """Return a record, its story, and the size of the answer."""
+        size = made.size or len(encode(made.answer))
+        record = record_of(made.answer, made.offsets, about, at=milliseconds(self._clock), size=size)
+        return record, self._story(made.answer, about, made.canonical), size
+
+    def _story(self, answer: Any, about: About, canonical: bytes | None) -> dict[str, Any] | None:
+        """Return the story of a record, or None where it cannot be stored, as of a request that nests too deeply."""
+        try:
+            if canonical is None and about.request is not None:
+                canonical = canonical_json(about.request)
+            story = story_of(answer, about, canonical, self._requests, versions_of(self._packages))
+            encode(story)
+        except (InvalidValueError, RecursionError):
+            return None
+        return story
+
+    def _unstored(self, answer: Any, error: Exception) -> bool:
+        if self._errors.raised:
+            raise NotStoredError(answer, str(error)) from error
+        self._errors.excuse(error)
+        return False
+
+    def _admits(self, refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
         """Whether an answer is to be kept; a TTL that is not positive keeps nothing, and leaves what is there."""
         lives = parse_ttl(self.ttl if ttl is None else ttl)
-        if not (mode or self.mode).writes or (lives is not None and lives <= 0):
+        if not mode.writes or (lives is not None and lives <= 0):
             return False
         return refusal is None or not self.refuses(refusal)
 
+    def _unleased(self, error: PersistenceError) -> None:
+        if not isinstance(error, TransactionError):  # that the caller's own loop would have to go on is no fault
+            self._errors.excuse(error)
 
-def _answer(record: T) -> tuple[T]:
-    return (record,)  # a recorded None is no miss
+    def _bypassed(self) -> None:
+        self._counts.add(bypasses=1)
+
+    def _joined(self) -> None:
+        self._counts.add(joins=1)
+
+    def _evicted(self, number: int) -> None:
+        self._counts.add(evictions=number)
+
+    def _interrupted(self) -> None:
+        self._counts.refuse(Refusal.INTERRUPTED)
+
+    def __repr__(self) -> str:
+        return f"<ResponseCache {self.store_id!r} in {str(self.location)!r}>"
 
 
-def _refusal(answer: T, refuse: Callable[[T], Refusal | None] | None) -> Refusal | None:
-    if refuse is not None:
-        return refuse(answer)
-    return Refusal.EMPTY if answer in _EMPTY else None
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What is to be recorded.
+
+    Attributes:
+        key: the key of the record.
+        answer: the answer, or the list of chunks.
+        about: what else is known of the call.
+        canonical: the canonical form of the request, where that is known.
+        offsets: when each chunk came, of a stream.
+        size: how many bytes the answer takes, where that is known.
+    """
+
+    key: str
+    answer: Any
+    about: About
+    canonical: bytes | None = None
+    offsets: list[float] | None = None
+    size: int = 0
+
+
+def _itself(hit: Hit) -> Hit:
+    return hit
+
+
+def _streamed(hit: Hit) -> Hit:
+    if len(hit.chunks) != len(hit.offsets):
+        raise ValueError("its chunks are not as many as their times")
+    return hit
+
+
+def _stream_key(key: str) -> str:
+    return f"{key}/stream"
+
+
+def _keys(request: Any) -> tuple[str, str]:
+    key = request_key(request)
+    return key, _stream_key(key)
+
+
+async def _off_loop_if(colour: Colour, size: int, build: Callable[[], T]) -> T:
+    """Return what is built, off the loop where there is one, and so much of it that the loop would stand still."""
+    return await off_loop(build) if colour is awaiting and size > _HEAVY else build()
+
+
+def _ignored(_hit: Hit) -> None:
+    """Be told of a hit that nobody asked about."""
+
+
+def _refusal(answer: Any) -> Refusal | None:
+    return Refusal.EMPTY if answer is None or (type(answer) in _SIZED and not answer) else None
+
+
+def _checked_refusal(refusal: Any) -> Refusal | None:
+    if refusal is None or isinstance(refusal, str):
+        return None if refusal is None else Refusal(refusal)
+    raise InvalidInputError(f"refuse() returned {shown(refusal)}: return one of chatcache.Refusal, or None")
 
 
 def _checked(ttl: TTL) -> TTL:

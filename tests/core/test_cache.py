@@ -16,6 +16,7 @@ import pytest
 
 from chatcache import (
     CorruptStorageError,
+    Hit,
     InvalidInputError,
     InvalidModeError,
     InvalidNameError,
@@ -32,8 +33,8 @@ REQUEST = {"model": "m", "prompt": "How high is it?"}
 Call = Callable[..., Awaitable[Any]]
 
 
-def same(record: Any) -> Any:
-    return record
+def same(hit: Hit) -> Any:
+    return hit.answer
 
 
 @pytest.fixture(params=["blocking", "awaiting"])
@@ -105,8 +106,8 @@ def test_the_environment_decides_where_the_program_leaves_it_open(
     monkeypatch.setenv("CHATCACHE_DIR", str(tmp_path / "elsewhere"))
     assert ResponseCache("store").mode is Mode.REPLAY
     assert ResponseCache("store", mode="refresh").mode is Mode.REFRESH
-    assert ResponseCache("store").location.parent == tmp_path / "elsewhere" / "default"
-    assert ResponseCache("store", path=tmp_path).location.parent == tmp_path / "default"
+    assert ResponseCache("store").location.parent == tmp_path / "elsewhere" / "calls"
+    assert ResponseCache("store", path=tmp_path).location.parent == tmp_path / "calls"
 
 
 async def test_a_record_lives_as_long_as_its_ttl(tmp_path: Path, clock: ManualClock, call: Call) -> None:
@@ -122,7 +123,12 @@ async def test_refused_answers_are_counted_and_can_be_allowed(tmp_path: Path, ca
     cache = ResponseCache("store", path=tmp_path, allow=["length"])
     for refusal in Refusal:
         await call(cache, "update", refusal, "answer", refusal=refusal)
-    assert cache.refused == {Refusal.CONTENT_FILTER: 1, Refusal.EMPTY: 1, Refusal.INTERRUPTED: 1}
+    assert cache.stats().refusals == {
+        Refusal.CONTENT_FILTER: 1,
+        Refusal.EMPTY: 1,
+        Refusal.INTERRUPTED: 1,
+        Refusal.TOO_LARGE: 1,
+    }
     assert await call(cache, "lookup", "length", REQUEST, same) == "answer"
     assert await call(cache, "lookup", "empty", REQUEST, same) is None
 
@@ -130,9 +136,9 @@ async def test_refused_answers_are_counted_and_can_be_allowed(tmp_path: Path, ca
 async def test_a_record_that_cannot_be_read_is_a_miss(tmp_path: Path, call: Call) -> None:
     cache = ResponseCache("store", path=tmp_path)
     await call(cache, "update", "key", {"no": "text"})
-    assert await call(cache, "lookup", "key", REQUEST, lambda record: record["text"]) is None
+    assert await call(cache, "lookup", "key", REQUEST, lambda hit: hit.answer["text"]) is None
     with pytest.raises(ReplayMiss, match=r"the record cannot be read \(KeyError: 'text'\)"):
-        await call(cache, "lookup", "key", REQUEST, lambda record: record["text"], mode=Mode.REPLAY)
+        await call(cache, "lookup", "key", REQUEST, lambda hit: hit.answer["text"], mode=Mode.REPLAY)
 
 
 async def test_clear_spares_other_stores(tmp_path: Path, call: Call) -> None:
@@ -159,7 +165,7 @@ async def test_a_corrupt_file_is_bypassed_counted_and_said_once(
         for _ in range(3):
             assert await call(cache, "lookup", "key", REQUEST, same) is None
             assert await call(cache, "update", "key", "answer") is False
-    assert cache.bypassed == 6
+    assert cache.stats().bypasses == 6
     assert len(caplog.records) == 1
     assert f"{cache.location} is no SQLite database" in caplog.text
     assert "move it away to begin anew" in caplog.text
@@ -189,7 +195,7 @@ if os.geteuid() == 0:  # root may write everywhere
 cache = ResponseCache("store", path=sys.argv[1])
 assert cache.lookup("key", {}, str) is None
 assert cache.update("key", "answer") is False
-assert cache.bypassed == 1
+assert cache.stats().bypasses == 1
 try:
     ObjectNamespace(sys.argv[1]).get_by_name("x").storage.put("key", 1)
 except StorageError as error:
@@ -216,7 +222,7 @@ def test_a_folder_that_this_user_may_not_write_is_bypassed() -> None:
         ({"mode": "sometimes"}, InvalidModeError, "use one of 'auto', 'read_only', 'refresh', 'replay', 'off'"),
         ({"mode": None}, InvalidModeError, "mode is None"),
         ({"ttl": "10"}, InvalidTTLError, "'10' is no time to live"),
-        ({"allow": ["errors"]}, InvalidInputError, "'length', 'content_filter', 'empty', 'interrupted'"),
+        ({"allow": ["errors"]}, InvalidInputError, "'length', 'content_filter', 'empty', 'interrupted', 'too_large'"),
         ({"allow": 5}, InvalidInputError, "allow is 5"),
         ({"path": ""}, InvalidInputError, "pass the path of a folder"),
         ({"path": 5}, InvalidInputError, "pass the path of a folder"),
@@ -290,7 +296,7 @@ async def test_a_call_is_made_once_and_replayed_by_another_cache(tmp_path: Path,
 async def test_a_call_is_made_as_often_as_its_mode_says(tmp_path: Path, ask: Ask, mode: str, calls: int) -> None:
     cache, provider = ResponseCache("store", path=tmp_path), Provider()
     for _ in range(3):
-        await ask(cache, REQUEST, provider, mode=Mode(mode))
+        await ask(cache, REQUEST, provider, mode=mode)
     assert provider.calls == calls
 
 
@@ -298,14 +304,14 @@ async def test_a_call_is_made_as_often_as_its_mode_says(tmp_path: Path, ask: Ask
 async def test_an_empty_answer_is_returned_and_refused(tmp_path: Path, ask: Ask, answer: Any) -> None:
     cache, provider = ResponseCache("store", path=tmp_path), Provider(answer)
     assert [await ask(cache, REQUEST, provider) for _ in range(2)] == [answer, answer]
-    assert (provider.calls, cache.refused) == (2, {"empty": 2})
+    assert (provider.calls, cache.stats().refusals) == (2, {"empty": 2})
 
 
 async def test_a_caller_says_what_is_not_worth_keeping(tmp_path: Path, ask: Ask) -> None:
     cache, provider = ResponseCache("store", path=tmp_path), Provider({"cut": "of"})
     for _ in range(2):
         await ask(cache, REQUEST, provider, refuse=lambda answer: Refusal.LENGTH if "cut" in answer else None)
-    assert (provider.calls, cache.refused) == (2, {"length": 2})
+    assert (provider.calls, cache.stats().refusals) == (2, {"length": 2})
 
 
 async def test_an_error_is_raised_and_not_kept(tmp_path: Path, ask: Ask) -> None:
@@ -319,12 +325,12 @@ async def test_an_error_is_raised_and_not_kept(tmp_path: Path, ask: Ask) -> None
 async def test_a_paid_answer_is_returned_whatever_becomes_of_its_record(tmp_path: Path, ask: Ask) -> None:
     cache = await corrupt(tmp_path)
     assert await ask(cache, REQUEST, Provider("paid")) == "paid"
-    assert cache.bypassed == 3  # looked up twice, stored once
+    assert cache.stats().bypasses == 3  # it was looked up, to be called by one process only, and stored
     healthy = ResponseCache("store", path=tmp_path / "healthy")
     thing = object()
     assert await ask(healthy, REQUEST, Provider(thing)) is thing
     assert await ask(healthy, {"no": object()}, Provider("keyless")) == "keyless"
-    assert healthy.bypassed == 2
+    assert healthy.stats().bypasses == 2
 
 
 async def test_tasks_that_ask_for_the_same_at_once_share_a_call_and_not_its_answer(tmp_path: Path) -> None:
@@ -335,7 +341,7 @@ async def test_tasks_that_ask_for_the_same_at_once_share_a_call_and_not_its_answ
         return provider(request)
 
     answers = await asyncio.gather(*(cache.acall(REQUEST, slow) for _ in range(50)))
-    assert (provider.calls, cache.joined) == (1, 49)
+    assert (provider.calls, cache.stats().joins) == (1, 49)
     answers[0]["to"] = "somebody else"
     assert answers[1:] == [{"to": REQUEST, "number": 1}] * 49
 
@@ -357,7 +363,7 @@ async def test_threads_and_tasks_share_a_call(tmp_path: Path) -> None:
         await asyncio.sleep(0.05)
         go_on.set()
         assert await task == leader.result() == thread.result()
-    assert (provider.calls, cache.joined) == (1, 2)
+    assert (provider.calls, cache.stats().joins) == (1, 2)
 
 
 async def test_a_task_that_is_cancelled_leaves_the_call_to_the_others(tmp_path: Path) -> None:

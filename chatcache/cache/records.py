@@ -1,0 +1,235 @@
+"""What is recorded of a call: its answer, or its chunks, and the story of how it came. Pure.
+
+A record is what a hit reads, so it holds little beside the answer::
+
+    {"answer": value, "at": ms, "saves": [bytes, tokens, dollars, seconds]}
+    {"chunks": [value, ...], "offsets": [seconds, ...], "at": ms, "saves": [...]}
+
+where the last says what each hit saves: the size of the answer, and what its call took, 0 where that is not known.
+
+Its story is a note beside it (see `chatcache.BackingStore`), which is read only where somebody asks for it::
+
+    {"request": value, "model": text, "answered_by": text, "usage": {...}, "versions": {"chatcache": text, ...}}
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from chatcache.clock import Clock
+from chatcache.errors import InvalidInputError, shown
+
+from .usage import model_of, tokens_of, usage_of
+
+__all__ = ["About", "Hit", "Requests", "Story", "parse_requests", "record_of", "story_of"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_REDACTED = {"model", "role", "type"}  # the names of fields whose text says nothing of anybody
+
+
+class Requests(StrEnum):
+    """What is kept of the request beside its answer."""
+
+    FULL = "full"
+    """All of it, so that a miss can be compared with it, and the record be made again."""
+    REDACTED = "redacted"
+    """Its form: each text but those under ``model``, ``role`` and ``type`` is replaced by its length."""
+    DIGEST = "digest"
+    """Nothing but the key, which is a SHA-256 of it."""
+
+
+def parse_requests(requests: str) -> Requests:
+    """Return what is kept of requests, by its name.
+
+    Raises:
+        InvalidInputError: there is no such name.
+    """
+    try:
+        return Requests(requests)
+    except ValueError:
+        names = ", ".join(repr(str(each)) for each in Requests)
+        raise InvalidInputError(f"store_requests={shown(requests)}: use one of {names}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What is known of a call beside its answer; what is None is found out from the request and the answer.
+
+    Attributes:
+        request: the request, a JSON value.
+        model: the model that was asked for.
+        answered_by: the model that answered.
+        usage: the tokens, as the provider counted them.
+        cost: in US dollars.
+        took: how long the call took, in seconds.
+    """
+
+    request: Any = None
+    model: str | None = None
+    answered_by: str | None = None
+    usage: Mapping[str, Any] | None = None
+    cost: float | None = None
+    took: float | None = None
+
+
+class Hit:
+    """A record that answers a request.
+
+    Attributes:
+        key: the key of the request.
+    """
+
+    __slots__ = ("_clock", "_record", "key")
+
+    def __init__(self, key: str, record: dict[str, Any], clock: Clock) -> None:
+        self.key = key
+        self._record = record
+        self._clock = clock
+
+    @property
+    def answer(self) -> Any:
+        """The answer; who changes it changes it in this hit only."""
+        return self._record["answer"]
+
+    @property
+    def chunks(self) -> list[Any]:
+        """The chunks of a stream."""
+        chunks: list[Any] = self._record["chunks"]
+        return chunks
+
+    @property
+    def offsets(self) -> list[float]:
+        """When each chunk came, in seconds since the stream was asked for."""
+        offsets: list[float] = self._record["offsets"]
+        return offsets
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When it was recorded, in UTC."""
+        return _EPOCH + timedelta(milliseconds=self._record["at"])
+
+    @property
+    def age(self) -> float:
+        """How long ago that was, in seconds."""
+        at: int = self._record["at"]
+        return max(0.0, self._clock() - at / 1000)
+
+    @property
+    def took(self) -> float:
+        """How long the call took, in seconds, as far as that is known."""
+        took: float = self._record["saves"][3]
+        return took
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the provider counted."""
+        tokens: int = self._record["saves"][1]
+        return tokens
+
+    @property
+    def cost(self) -> float:
+        """What the call cost, in US dollars, as far as that is known."""
+        cost: float = self._record["saves"][2]
+        return cost
+
+    def __repr__(self) -> str:
+        return f"<Hit {self.key} recorded at {self.recorded_at:%Y-%m-%d %H:%M:%S} UTC>"
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """How a record came to be.
+
+    Attributes:
+        request: the request, as far as it is kept: see `Requests`.
+        model: the model that was asked for, if that is known.
+        answered_by: the model that answered, if that is known.
+        usage: the tokens, as the provider counted them.
+        versions: the versions of the packages that wrote it.
+    """
+
+    request: Any = None
+    model: str | None = None
+    answered_by: str | None = None
+    usage: Mapping[str, Any] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, note: Any) -> "Story | None":
+        """Return the story in the note of a record, or None where there is none."""
+        if not isinstance(note, dict):
+            return None
+        known = {name: note[name] for name in cls.__dataclass_fields__ if note.get(name) is not None}
+        return cls(**known)
+
+
+def record_of(answer: Any, offsets: Sequence[float] | None, about: About, *, at: int, size: int) -> dict[str, Any]:
+    """Return the record of an answer.
+
+    Args:
+        answer: the answer, or the list of chunks of a stream.
+        offsets: when each chunk came, in seconds since the stream was asked for; None for an answer.
+        about: what else is known of the call.
+        at: the time, in milliseconds since the epoch.
+        size: how many bytes the answer takes.
+    """
+    tokens = tokens_of(answer if about.usage is None else {"usage": about.usage})
+    saves = [size, tokens, about.cost or 0, round(about.took or 0, 6)]
+    if offsets is None:
+        return {"answer": answer, "at": at, "saves": saves}
+    return {"chunks": answer, "offsets": [round(each, 6) for each in offsets], "at": at, "saves": saves}
+
+
+def story_of(
+    answer: Any, about: About, canonical: bytes | None, requests: Requests, versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the note of a record.
+
+    Args:
+        answer: the answer, or the list of chunks.
+        about: what else is known of the call.
+        canonical: the canonical form of the request, if it is known.
+        requests: what is to be kept of the request.
+        versions: the versions of the packages that write it.
+
+    Raises:
+        RecursionError: the request nests too deeply.
+    """
+    request = None if canonical is None else json.loads(canonical.decode("utf-8", "surrogatepass"))
+    asked = request.get("model") if isinstance(request, dict) else None
+    story = {
+        "request": _kept(request, requests),
+        "model": about.model or (asked if isinstance(asked, str) else None),
+        "answered_by": about.answered_by or model_of(answer),
+        "usage": dict(about.usage) if about.usage is not None else usage_of(answer),
+        "versions": dict(versions),
+    }
+    return {name: value for name, value in story.items() if value is not None}
+
+
+def _kept(request: Any, requests: Requests) -> Any:
+    match requests:
+        case Requests.FULL:
+            return request
+        case Requests.REDACTED:
+            return _redacted(request)
+        case Requests.DIGEST:
+            return None
+
+
+def _redacted(value: Any) -> Any:
+    match value:
+        case str():
+            return f"<{len(value)} characters>"
+        case dict():
+            return {
+                name: item if name in _NOT_REDACTED and isinstance(item, str) else _redacted(item)
+                for name, item in value.items()
+            }
+        case list():
+            return [_redacted(item) for item in value]
+        case _:
+            return value
