@@ -3,11 +3,12 @@
 ::
 
     python examples/look.py .chatcache
-    python examples/look.py .chatcache/default/<id>.sqlite
+    python examples/look.py .chatcache/calls/<id>.sqlite
 """
 
 import argparse
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ from rich.text import Text
 
 from chatcache import ChatcacheError, DurableObject, ObjectNamespace
 
+OWN = re.compile("%(?!25|3A)")  # how the rows begin that stores keep beside their entries
+
 
 def main() -> None:
     """List the records of one object."""
@@ -30,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         found = object_at(options.path, options.object)
-        entries = found.storage.list()
+        entries = {key: entry for key, entry in found.storage.list().items() if not OWN.match(key)}
     except ChatcacheError as error:
         sys.exit(str(error))
     if not entries:
@@ -43,7 +46,7 @@ def main() -> None:
 def object_at(path: Path, name: str) -> DurableObject:
     """Return the object of that name in a folder, or in a file."""
     if not path.is_file():
-        return ObjectNamespace(path).get_by_name(name)
+        return ObjectNamespace(path, "calls").get_by_name(name)
     path = path.resolve()
     found = ObjectNamespace(path.parent.parent, path.parent.name).get_by_name(name)
     if found.path != path:
@@ -85,6 +88,8 @@ def when(expires: int) -> str:
 def seen(record: Any) -> tuple[str, str, str]:
     """Return who made a record, which model answered, and what it said."""
     match record:
+        case {"answer": answer, "at": _}:
+            return seen(answer)
         case {"choices": [{"message": dict(message)}, *_], "model": model}:
             return "LiteLLM", str(model), said(message)
         case [{"kind": _, "message": _, "fields": dict(message)}, *_]:

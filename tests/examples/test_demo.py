@@ -150,7 +150,7 @@ def test_a_provider_that_is_asked_again_fails_the_demo(monkeypatch: pytest.Monke
 
 
 def test_look_shows_what_no_adapter_wrote_and_what_a_terminal_should_not_see(copy: Path) -> None:
-    thing = ObjectNamespace(copy / "records").get_by_name("default")
+    thing = ObjectNamespace(copy / "records", "calls").get_by_name("default")
     call = {"function": {"name": "weather"}}
     thing.storage.put_many(
         {

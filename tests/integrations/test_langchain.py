@@ -162,7 +162,7 @@ async def test_the_arguments_of_a_call_count_unless_they_are_noise(
     for arguments in calls:
         await invoke(model(provider).bind(**arguments), "Why is the sky blue?")
     assert provider.calls == 2
-    assert cache.engine.bypassed == 0
+    assert cache.engine.stats().bypasses == 0
 
 
 async def test_in_replay_a_miss_is_raised_and_nothing_is_called(
@@ -214,12 +214,12 @@ async def test_clear_removes_the_records_of_its_store_only(tmp_path: Path) -> No
 async def test_a_write_that_fails_loses_no_answer(
     tmp_path: Path, provider: Provider, invoke: Invoke, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "default").write_text("a file where the folder of the namespace would be")
+    (tmp_path / "calls").write_text("a file where the folder of the namespace would be")
     cache = DOCache("store", path=tmp_path)
     for _ in range(2):
         assert (await invoke(model(provider, cache=cache), "Why is the sky blue?")).content
     assert provider.calls == 2
-    assert cache.engine.bypassed == 2
+    assert cache.engine.stats().bypasses == 2
     assert [record.levelno for record in caplog.records if record.name == "chatcache"] == [logging.WARNING]
 
 
@@ -272,7 +272,7 @@ async def test_answers_not_worth_keeping_are_refused(cache: DOCache, answer: lis
     cache.update("prompt", "llm", answer)
     await cache.aupdate("prompt", "llm", answer)
     assert cache.lookup("prompt", "llm") is None
-    assert cache.engine.refused == {reason: 2}
+    assert cache.engine.stats().refusals == {reason: 2}
 
 
 ANSWERS = [
@@ -300,12 +300,20 @@ async def test_an_answer_comes_back_whole(cache: DOCache, message: AIMessage) ->
     assert found[0].text == result(message)[0].text
 
 
+@pytest.mark.parametrize("odd", [{"response_metadata": None}, {"usage_metadata": 5}])
+async def test_what_a_provider_says_in_odd_ways_loses_no_answer(cache: DOCache, odd: dict[str, Any]) -> None:
+    generation = ChatGeneration(message=AIMessage.model_construct(content="answer", type="ai", **odd))
+    cache.update("prompt", "llm", [generation])
+    await cache.aupdate("prompt", "llm", [generation])
+
+
 async def test_a_record_that_is_none_of_ours_is_a_miss(cache: DOCache) -> None:
     cache.update("prompt", "llm", [Generation(text="answer")])
-    key = next(iter(cache.engine._object.storage.list()))
-    for record in ([{"kind": "ChatPromptTemplate"}], [{"lc": 1, "type": "constructor"}], "text", 5, [None], {"a": 1}):
-        cache.engine._object.storage.put(key, [record, None])
-        assert cache.lookup("prompt", "llm") is None
+    ((key, (record, _)),) = cache.engine._object.storage.list(prefix="store:").items()
+    for answer in ([{"kind": "ChatPromptTemplate"}], [{"lc": 1, "type": "constructor"}], "text", 5, [None], {"a": 1}):
+        for other in (answer, {**record, "answer": answer}):
+            cache.engine._object.storage.put(key, [other, None])
+            assert cache.lookup("prompt", "llm") is None
 
 
 async def test_an_answer_that_is_not_json_is_returned_and_not_kept(

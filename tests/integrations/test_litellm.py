@@ -20,7 +20,7 @@ from litellm.router import Router
 from provider import Provider
 from pydantic import BaseModel
 
-from chatcache import InvalidModeError, ReplayMiss
+from chatcache import InvalidInputError, InvalidModeError, ReplayMiss
 from litellm_chatcache import DOCache
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -197,7 +197,7 @@ async def test_a_router_is_cached_too(cache: DOCache, provider: Provider, colour
             answer = await router.acompletion("group", MESSAGES, stream=stream)
             assert text([chunk async for chunk in answer] if stream else answer)
     assert provider.calls == 1
-    assert cache.engine.bypassed == 0
+    assert cache.engine.stats().bypasses == 0
 
 
 async def test_an_abandoned_stream_is_not_stored(cache: DOCache, provider: Provider) -> None:
@@ -290,13 +290,13 @@ async def test_a_mode_of_one_call_that_is_none_is_refused(
 async def test_a_write_that_fails_loses_no_answer(
     tmp_path: Path, provider: Provider, complete: Complete, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    (tmp_path / "default").write_text("a file where the folder of the namespace would be")
+    (tmp_path / "calls").write_text("a file where the folder of the namespace would be")
     cache = DOCache("store", path=tmp_path)
     monkeypatch.setattr(litellm, "cache", cache)
     for stream in (False, True, False, True):
         assert text(await complete(stream=stream)) != ""
     assert provider.calls == 4
-    assert cache.engine.bypassed == 4
+    assert cache.engine.stats().bypasses == 4
     assert [record.levelno for record in caplog.records if record.name == "chatcache"] == [logging.WARNING]
 
 
@@ -314,7 +314,7 @@ async def test_truncated_filtered_and_empty_answers_are_not_kept(cache: DOCache)
     for reason, content in (("length", "cut"), ("content_filter", "cut"), ("stop", "")):
         choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": content}}
         cache.add_cache(litellm.ModelResponse(choices=[choice]), model="gpt-4o", messages=MESSAGES)
-    assert cache.engine.refused == {"length": 1, "content_filter": 1, "empty": 1}
+    assert cache.engine.stats().refusals == {"length": 1, "content_filter": 1, "empty": 1}
     assert cache.get_cache(model="gpt-4o", messages=MESSAGES) is None
 
 
@@ -349,7 +349,7 @@ async def test_a_stream_that_breaks_off_is_not_kept(
     for _ in range(2):
         assert text(await complete(stream=True))
     assert provider.calls == 2
-    assert cache.engine.refused == {"interrupted": 2}
+    assert cache.engine.stats().refusals == {"interrupted": 2}
     monkeypatch.setattr(litellm, "cache", DOCache("other", path=cache.engine.location.parent, allow=["interrupted"]))
     for _ in range(2):
         assert text(await complete(stream=True))
@@ -359,7 +359,7 @@ async def test_a_stream_that_breaks_off_is_not_kept(
 async def test_a_result_that_cannot_be_written_is_lost_to_the_cache_only(cache: DOCache) -> None:
     cache.add_cache("no JSON", model="gpt-4o", messages=MESSAGES)
     cache.add_cache(object(), model="gpt-4o", messages=MESSAGES)
-    assert cache.engine.bypassed == 2
+    assert cache.engine.stats().bypasses == 2
 
 
 class Unwritable(BaseModel):
@@ -374,7 +374,7 @@ async def test_an_argument_without_a_form_in_json_is_bypassed(
 ) -> None:
     assert cache.get_cache(model="gpt-4o", messages=MESSAGES, **odd) is None
     assert cache.get_cache_key(model="gpt-4o", messages=MESSAGES, **odd) == ""
-    assert cache.engine.bypassed == 1
+    assert cache.engine.stats().bypasses == 1
     assert "is not used for a call" in caplog.text
 
 
@@ -408,9 +408,20 @@ async def test_a_stream_of_several_choices_is_not_cached(
 
 
 async def test_a_greatest_age_is_never_exceeded(cache: DOCache, provider: Provider, complete: Complete) -> None:
-    for controls in ({}, {"s-maxage": 60}, {}):
+    calls = []
+    for controls in ({}, {"s-maxage": 60}, {"s-maxage": 0}, {"s-maxage": 60.5}):
         await complete(cache=controls)
+        calls.append(provider.calls)
+    assert calls == [1, 1, 2, 2]
+    with pytest.raises(InvalidInputError, match="s-maxage='an hour' in cache=: pass a number of seconds"):
+        await complete(cache={"s-maxage": "an hour"})
+
+
+async def test_a_key_that_cannot_be_one_is_gone_without(cache: DOCache, provider: Provider, complete: Complete) -> None:
+    for _ in range(2):
+        await complete(cache_key="\ud800")
     assert provider.calls == 2
+    assert cache.engine.stats().bypasses > 0
 
 
 class Told(CustomLogger):

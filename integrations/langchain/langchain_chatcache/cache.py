@@ -2,15 +2,15 @@
 
 from collections.abc import Collection, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
-from chatcache import TTL, Mode, ResponseCache
+from chatcache import TTL, About, Hit, Mode, Refusal, ResponseCache
 
-from .generations import from_record, refusal_of, to_record
-from .request import UnkeyableError, keyed
+from .generations import answered_by, from_record, refusal_of, to_record, usage_of
+from .request import UnkeyableError, keyed, model_of
 
 __all__ = ["DOCache"]
 
@@ -30,6 +30,10 @@ class DOCache(BaseCache):
         mode: ``auto``, ``read_only``, ``refresh``, ``replay`` or ``off``; see `chatcache.Mode`. In mode ``auto``,
             ``CHATCACHE_MODE`` decides where it is set.
         allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``.
+        max_entries: how many records there may be in the store; those not used for longest go first.
+        max_bytes: how many bytes they may take.
+        store_requests: what is kept of a request beside its answer: ``full``, ``redacted`` or ``digest``; see
+            `chatcache.ResponseCache`.
 
     Attributes:
         engine: the `chatcache.ResponseCache` underneath.
@@ -48,8 +52,22 @@ class DOCache(BaseCache):
         ttl: TTL = None,
         mode: str = "auto",
         allow: Collection[str] = (),
+        max_entries: int | None = None,
+        max_bytes: int | None = None,
+        store_requests: Literal["full", "redacted", "digest"] = "full",
     ) -> None:
-        self.engine = ResponseCache(store_id, path=path, object=object, ttl=ttl, mode=mode, allow=allow)
+        self.engine = ResponseCache(
+            store_id,
+            path=path,
+            object=object,
+            ttl=ttl,
+            mode=mode,
+            allow=allow,
+            max_entries=max_entries,
+            max_bytes=max_bytes,
+            store_requests=store_requests,
+            writers=["langchain-chatcache", "langchain-core"],
+        )
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Return the recorded generations, or None.
@@ -59,26 +77,24 @@ class DOCache(BaseCache):
             PersistenceError: in mode ``replay``, the records could not be read.
         """
         keyed = self._keyed(prompt, llm_string)
-        return None if keyed is None else self.engine.lookup(*keyed, from_record)
+        return None if keyed is None else self.engine.lookup(*keyed, _generations)
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Awaiting twin of `lookup`."""
         keyed = self._keyed(prompt, llm_string)
-        return None if keyed is None else await self.engine.alookup(*keyed, from_record)
+        return None if keyed is None else await self.engine.alookup(*keyed, _generations)
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Record generations. Never raises: an answer that was paid for is returned whatever becomes of its record."""
-        keyed = self._keyed(prompt, llm_string) if self.engine.mode.writes else None
-        record = None if keyed is None else self._record(return_val)
-        if keyed is not None and record is not None:
-            self.engine.update(keyed[0], record, refusal=refusal_of(return_val))
+        made = self._made(prompt, llm_string, return_val)
+        if made is not None:
+            self.engine.update(*made[:2], about=made[2], refusal=made[3])
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Awaiting twin of `update`."""
-        keyed = self._keyed(prompt, llm_string) if self.engine.mode.writes else None
-        record = None if keyed is None else self._record(return_val)
-        if keyed is not None and record is not None:
-            await self.engine.aupdate(keyed[0], record, refusal=refusal_of(return_val))
+        made = self._made(prompt, llm_string, return_val)
+        if made is not None:
+            await self.engine.aupdate(*made[:2], about=made[2], refusal=made[3])
 
     def clear(self, **_kwargs: Any) -> None:
         """Remove every record of this store, and of no other.
@@ -104,12 +120,28 @@ class DOCache(BaseCache):
             self.engine.bypass(error)
             return None
 
-    def _record(self, generations: Sequence[Generation]) -> list[Any] | None:
+    def _made(
+        self, prompt: str, llm_string: str, generations: Sequence[Generation]
+    ) -> tuple[str, list[Any], About, Refusal | None] | None:
+        """Return the key and the record of generations, what is known of them, and why they are not worth keeping."""
         try:
-            return to_record(generations)
-        except ValueError as error:
+            keyed = self._keyed(prompt, llm_string) if self.engine.mode.writes else None
+            if keyed is None:
+                return None
+            about = About(
+                request=keyed[1],
+                model=model_of(keyed[1]),
+                answered_by=answered_by(generations),
+                usage=usage_of(generations),
+            )
+            return keyed[0], to_record(generations), about, refusal_of(generations)
+        except Exception as error:  # noqa: BLE001 - whatever a provider made of its answer
             self.engine.bypass(error)
             return None
 
     def __repr__(self) -> str:
         return f"<langchain_chatcache.DOCache {self.engine.store_id!r} in {str(self.engine.location)!r}>"
+
+
+def _generations(hit: Hit) -> list[Generation]:
+    return from_record(hit.answer)

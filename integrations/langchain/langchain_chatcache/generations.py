@@ -5,6 +5,7 @@ LangChain's ``loads`` is not used: an ``lc`` key in a model's output is data lik
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from random import Random
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from chatcache import Refusal
 
-__all__ = ["from_record", "refusal_of", "to_record"]
+__all__ = ["answered_by", "from_record", "refusal_of", "to_record", "usage_of"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -37,6 +38,7 @@ _set = object.__setattr__  # as pydantic's own `model_construct` and `__setstate
 
 _CUT_OFF = {"length", "max_tokens", "max_output_tokens", "model_length"}
 _FILTERED = {"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii"}
+_COUNTS = ("input_tokens", "output_tokens", "total_tokens")
 _REASONS = ("finish_reason", "stop_reason", "done_reason")
 
 
@@ -72,6 +74,26 @@ def refusal_of(generations: Sequence[Generation]) -> Refusal | None:
     if reasons & _FILTERED:
         return Refusal.CONTENT_FILTER
     return None if any(_holds_something(generation) for generation in generations) else Refusal.EMPTY
+
+
+def usage_of(generations: Sequence[Generation]) -> dict[str, int] | None:
+    """Return the tokens of generations together, by LangChain's names, or None where it is not said how many."""
+    total: Counter[str] = Counter()
+    for generation in generations:
+        usage = getattr(generation.message, "usage_metadata", None) if isinstance(generation, ChatGeneration) else None
+        total.update({name: usage[name] for name in _COUNTS if isinstance(usage.get(name), int)} if usage else {})
+    return dict(total) or None
+
+
+def answered_by(generations: Sequence[Generation]) -> str | None:
+    """Return the name of the model that answered, if it is said."""
+    for generation in generations:
+        if isinstance(generation, ChatGeneration):
+            said = generation.message.response_metadata
+            name = said.get("model_name") or said.get("model")
+            if isinstance(name, str):
+                return name
+    return None
 
 
 def _written(generation: Generation) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import orjson
 
 from chatcache import InvalidValueError, request_key
 
-__all__ = ["UnkeyableError", "keyed"]
+__all__ = ["UnkeyableError", "keyed", "model_of"]
 
 _NO_PART_OF_A_MESSAGE = ("id", "usage_metadata", "response_metadata", "artifact")
 _NO_PART_OF_A_MODEL = frozenset(
@@ -60,6 +60,17 @@ def keyed(prompt: str, llm_string: str) -> tuple[str, dict[str, Any]]:
     if len(prompt) > _REMEMBERED:
         return _worked_out(prompt, llm_string)
     return _remembered(prompt, llm_string)
+
+
+def model_of(request: dict[str, Any]) -> str | None:
+    """Return the name of the model that a request asks for, as far as LangChain tells it."""
+    match request["llm"]:
+        case {"model": {"fields": {"model_name": str(name)} | {"model": str(name)}}}:
+            return name
+        case {"arguments": {"model": str(name)} | {"model_name": str(name)}}:
+            return name
+        case _:
+            return None
 
 
 def _worked_out(prompt: str, llm_string: str) -> tuple[str, dict[str, Any]]:

@@ -4,20 +4,33 @@ LiteLLM asks no class of the cache, only attributes, which over its versions it 
 """
 
 from collections.abc import Awaitable, Collection
+from functools import partial
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-from chatcache import TTL, InvalidValueError, Mode, ResponseCache, parse_mode
+from litellm.types.utils import ModelResponse
+
+from chatcache import (
+    TTL,
+    About,
+    Hit,
+    InvalidInputError,
+    InvalidNameError,
+    InvalidValueError,
+    Mode,
+    ResponseCache,
+    parse_mode,
+)
 
 from .repairs import briefly, nothing_left, repair
 from .request import keyed, request_of
-from .responses import from_record, refusal_of, to_record
+from .responses import cost_of, from_record, refusal_of, to_record
 from .stream import ReplayedStream
 
 __all__ = ["DOCache"]
 
-_MAX_AGE = {"s-maxage", "s-max-age"}
+_MAX_AGE = ("s-maxage", "s-max-age")
 
 
 class DOCache:
@@ -26,7 +39,8 @@ class DOCache:
     It serves ``completion`` and ``acompletion``, streamed and not, with any number of messages. Each hit is made of new
     objects. A recorded stream is replayed whole, word by word: LiteLLM does not show a cache where its chunks ended.
 
-    ``cache={...}`` of one call takes ``mode``, ``ttl``, ``namespace``, and LiteLLM's ``no-cache`` and ``no-store``.
+    ``cache={...}`` of one call takes ``mode``, ``ttl``, ``namespace``, ``s-maxage`` (how old a record may be, in
+    seconds), and LiteLLM's ``no-cache`` and ``no-store``.
 
     Args:
         store_id: the namespace of these records within the object: 1 to 512 bytes of UTF-8.
@@ -37,6 +51,10 @@ class DOCache:
             ``CHATCACHE_MODE`` decides where it is set.
         allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``,
             ``interrupted``.
+        max_entries: how many records there may be in the store; those not used for longest go first.
+        max_bytes: how many bytes they may take.
+        store_requests: what is kept of a request beside its answer: ``full``, ``redacted`` or ``digest``; see
+            `chatcache.ResponseCache`.
         max_messages: requests of more messages are not cached; None for any number.
 
     Attributes:
@@ -58,13 +76,28 @@ class DOCache:
         ttl: TTL = None,
         mode: str = "auto",
         allow: Collection[str] = (),
+        max_entries: int | None = None,
+        max_bytes: int | None = None,
+        store_requests: Literal["full", "redacted", "digest"] = "full",
         max_messages: int | None = None,
     ) -> None:
-        self.engine = ResponseCache(store_id, path=path, object=object, ttl=ttl, mode=mode, allow=allow)
+        self.engine = ResponseCache(
+            store_id,
+            path=path,
+            object=object,
+            ttl=ttl,
+            mode=mode,
+            allow=allow,
+            max_entries=max_entries,
+            max_bytes=max_bytes,
+            store_requests=store_requests,
+            writers=["litellm", "litellm-chatcache"],
+        )
         self.max_messages = max_messages
         self.supported_call_types = ["completion", "acompletion"]
         self.cache = self
-        self._keys: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of lookups, by the logging object of the call
+        # keys and requests that were looked up, by the logging object of the call
+        self._keys: WeakKeyDictionary[Any, tuple[str, dict[str, Any]]] = WeakKeyDictionary()
         repair(lambda cache: cache.engine if isinstance(cache, DOCache) else None)
 
     def get_cache_key(self, **arguments: Any) -> str:
@@ -83,13 +116,18 @@ class DOCache:
         Raises:
             ReplayMiss: in mode ``replay``, there is no record.
             PersistenceError: in mode ``replay``, the records could not be read.
-            InvalidModeError: the call's own mode is none.
+            InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
         """
         found = self._asked(arguments)
         if found is None:
             return None
         key, request, mode = found
-        return self._answer(self.engine.lookup(key, request, from_record, mode=mode), arguments)
+        read = partial(_response, max_age=_max_age(arguments))
+        try:
+            return self._answer(self.engine.lookup(key, request, read, mode=mode), arguments)
+        except InvalidNameError as error:  # the caller's own cache_key
+            self.engine.bypass(error)
+            return None
 
     async def async_get_cache(self, dynamic_cache_object: Any = None, **arguments: Any) -> Any:  # noqa: ARG002 - LiteLLM's
         """Awaiting twin of `get_cache`."""
@@ -97,17 +135,27 @@ class DOCache:
         if found is None:
             return None
         key, request, mode = found
-        return self._answer(await self.engine.alookup(key, request, from_record, mode=mode), arguments)
+        read = partial(_response, max_age=_max_age(arguments))
+        try:
+            return self._answer(await self.engine.alookup(key, request, read, mode=mode), arguments)
+        except InvalidNameError as error:
+            self.engine.bypass(error)
+            return None
 
     def add_cache(self, result: Any, **arguments: Any) -> None:
         """Record a response under the key that was looked up. Never raises: LiteLLM would lose the response."""
         try:
             mode, controls = self._mode(arguments), arguments.get("cache") or {}
             call = arguments.get("litellm_logging_obj")  # not there after a stream, whose key is in the arguments
-            key = (self._keys.get(call) if call is not None else None) or self.get_cache_key(**arguments)
+            known = self._keys.get(call) if call is not None else None
+            key, request = known or self._keyed_late(arguments)
             if key and mode.writes and not self._too_long(arguments):
                 record = to_record(result)
-                self.engine.update(key, record, refusal=refusal_of(record), ttl=controls.get("ttl"), mode=mode)
+                model = arguments.get("model")
+                about = About(request=request, model=model, cost=cost_of(record, model))
+                self.engine.update(
+                    key, record, about=about, refusal=refusal_of(record), ttl=controls.get("ttl"), mode=mode
+                )
         except Exception as error:  # noqa: BLE001 - whatever it is
             self.engine.bypass(error)
 
@@ -159,15 +207,20 @@ class DOCache:
         key = arguments.get("cache_key") or key
         if arguments.get("litellm_logging_obj") is not None:
             # for the update: a provider may change the arguments before the response is stored
-            self._keys[arguments["litellm_logging_obj"]] = key
+            self._keys[arguments["litellm_logging_obj"]] = key, request
         return key, request, mode
+
+    def _keyed_late(self, arguments: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+        """Return the key of a call that was not looked up, or whose lookup is not known any more, and its request."""
+        try:
+            key, request = keyed(arguments)
+        except InvalidValueError:
+            return self.get_cache_key(**arguments), None
+        return arguments.get("cache_key") or key, request
 
     def _mode(self, arguments: dict[str, Any]) -> Mode:
         controls = arguments.get("cache") or {}
-        mode = self.engine.mode if "mode" not in controls else parse_mode(controls["mode"], "mode in cache=")
-        if mode is Mode.AUTO and not _MAX_AGE.isdisjoint(controls):
-            return Mode.REFRESH  # how old a record is is not known: none is young enough
-        return mode
+        return self.engine.mode if "mode" not in controls else parse_mode(controls["mode"], "mode in cache=")
 
     def _too_long(self, arguments: dict[str, Any]) -> bool:
         return self.max_messages is not None and len(arguments.get("messages") or ()) > self.max_messages
@@ -179,6 +232,21 @@ class DOCache:
 
     def __repr__(self) -> str:
         return f"<litellm_chatcache.DOCache {self.engine.store_id!r} in {str(self.engine.location)!r}>"
+
+
+def _max_age(arguments: dict[str, Any]) -> float | None:
+    """Return how old a record may be at most for a call, in seconds, if the call says so."""
+    controls = arguments.get("cache") or {}
+    asked = next((controls[name] for name in _MAX_AGE if controls.get(name) is not None), None)
+    if asked is None or (isinstance(asked, int | float) and not isinstance(asked, bool)):
+        return asked
+    raise InvalidInputError(f"s-maxage={asked!r:.100} in cache=: pass a number of seconds")
+
+
+def _response(hit: Hit, *, max_age: float | None) -> ModelResponse:
+    if max_age is not None and hit.age >= max_age:
+        raise ValueError(f"it is {hit.age:.0f} s old, and s-maxage is {max_age:g}")
+    return from_record(hit.answer)
 
 
 def _shown(arguments: dict[str, Any]) -> dict[str, Any]:

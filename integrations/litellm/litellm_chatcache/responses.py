@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+import litellm
 import orjson
 from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, StreamingChoices, Usage
 
 from chatcache import Refusal
 
-__all__ = ["chunks_of", "from_record", "refusal_of", "to_record"]
+__all__ = ["chunks_of", "cost_of", "from_record", "refusal_of", "to_record"]
 
 _WORDS = re.compile(r"\s*\S+\s*|\s+")
 _SAID_ONCE = ("choices", "object", "usage")
@@ -60,6 +62,21 @@ def chunks_of(response: ModelResponse, *, with_usage: bool) -> Iterator[ModelRes
         yield last
     if usage is not None and with_usage:
         yield ModelResponseStream(**head, choices=[], usage=usage)
+
+
+def cost_of(record: dict[str, Any], model: str | None) -> float | None:
+    """Return what a chat completion cost in US dollars by LiteLLM's prices, or None where it knows none.
+
+    Args:
+        record: the completion.
+        model: the model that was asked for; providers answer by names that LiteLLM may not know.
+    """
+    asked = model or ""
+    for name in (asked, asked.partition("/")[2], record.get("model")):
+        if name in litellm.model_cost:  # LiteLLM prints something where it knows no provider of a name
+            with suppress(Exception):  # a plain one, where it knows no price
+                return litellm.completion_cost(completion_response=record, model=name) or None
+    return None
 
 
 def refusal_of(record: dict[str, Any]) -> Refusal | None:
