@@ -9,10 +9,18 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from . import imports, langchain, litellm, storage
+from . import imports, langchain, litellm, many, responses, storage, sweeping
 from .measure import Amount, Line, Measured, measure
 
-ROWS: list[Line] = [*langchain.ROWS, *litellm.ROWS, *imports.ROWS, *storage.ROWS]
+ROWS: list[Line] = [
+    *langchain.ROWS,
+    *litellm.ROWS,
+    *imports.ROWS,
+    *responses.ROWS,
+    *many.ROWS,
+    *sweeping.ROWS,
+    *storage.ROWS,
+]
 
 _WIDTH = 110  # where the table is not shown on a terminal
 
