@@ -14,10 +14,12 @@ demo: .venv/ready
 test: lint types oracles build/venvs/ready
 	$(BIN)/python -m pytest
 
-# make fuzz N=200000 SEED=1 runs so many random operations in our storage and in workerd's, in our stores and in Effect's
+# make fuzz N=200000 SEED=1 runs so many random operations in our storage and in workerd's, in our stores and in Effect's,
+# and then kills for a minute, at random, processes that ask a cache for the same
 fuzz: .venv/ready oracles
 	FUZZ_OPERATIONS=$(or $(N),200000) FUZZ_SEED=$(or $(SEED),1) \
 		$(BIN)/python -m pytest --timeout 0 tests/differential/test_workerd.py tests/differential/effect/test_effect.py
+	FUZZ_SECONDS=60 FUZZ_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/durability/test_single_flight.py -k random
 
 lint: .venv/ready
 	$(BIN)/ruff check .
