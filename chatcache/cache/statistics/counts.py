@@ -64,9 +64,10 @@ class Statistics:
         misses: calls that had no record.
         stores: answers that were recorded.
         refusals: answers that were not worth keeping, by the reason.
-        bypasses: calls that went on without the cache, because it failed.
+        bypasses: how often a call went on without a read, a write or a lease of the cache that failed.
         evictions: records that were removed to make room.
-        joins: calls that were answered by that of another thread or task, which was under way.
+        joins: calls that were answered by that of another thread, task or process, which was under way; each of them
+            is a miss as well.
         bytes_stored: the size of the answers that were recorded.
         bytes_served: the size of the answers that hits replayed.
         tokens_saved: the tokens of the answers that hits replayed, as far as those state them.
