@@ -95,7 +95,7 @@ _NAMED = {  # what is done to something, and which of the two words that SQLite 
     sqlite3.SQLITE_DROP_VTABLE: slice(1),
     sqlite3.SQLITE_INSERT: slice(1),
     sqlite3.SQLITE_READ: slice(1),
-    sqlite3.SQLITE_REINDEX: slice(1),
+    sqlite3.SQLITE_REINDEX: slice(0),  # it changes nothing, and without a name it is of the internal indexes as well
     sqlite3.SQLITE_UPDATE: slice(1),
 }
 _ALLOWED = frozenset({sqlite3.SQLITE_ANALYZE, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_SELECT, *_NAMED})

@@ -1,4 +1,9 @@
-"""The tables of an object's file, which are workerd's, and what is read and written of them."""
+"""The tables of an object's file, and what is read and written of them.
+
+They are workerd's, but for one thing: workerd has keys and values in a table WITHOUT ROWID, whose inner pages hold
+whole rows. With pages of 16 kB and values of 2 kB one among a million would be seven pages deep, and a value of more
+than 4 kB would take a page of its own besides.
+"""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -32,7 +37,8 @@ Query = tuple[str, Sequence[Any]]
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",
-    "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",  # the last: all are there
+    "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT NOT NULL, value BLOB)",
+    "CREATE UNIQUE INDEX IF NOT EXISTS _cf_KV_key ON _cf_KV (key)",  # the last: all are there
 )
 
 _ALARM, _NAME = 1, 3  # keys of the metadata; in workerd 2 is a bookmark, and there is no 3
@@ -42,7 +48,7 @@ _PART = 8
 _PAGES = (
     "SELECT auto_vacuum, freelist_count, page_count FROM pragma_auto_vacuum, pragma_freelist_count, pragma_page_count"
 )
-_HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV'"
+_HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV_key'"
 _GET = "SELECT value FROM _cf_KV WHERE key = ?"
 _PUT = "INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
 _DELETE = "DELETE FROM _cf_KV WHERE key = ?"

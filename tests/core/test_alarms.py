@@ -785,7 +785,7 @@ def test_the_rows_on_disk(opened: Open, tmp_path: Path) -> None:
     gone.storage.set_alarm(NOW + timedelta(hours=1))
     gone.storage.delete_alarm()
     assert dump(thing.path) == [
-        "CREATE TABLE _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",
+        "CREATE TABLE _cf_KV (key TEXT NOT NULL, value BLOB)",
         "CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",
         "_cf_METADATA (1, 1700000001500000000)",
         "_cf_METADATA (3, 'thing')",
@@ -805,7 +805,7 @@ def test_the_rows_on_disk(opened: Open, tmp_path: Path) -> None:
 
 def dump(path: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as connection:
-        tables = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+        tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
         rows = [
             f"{name} {row}"
             for name, _ in tables

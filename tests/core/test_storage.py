@@ -393,11 +393,11 @@ def test_the_rows_on_disk(storage: Storage, tmp_path: Path) -> None:
     )
     storage.sql.exec("CREATE TABLE own (number INTEGER PRIMARY KEY, any); INSERT INTO own VALUES (1, x'00'), (2, 2.5)")
     connection = sqlite3.connect(next(tmp_path.glob("default/*.sqlite")))
-    tables = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
     rows = {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name, _ in tables}  # noqa: S608
     connection.close()
     assert [sql for _, sql in tables] == [
-        "CREATE TABLE _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",
+        "CREATE TABLE _cf_KV (key TEXT NOT NULL, value BLOB)",
         "CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",
         "CREATE TABLE own (number INTEGER PRIMARY KEY, any)",
     ]

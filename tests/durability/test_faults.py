@@ -77,7 +77,7 @@ thing = ObjectNamespace(sys.argv[1]).get_by_name("thing")
 storage = thing.storage
 storage.put("before", 1)
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
 async def durably(key):
     await storage.aput(key, "x" * 100_000)
     await storage.aflush()
