@@ -38,7 +38,7 @@ Query = tuple[str, Sequence[Any]]
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",
     "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT NOT NULL, value BLOB)",
-    "CREATE UNIQUE INDEX IF NOT EXISTS _cf_KV_key ON _cf_KV (key)",  # the last: all are there
+    "CREATE UNIQUE INDEX IF NOT EXISTS _cf_KV_key ON _cf_KV (key)",
 )
 
 _ALARM, _NAME = 1, 3  # keys of the metadata; in workerd 2 is a bookmark, and there is no 3
@@ -48,7 +48,7 @@ _PART = 8
 _PAGES = (
     "SELECT auto_vacuum, freelist_count, page_count FROM pragma_auto_vacuum, pragma_freelist_count, pragma_page_count"
 )
-_HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV_key'"
+_HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV'"
 _GET = "SELECT value FROM _cf_KV WHERE key = ?"
 _PUT = "INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
 _DELETE = "DELETE FROM _cf_KV WHERE key = ?"
