@@ -26,6 +26,8 @@ from .gate import Gate
 from .loops import CANCELLATIONS, Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop
 from .pauses import apause, pause
 from .pings import stalled
+from .renewals import RENEWALS, Held
+from .shared import Shared
 from .threads import LoopThread, Worker, born_daemon
 from .turnstile import Holder, Turnstile, WouldWaitForItself
 
@@ -65,6 +67,10 @@ __all__ = [
     # pauses
     "apause",
     "pause",
+    # what is shared, and what goes on beside the program
+    "RENEWALS",
+    "Held",
+    "Shared",
     # threads
     "LoopThread",
     "Worker",

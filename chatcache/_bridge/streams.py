@@ -5,6 +5,7 @@ thread. A stream that is awaited is *pushed*: a task of its loop takes the items
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -29,7 +30,7 @@ within: ContextVar[frozenset["Stream[Any]"]] = ContextVar("chatcache_streams", d
 """The streams whose own code makes this call."""
 
 
-class Stream(Generic[C]):
+class Stream(ABC, Generic[C]):
     """A stream that somebody began, and others may follow. What it runs, runs in a copy of that one's context.
 
     Attributes:
@@ -67,21 +68,21 @@ class Stream(Generic[C]):
         """Return whether a blocking reader on this thread keeps from running what it waits for."""
         return False
 
+    @abstractmethod
     def wait(self, position: int) -> bool:
         """Wait until the item at a position is there, or the stream is over; return False where it stalled before."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def await_(self, position: int) -> bool:
         """Awaiting twin of `wait`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Close what the items come from, which nobody reads any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def aclose(self) -> None:
         """Awaiting twin of `close`."""
-        raise NotImplementedError
 
     def _settled(self, position: int) -> bool:
         return position < len(self.items) or self.over

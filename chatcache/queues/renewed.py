@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from time import monotonic
 
-from chatcache._bridge import Colour, awaiting, running_loop
-from chatcache.cache.leases.renewals import RENEWALS
+from chatcache._bridge import RENEWALS, Colour, awaiting, running_loop
 
 __all__ = ["Renewed"]
 
@@ -22,6 +21,7 @@ class Renewed:
         owner: as above.
         loop: that of the task that handles it, or None for a thread.
         over: whether it is not to be renewed any more.
+        every: as above.
         renewal: when it is to be renewed, by the monotonic clock.
     """
 
@@ -29,8 +29,8 @@ class Renewed:
         self.owner = owner
         self.loop = running_loop() if colour is awaiting else None
         self.over = False
+        self.every = every
         self.renewal = monotonic() + every
-        self._every = every
         self._renew = renew
 
     def __enter__(self) -> None:
@@ -39,15 +39,9 @@ class Renewed:
     def __exit__(self, *_: object) -> None:
         self.over = True  # that is all: it may be collected while somebody holds a lock
 
-    def renew_if_due(self) -> float | None:
-        """Have it renewed if it is time to; return when it is next, or None for never."""
-        if self.over or (self.loop is not None and not self.loop.is_running()):
-            return None
-        now = monotonic()
-        if self.renewal <= now:
-            self.renewal = now + self._every
-            self._renew()
-        return self.renewal
+    def renew_soon(self) -> None:
+        """Have it renewed, without waiting for that."""
+        self._renew()
 
     def drop(self) -> None:
         """Nothing: what is not renewed ends by itself."""

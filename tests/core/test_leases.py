@@ -19,9 +19,8 @@ from typing import Any
 import pytest
 
 from chatcache import ObjectNamespace, PersistenceError, Storage
-from chatcache._bridge import Colour, Flights, awaiting, blocking, drive
+from chatcache._bridge import RENEWALS, Colour, Flights, awaiting, blocking, drive
 from chatcache.cache.leases import Following, Lease, Leases, Left
-from chatcache.cache.leases.renewals import RENEWALS
 
 LENGTH = 0.3
 ROW = "%lease:shop:k"

@@ -4,13 +4,10 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
-from weakref import WeakValueDictionary
 
-from chatcache._bridge import Lock, Worker, anew_in_children, running_loop
+from chatcache._bridge import RENEWALS, Lock, Shared, Worker, anew_in_children, running_loop
 from chatcache.errors import PersistenceError
 from chatcache.storage import Storage, Transaction
-
-from .renewals import RENEWALS
 
 __all__ = ["Batch", "Step"]
 
@@ -59,7 +56,7 @@ class Batch:
     @staticmethod
     def of(storage: Storage) -> "Batch":
         """Return that of a storage, the same one as long as somebody holds it."""
-        return _BATCHES.of(storage)
+        return _BATCHES.of(storage, lambda: Batch(storage))
 
     def submit(self, step: Step) -> None:
         """Have a step run, without waiting for it. Where the storage fails, it is not."""
@@ -140,22 +137,4 @@ class Batch:
                 entry.result = result
 
 
-class _Batches:
-    def __init__(self) -> None:
-        self._held: WeakValueDictionary[Storage, Batch] = WeakValueDictionary()
-        self.begin_anew()
-        anew_in_children(self)
-
-    def begin_anew(self) -> None:
-        """Have a lock that nobody holds: for a child process, which has none of its parent's other threads."""
-        self._lock = Lock()
-
-    def of(self, storage: Storage) -> Batch:
-        with self._lock:
-            found = self._held.get(storage)
-            if found is None:
-                found = self._held[storage] = Batch(storage)
-            return found
-
-
-_BATCHES = _Batches()
+_BATCHES: Shared[Storage, Batch] = Shared()

@@ -39,14 +39,13 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from chatcache._bridge import CANCELLATIONS, Colour, apause, awaiting, pause, running_loop
+from chatcache._bridge import CANCELLATIONS, RENEWALS, Colour, Held, apause, awaiting, pause, running_loop
 from chatcache.backing.rows import escape
 from chatcache.errors import InvalidValueError, PersistenceError
 from chatcache.storage import Storage, Transaction
 
 from .batch import Batch
 from .following import END, Following, said_key
-from .renewals import RENEWALS, Held
 from .rows import FOLLOWED, WAITED_FOR, LeaseRow, Left, time_after
 from .sweeps import Sweep
 from .waiting import HOLDS, Watch, must_not_wait, pauses
@@ -191,6 +190,7 @@ class Lease:
         owner: the id of this taking.
         loop: that of the task that leads, or None for a thread.
         over: whether it is released, or another one's, so that it is not to be renewed.
+        every: seconds between two renewals.
         renewal: when it is to be renewed, by the monotonic clock.
     """
 
@@ -207,7 +207,8 @@ class Lease:
         self.owner = RENEWALS.new_owner()
         self.loop = running_loop() if colour is awaiting else None
         self.over = False
-        self.renewal = monotonic() + leases.length / _RENEWED
+        self.every = leases.length / _RENEWED
+        self.renewal = monotonic() + self.every
 
     async def release(self) -> None:
         """Let others lead, and tell them the note. Nothing is raised where the storage fails: then it runs out."""
@@ -317,18 +318,11 @@ class Lease:
             except InvalidValueError:
                 self._leave(transaction, row, None)
 
-    def renew_if_due(self) -> float | None:
-        """Have it renewed if it is time to; return when it is next, or None for never."""
-        if self.over or (self.loop is not None and not self.loop.is_running()):
-            return None
-        now = monotonic()
-        if self.renewal <= now:
-            third = self._leases.length / _RENEWED
-            self.renewal = now + third
-            parked_at = self._parked_at
-            if parked_at is None or now < parked_at + third:
-                self._leases.batch.submit(self.renew)
-        return self.renewal
+    def renew_soon(self) -> None:
+        """Have it renewed, without waiting for that, unless it was parked too long ago."""
+        parked_at = self._parked_at
+        if parked_at is None or monotonic() < parked_at + self.every:
+            self._leases.batch.submit(self.renew)
 
     def _leave(self, transaction: Transaction, row: LeaseRow, note: Any) -> None:
         if row.heard == FOLLOWED:

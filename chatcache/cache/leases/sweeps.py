@@ -4,14 +4,13 @@ import time
 from contextlib import suppress
 from time import monotonic
 
-from chatcache._bridge import Colour, awaiting, blocking, drive
+from chatcache._bridge import RENEWALS, Colour, awaiting, blocking, drive
 from chatcache.clock import milliseconds
 from chatcache.errors import PersistenceError
 from chatcache.storage import Storage, Transaction
 
 from .batch import Batch
 from .following import END
-from .renewals import RENEWALS
 from .rows import LeaseRow
 
 __all__ = ["Sweep"]

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
-from chatcache._bridge import Colour, ContextVar, awaited_within, blocking
+from chatcache._bridge import RENEWALS, Colour, ContextVar, Held, awaited_within, blocking
 
-from .renewals import RENEWALS, Held
 from .rows import LeaseRow, Left
 
 __all__ = ["HOLDS", "Watch", "must_not_wait", "pauses"]

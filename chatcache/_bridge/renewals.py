@@ -5,11 +5,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from secrets import token_hex
+from threading import Lock
 from time import monotonic
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from chatcache._bridge import Lock, Loop, LoopThread, anew_in_children, running_loop, stalled
+from .forks import anew_in_children
+from .loops import Loop, running_loop
+from .pings import stalled
+from .threads import LoopThread
 
 __all__ = ["RENEWALS", "Held", "Renewals"]
 
@@ -21,16 +25,18 @@ class Held(Protocol):
         owner: the id of the taking.
         loop: that of the task that leads, or None for a thread.
         over: whether it is not to be renewed any more.
+        every: seconds between two renewals.
         renewal: when it is to be renewed, by the monotonic clock.
     """
 
     owner: str
     loop: Loop | None
     over: bool
+    every: float
     renewal: float
 
-    def renew_if_due(self) -> float | None:
-        """Have it renewed if it is time to; return when it is next, or None for never."""
+    def renew_soon(self) -> None:
+        """Have it renewed, without waiting for that."""
         ...
 
     def drop(self) -> None:
@@ -123,7 +129,7 @@ class Renewals:
                 del self._work[each]
         for each in work:
             each()
-        renewed = [(lease, lease.renew_if_due()) for lease in held]
+        renewed = [(lease, _renewed(lease)) for lease in held]
         with self._lock:
             for lease, renewal in renewed:
                 if renewal is None:
@@ -134,6 +140,17 @@ class Renewals:
             times = [renewal for _, renewal in renewed if renewal is not None]
             self._next = min([*times, *self._work.values()], default=0.0)
         return max(0.0, self._next - monotonic())
+
+
+def _renewed(lease: Held) -> float | None:
+    """Have a lease renewed if it is time to; return when it is next, or None for never."""
+    if lease.over or (lease.loop is not None and not lease.loop.is_running()):
+        return None
+    now = monotonic()
+    if lease.renewal <= now:
+        lease.renewal = now + lease.every
+        lease.renew_soon()
+    return lease.renewal
 
 
 RENEWALS = Renewals()
