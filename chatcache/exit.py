@@ -19,7 +19,7 @@ from .codec import encode
 from .errors import DecodeError, InvalidInputError, InvalidValueError, ReplayedError, shown
 from .schema import Persistable
 
-__all__ = ["Exit", "ExitForm", "Failure", "Success"]
+__all__ = ["Exit", "ExitForm", "Failure", "Success", "outcome"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -56,6 +56,15 @@ class Failure:
 
 Exit = Success[T] | Failure
 """How a request ended."""
+
+
+def outcome(exit_: Exit[T]) -> T:
+    """Return the value of a request that ended well, or raise the error of one that failed."""
+    match exit_:
+        case Success(value):
+            return value
+        case Failure(error):
+            raise error
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from ._bridge import CANCELLATIONS, Colour, Flights, awaiting, blocking, drive
 from .clock import milliseconds
 from .errors import CorruptRecordError, DecodeError, InvalidInputError, PersistenceError, shown
-from .exit import Exit, Failure, Success
+from .exit import Exit, Failure, Success, outcome
 from .memory_tier import MemoryTier
 from .persistence import Errors, Persistence, Stored, TTLRule
 from .schema import Persistable
@@ -105,13 +105,13 @@ class PersistedCache(Generic[T]):
         """
         if self._lookup is _absent:
             raise InvalidInputError("get() needs a lookup: pass lookup= to PersistedCache, or use aget()")
-        return _outcome(drive(self._get(blocking, request, parse_ttl(max_age))))
+        return outcome(drive(self._get(blocking, request, parse_ttl(max_age))))
 
     async def aget(self, request: Persistable[T], *, max_age: TTL = None) -> T:
         """Awaiting twin of `get`."""
         if self._alookup is _absent:
             raise InvalidInputError("aget() needs a lookup: pass alookup= to PersistedCache, or use get()")
-        return _outcome(await self._get(awaiting, request, parse_ttl(max_age)))
+        return outcome(await self._get(awaiting, request, parse_ttl(max_age)))
 
     def invalidate(self, request: Persistable[Any]) -> None:
         """Forget the answer to a request: in the store, then in memory. The next one who asks has it looked up.
@@ -241,11 +241,3 @@ def _absent(_request: Any) -> Any:
 def _key(request: Persistable[Any]) -> _Key:
     """Return what a request is held under in memory: two classes may share a row, but no value."""
     return type(request), request.primary_key()
-
-
-def _outcome(exit_: Exit[T]) -> T:
-    match exit_:
-        case Success(value):
-            return value
-        case Failure(error):
-            raise error

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from chatcache._bridge import Colour, awaiting, blocking, each
 from chatcache.codec import decode, encode
 from chatcache.errors import DecodeError, InvalidInputError, InvalidValueError, StreamInterruptedError, shown
-from chatcache.exit import Exit, Failure, Success
+from chatcache.exit import Exit, Failure, Success, outcome
 from chatcache.mode import Mode, Refusal
 from chatcache.ttl import TTL
 
@@ -64,30 +64,26 @@ class Answer:
     One that cannot be stored is passed on as it is, to everybody the same.
 
     Attributes:
+        original: the answer itself, for who made the call.
         data: the answer as it is stored, or None where it cannot be.
     """
 
-    __slots__ = ("_value", "data")
+    __slots__ = ("data", "original")
 
-    def __init__(self, value: Any) -> None:
-        self._value = value
+    def __init__(self, original: Any) -> None:
+        self.original = original
         self.data: bytes | None = None
         with suppress(InvalidValueError):
-            self.data = encode(value)
+            self.data = encode(original)
 
     @property
     def size(self) -> int:
         """How many bytes it takes, or 0 where it cannot be stored."""
         return 0 if self.data is None else len(self.data)
 
-    @property
-    def original(self) -> Any:
-        """The answer itself, for who made the call."""
-        return self._value
-
     def copy(self) -> Any:
         """Return the answer as it was at first, a new object each time."""
-        return self._value if self.data is None else decode(self.data)
+        return self.original if self.data is None else decode(self.data)
 
 
 class Keep(Protocol):
@@ -209,21 +205,16 @@ class Calls:
         if not (call.mode.reads and call.mode.writes):  # there will be no record for the others
             return await look() if call.mode.reads else None
         led = await self._leases.lead(colour, call.key, look, follow=follow)
-        try:
-            left = Left(self._left(led)) if isinstance(led, Left) else None
-        except DecodeError:
-            return None
-        if isinstance(led, Hit | Left | Following):
+        if isinstance(led, Left):
+            try:
+                exit_ = self._outcomes.read(led.note)
+            except DecodeError:
+                return None
             self._joined()
-        return left or led
-
-    def _left(self, left: Left) -> Any:
-        match self._outcomes.read(left.note):
-            case Success(value):
-                return value
-            case Failure(error):
-                self._joined()
-                raise error
+            return Left(outcome(exit_))
+        if isinstance(led, Hit | Following):
+            self._joined()
+        return led
 
     async def _called(self, colour: Colour, call: Call, fn: Callable[[Any], Any], lease: Lease | None) -> Answer:
         """Make a call, and keep its answer."""
@@ -281,7 +272,7 @@ class Calls:
         """
         if left is not None and left.note is not None:
             with suppress(DecodeError):
-                chunks: list[Any] = self._left(left)
+                chunks: list[Any] = outcome(self._outcomes.read(left.note))
                 return chunks
         hit = await self._look(colour, call.key)  # also where the leader is gone: what it said may be deleted by now
         if hit is None:

@@ -289,3 +289,43 @@ def test_statistics_are_plain_data(tmp_path: Path) -> None:
     cache = ResponseCache("store", path=tmp_path)
     cache.call(REQUEST, lambda _request: "")
     assert json.loads(json.dumps(cache.stats().to_dict()))["refusals"] == {"empty": 1}
+
+
+FAILING_STREAM = """
+import sys
+from chatcache import ResponseCache
+
+def fail(request):
+    yield "one"
+    sys.stdin.readline()
+    raise ConnectionError("reset by peer")
+
+try:
+    for chunk in ResponseCache("store", path=sys.argv[1]).stream({"n": 1}, fail):
+        print("begun", flush=True)
+except ConnectionError:
+    print("failed", flush=True)
+"""
+
+
+def test_a_stream_of_another_process_that_fails_is_joined_once(tmp_path: Path) -> None:
+    cache = ResponseCache("store", path=tmp_path)
+
+    def never(_request: Any) -> Any:
+        raise AssertionError("it was called twice")
+
+    program = [sys.executable, "-c", FAILING_STREAM, str(tmp_path)]
+    with (
+        ThreadPoolExecutor(1) as pool,
+        subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other,
+    ):
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "begun\n"
+        follows = pool.submit(lambda: list(cache.stream({"n": 1}, never)))
+        while cache.stats().joins == 0:
+            threading.Event().wait(0.01)
+        other.stdin.write("\n")
+        other.stdin.flush()
+        assert isinstance(follows.exception(20), ReplayedError)
+    assert cache.stats().joins == 1
