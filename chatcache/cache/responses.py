@@ -127,13 +127,13 @@ class ResponseCache:
         self.store_id = store_id
         self.ttl = _checked(ttl)
         self.mode = _mode_of(mode)
-        sweeps = self.mode.writes
-        handler = sweep_expired if sweeps else None
+        writes = self.mode.writes
+        handler = sweep_expired if writes else None
         namespace = ObjectNamespace(folder, _NAMESPACE, alarm=handler, timeout=timeout, clock=clock)
         self._object = namespace.get_by_name(object)
-        persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=sweeps, tidies=sweeps)
+        persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=writes, tidies=writes)
         self._store = persistence.make(store_id, limits=Limits(max_entries, max_bytes), evicted=self._evicted)
-        self._counts = Counts.of(self._object, store_id, writes=self.mode.writes)
+        self._counts = Counts.of(self._object, store_id, writes=writes)
         self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
         self._leases = Leases(self._object.storage, store_id, failed=self._unleased)
         self._sharing = Sharing.of(str(self._object.path), store_id)
@@ -475,14 +475,16 @@ class ResponseCache:
         if not call.mode.reads:
             return lead(), False
         made, joined = self._sharing.flights.run((call.key, call.mode), lead)
-        self._joined() if joined else None
+        if joined:
+            self._joined()
         return made, joined
 
     async def _aflown(self, call: Call, lead: Callable[[], Awaitable[Answer]]) -> tuple[Answer, bool]:
         if not call.mode.reads:
             return await lead(), False
         made, joined = await self._sharing.flights.arun((call.key, call.mode), lead)
-        self._joined() if joined else None
+        if joined:
+            self._joined()
         return made, joined
 
     async def _streamed(  # noqa: PLR0913, PLR0917 - what `stream` was passed
@@ -498,22 +500,18 @@ class ResponseCache:
     ) -> AsyncGenerator[Any, None]:
         canonical = self._canonical(request, mode)
         if canonical is None:
-            async with aclosing(items_of(colour, fn, request)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-            return
-        key = _stream_key(key_of(canonical))
-        call = Call(key, request, canonical, refuse, ttl, mode, on_hit or _ignored)
-        hit = await colour(self.lookup, self.alookup, call.key, request, _streamed, mode=mode)
-        if hit is None:
-            async with aclosing(self._shared(colour, call, fn)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-            return
-        if on_hit is not None:
-            on_hit(hit)
-        replay = paced if colour is blocking else apaced
-        async with aclosing(each(colour, replay(hit.chunks, hit.offsets, pace))) as chunks:
+            source = items_of(colour, fn, request)
+        else:
+            key = _stream_key(key_of(canonical))
+            call = Call(key, request, canonical, refuse, ttl, mode, on_hit or _ignored)
+            hit = await colour(self.lookup, self.alookup, key, request, _streamed, mode=mode)
+            if hit is None:
+                source = self._shared(colour, call, fn)
+            else:
+                call.on_hit(hit)
+                replay = paced if colour is blocking else apaced
+                source = each(colour, replay(hit.chunks, hit.offsets, pace))
+        async with aclosing(source) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -719,8 +717,10 @@ def _refusal(answer: Any) -> Refusal | None:
 
 
 def _checked_refusal(refusal: Any) -> Refusal | None:
-    if refusal is None or isinstance(refusal, str):
-        return None if refusal is None else Refusal(refusal)
+    if refusal is None:
+        return None
+    if isinstance(refusal, str):
+        return Refusal(refusal)
     raise InvalidInputError(f"refuse() returned {shown(refusal)}: return one of chatcache.Refusal, or None")
 
 
