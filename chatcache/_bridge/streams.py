@@ -111,9 +111,16 @@ class PulledStream(Stream[C]):
         self._apart = False  # whether a thread was begun that pulls for a task
 
     def wait(self, position: int) -> bool:
-        with self._pulling:
-            self._pull(position)
-        self._pulled()
+        while not self._settled(position):
+            if self._pulling.locked():  # a lock is not fair: whoever pulls on would keep those out who wait for it
+                woken = Lock()
+                woken.acquire()
+                self._waiting.append(woken.release)
+                woken.acquire(timeout=_LOOK)
+            else:
+                with self._pulling:
+                    self._pull(position)
+                self._pulled()
         return True
 
     async def await_(self, position: int) -> bool:
