@@ -3,10 +3,10 @@
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, off_loop
 from chatcache.codec import decode, encode
@@ -19,6 +19,8 @@ from .turn import Turn
 from .turns import Turns
 
 __all__ = ["KeyValues"]
+
+R = TypeVar("R")
 
 _LONGEST_IN_PLACE = 100  # rows that a task reads without leaving its loop
 _TRIES = 3  # how often something is read anew because of a commit meanwhile, before commits have to wait
@@ -46,8 +48,8 @@ class KeyValues(ABC):
         """Return what a method sees over the file, the newest first."""
 
     @abstractmethod
-    def _turn(self, method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:
-        """Give the turn that a blocking method writes in; what it reads there stays true until it is committed."""
+    def _write(self, method: str, body: Callable[[Turn], R], /, *, reads: bool = False) -> R:
+        """Have a blocking method write in a turn; what it reads there stays true until it is committed."""
 
     @abstractmethod
     def _aturn(self, method: str, /) -> Awaitable[Turn]:
@@ -87,8 +89,7 @@ class KeyValues(ABC):
             InvalidValueError: the value cannot be stored, or is too large; nothing was written.
         """
         rows = {check_key(key): self._data(key, value)}
-        with self._turn("put") as turn:
-            turn.layer.put(rows)
+        self._write("put", lambda turn: turn.layer.put(rows))
 
     async def aput(self, key: str, value: Any) -> None:
         """Awaiting twin of `put`."""
@@ -103,8 +104,7 @@ class KeyValues(ABC):
             InvalidValueError: one of the values cannot be stored, or is too large; nothing was written.
         """
         rows = self._rows(entries)
-        with self._turn("put_many") as turn:
-            turn.layer.put(rows)
+        self._write("put_many", lambda turn: turn.layer.put(rows))
 
     async def aput_many(self, entries: Mapping[str, Any]) -> None:
         """Awaiting twin of `put_many`."""
@@ -135,8 +135,7 @@ class KeyValues(ABC):
     def delete_prefix(self, prefix: str) -> None:
         """Delete every key that begins with a prefix, however many they are. Not in Cloudflare's API."""
         bounds = prefix_range(prefix)
-        with self._turn("delete_prefix") as turn:
-            turn.layer.clear(bounds)
+        self._write("delete_prefix", lambda turn: turn.layer.clear(bounds))
 
     async def adelete_prefix(self, prefix: str) -> None:
         """Awaiting twin of `delete_prefix`."""
@@ -160,8 +159,7 @@ class KeyValues(ABC):
             InvalidInputError: as `set_alarm`.
         """
         write = self._written(rows, prefixes, alarm)
-        with self._turn("change") as turn:
-            write(turn.layer)
+        self._write("change", lambda turn: write(turn.layer))
 
     async def achange(
         self, rows: Mapping[str, bytes | None], *, prefixes: Iterable[str] = (), alarm: datetime | float | None = None
@@ -281,8 +279,7 @@ class KeyValues(ABC):
             InvalidInputError: it is no such time, or the namespace has no handler.
         """
         alarm = self._alarm_at(when)
-        with self._turn("set_alarm") as turn:
-            turn.layer.alarm = alarm
+        self._write("set_alarm", partial(_set_alarm, alarm=alarm))
 
     async def aset_alarm(self, when: datetime | float) -> None:
         """Awaiting twin of `set_alarm`."""
@@ -306,8 +303,7 @@ class KeyValues(ABC):
 
     def delete_alarm(self) -> None:
         """Have the handler not called any more; one that runs is not stopped, but not called again if it fails."""
-        with self._turn("delete_alarm") as turn:
-            turn.layer.alarm = None
+        self._write("delete_alarm", partial(_set_alarm, alarm=None))
 
     async def adelete_alarm(self) -> None:
         """Awaiting twin of `delete_alarm`."""
@@ -338,10 +334,12 @@ class KeyValues(ABC):
             size = _next_size(page, size)
 
     def _delete(self, keys: Sequence[str], method: str) -> int:
-        with self._turn(method, reads=True) as turn:
+        def delete(turn: Turn) -> int:
             existing = drive(self._some(blocking, keys, method))
             turn.layer.put(dict.fromkeys(keys))
-        return len(existing)
+            return len(existing)
+
+        return self._write(method, delete, reads=True)
 
     async def _adelete(self, keys: Sequence[str], method: str) -> int:
         while True:
@@ -512,6 +510,10 @@ class KeyValues(ABC):
 
 def _sizes(rows: Iterable[tuple[str, bytes | int]]) -> dict[str, int]:
     return {key: data if isinstance(data, int) else len(data) for key, data in rows}
+
+
+def _set_alarm(turn: Turn, *, alarm: int | None) -> None:
+    turn.layer.alarm = alarm
 
 
 def _as_datetime(alarm: int | None) -> datetime | None:

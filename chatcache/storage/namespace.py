@@ -23,6 +23,7 @@ from .database import Durability
 from .ids import check_namespace, check_object_name, is_id, new_id, object_id, parse_id
 from .rows import read_alarm, read_name
 from .storage import Storage, empty
+from .turn import Turn
 from .turns import Turns
 
 __all__ = ["DurableObject", "ObjectInfo", "ObjectNamespace"]
@@ -219,9 +220,11 @@ class _Target:
         return unchanged
 
     def forget(self, when: int) -> None:
-        with self._turns.blocking(locked=True) as turn:
+        def forget(turn: Turn) -> None:
             if self.due() == when:
                 turn.layer.alarm = None
+
+        self._turns.write(forget, locked=True)
 
 
 def _after_fork_in_child() -> None:

@@ -101,17 +101,19 @@ class SQL:
         """
         _check(bindings)
         *before, last = _statements(query)
-        failed: SQLError | None = None
-        with self._turns.join() as turn:
+
+        def run(turn: Turn) -> SQLCursor | SQLError:
             try:
                 for statement in before:
                     self._run(turn, statement, ())
-                cursor = self._run(turn, last, bindings)
+                return self._run(turn, last, bindings)
             except SQLError as error:
-                failed = error  # to be raised when what was written before is committed
-        if failed is not None:
-            raise failed
-        return cursor
+                return error  # to be raised when what was written before is committed
+
+        result = self._turns.join(run)
+        if isinstance(result, SQLError):
+            raise result
+        return result
 
     def drop_all(self, turn: Turn) -> None:
         """Drop everything that is not internal, in a turn that is locked and wrote nothing by SQL.

@@ -1,7 +1,7 @@
 """The storage of one object, as Cloudflare's ``ctx.storage``."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -83,7 +83,8 @@ class Storage(KeyValues):
 
         if running_loop() is None or self._turns.transaction() is not None:
             return self.transaction(run)
-        with self._turns.join() as turn:
+
+        def joined(turn: Turn) -> R:
             point = turn.push()
             try:
                 result = run()
@@ -92,6 +93,8 @@ class Storage(KeyValues):
                 raise
             point.release()
             return result
+
+        return self._turns.join(joined)
 
     @cached_property
     def _batch(self) -> Batch:
@@ -191,8 +194,8 @@ class Storage(KeyValues):
     def _layers(self, _method: str, /) -> Sequence[Layer]:
         return self._turns.layers()
 
-    def _turn(self, _method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:
-        return self._turns.blocking(locked=reads)
+    def _write(self, _method: str, body: Callable[[Turn], R], /, *, reads: bool = False) -> R:
+        return self._turns.write(body, locked=reads)
 
     def _aturn(self, _method: str, /) -> Awaitable[Turn]:
         return self._turns.ajoin()
@@ -239,8 +242,8 @@ class SyncKV:
 class _InTurn(Storage):
     """The storage, written to in the turn of the running loop."""
 
-    def _turn(self, method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:
-        return self._turns.join() if running_loop() is not None else super()._turn(method, reads=reads)
+    def _write(self, method: str, body: Callable[[Turn], R], /, *, reads: bool = False) -> R:
+        return self._turns.join(body) if running_loop() is not None else super()._write(method, body, reads=reads)
 
 
 def empty(turn: Turn) -> None:

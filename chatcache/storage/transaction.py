@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 from chatcache._bridge import Colour, ContextVar, Loop, Turnstile, awaiting, blocking, drive, running_loop
@@ -75,9 +75,9 @@ class Transaction(KeyValues):
         self._check(method)
         return self._turn_of_it.layers[::-1]
 
-    def _turn(self, method: str, /, *, reads: bool = False) -> AbstractContextManager[Turn]:  # noqa: ARG002 - it is locked
+    def _write(self, method: str, body: Callable[[Turn], R], /, *, reads: bool = False) -> R:  # noqa: ARG002 - it is locked
         self._check(method)
-        return nullcontext(self._turn_of_it)
+        return body(self._turn_of_it)
 
     async def _aturn(self, method: str, /) -> Turn:
         self._check(method)

@@ -176,9 +176,8 @@ class Turns(Database):
         _WROTE.set((*(each for each in undecided if not each.outcome.done), turn))
         self._tell_of_lost(undecided)
 
-    @contextmanager
-    def join(self) -> Iterator[Turn]:
-        """Give the turn of the running loop; where none runs, one that is committed at the end.
+    def join(self, body: Callable[[Turn], R]) -> R:
+        """Return what a body returns that writes in the turn of the running loop, or, where none runs, as `write`.
 
         Raises:
             TransactionError: somebody else is writing, and to wait for it would stop the running loop.
@@ -186,21 +185,22 @@ class Turns(Database):
         """
         loop = running_loop()
         if loop is None or self.transaction() is not None:
-            with self.blocking() as turn:
-                yield turn
-            return
+            return self.write(body)
         turn = self.joined() or Turn(self, loop)
         if turn is not self._open:
             self._tell_of_loss()
             self._enter(turn)
             self._begin_turn(turn)
-        yield turn
+        return body(turn)
 
-    @contextmanager
-    def blocking(self, *, locked: bool = False) -> Iterator[Turn]:
-        """Give a turn that is committed at the end: one of its own, or that of the running loop.
+    def write(self, body: Callable[[Turn], R], *, locked: bool = False) -> R:
+        """Return what a body returns that writes in a turn, when that is committed.
+
+        It is one of its own, or that of the running loop. This is no context manager, which a Ctrl-C could keep from
+        its end.
 
         Args:
+            body: writes.
             locked: hold the file's write lock from the beginning, so that what is read in between stays true.
 
         Raises:
@@ -209,8 +209,7 @@ class Turns(Database):
         """
         transaction = self.transaction()
         if transaction is not None:
-            yield transaction
-            return
+            return body(transaction)
         self._tell_of_loss()
         turn = self._joined_whole() or Turn(self, None)
         try:
@@ -218,7 +217,7 @@ class Turns(Database):
                 self._enter(turn)
             if locked:
                 self.lock(turn)
-            yield turn
+            result = body(turn)
             turn.outcome.expected += 1
             self._seal(turn)
         except BaseException:
@@ -228,6 +227,7 @@ class Turns(Database):
         self.commit()
         if turn.outcome.error is not None:
             raise turn.outcome.error
+        return result
 
     def flush(self) -> None:
         """Commit everything that was written so far.
@@ -237,8 +237,7 @@ class Turns(Database):
             TransactionError: the caller is in a transaction.
         """
         self._refuse_in_transaction("flush")
-        with self.blocking():
-            pass
+        self.write(_nothing)
         self._tell_of_loss()
 
     async def aflush(self) -> None:
@@ -652,3 +651,7 @@ class Turns(Database):
     def _refuse_in_transaction(self, method: str) -> None:
         if self.transaction() is not None:
             raise TransactionError(f"cannot call {method}() within a transaction: call it after its end")
+
+
+def _nothing(_turn: Turn) -> None:
+    """Write nothing: there is only something to be waited for."""
