@@ -155,7 +155,10 @@ class Flights(Generic[R]):
                         landing.value = call()
                     return landing.unpack(), False
             finally:
-                self._land(key, own)
+                try:
+                    self._land(key, own)
+                finally:  # a Ctrl-C may come within that, too
+                    self._land(key, own)
             with _WAITS.on(flight) as may:
                 if not may:
                     return call(), False
@@ -176,7 +179,10 @@ class Flights(Generic[R]):
                         landing.value = await acall()
                     return landing.unpack(), False
             finally:
-                self._land(key, own)
+                try:
+                    self._land(key, own)
+                finally:  # a Ctrl-C may come within that, too
+                    self._land(key, own)
             with _WAITS.on(flight) as may:
                 if not may:
                     return await acall(), False
@@ -216,7 +222,7 @@ class Flights(Generic[R]):
                 _within.reset(before)
 
     def _land(self, key: Hashable, own: _Flight[R]) -> None:
-        """End one's own flight, if it is one."""
+        """End one's own flight, if it is one; to do so again changes nothing."""
         with self._lock:
             if self._flights.get(key) is own:
                 del self._flights[key]
