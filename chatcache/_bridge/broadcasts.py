@@ -38,10 +38,10 @@ class _Seat(Generic[C]):
 
     def ended(self) -> bool:
         """Return whether a stream that is over came to its end, or else broke off; raise the error that it has."""
-        error = self.stream.error
-        if error is not None and (self.leads or isinstance(error, Exception)):
-            raise error
-        return error is None
+        stream = self.stream  # and no name for the error here, in a frame that its traceback leads to
+        if stream.error is not None and (self.leads or isinstance(stream.error, Exception)):
+            raise stream.error
+        return stream.error is None
 
     def check_unread(self, read: int) -> None:
         """Raise `StreamInterruptedError` where the stream broke off after something was read."""
@@ -178,6 +178,7 @@ class Broadcasts(Generic[C]):
                 del self._streams[key]
             was_over, stream.over = stream.over, True
             stream.items.clear()
+            stream.error = None  # whose traceback leads to all that its code held, and back to here
             return not was_over
 
 

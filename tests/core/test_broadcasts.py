@@ -241,6 +241,31 @@ def test_an_error_of_a_thread_reaches_everybody(broadcasts: Broadcasts[Any]) -> 
         assert raised.value is problem
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_what_the_code_of_a_stream_held_goes_with_its_error(
+    broadcasts: Broadcasts[Any], error: type[BaseException]
+) -> None:
+    class Held:
+        """What is freed only when the frame of the stream's code is."""
+
+    held: list[weakref.ref[Held]] = []
+
+    def begin() -> Iterator[int]:
+        lease = Held()
+        held.append(weakref.ref(lease))
+        yield 1
+        raise error
+
+    gc.disable()
+    try:
+        with pytest.raises(error) as raised:
+            list(broadcasts.run("k", begin)[0])
+        del raised
+        assert [each() for each in held] == [None]
+    finally:
+        gc.enable()
+
+
 def test_what_cannot_be_begun_fails_when_it_is_read(broadcasts: Broadcasts[Any]) -> None:
     def refuse() -> Iterator[int]:
         raise ConnectionError("no")
