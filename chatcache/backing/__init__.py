@@ -5,6 +5,7 @@ from .limits import Limits
 from .memory import MemoryPersistence
 from .objects import DurableObjectPersistence
 from .port import Backing, BackingStore, Entry
+from .store import ObjectStore
 
 __all__ = [
     "Backing",
@@ -13,5 +14,6 @@ __all__ = [
     "Entry",
     "Limits",
     "MemoryPersistence",
+    "ObjectStore",
     "sweep_expired",
 ]

@@ -11,7 +11,6 @@ from chatcache.storage import Storage
 
 from .limits import LimitedStore, Limits
 from .names import check_store_id
-from .port import BackingStore
 from .rows import escape
 from .store import ObjectStore
 
@@ -44,7 +43,7 @@ class DurableObjectPersistence:
 
     def make(
         self, store_id: str, *, limits: Limits | None = None, evicted: Callable[[int], None] | None = None
-    ) -> BackingStore:
+    ) -> ObjectStore:
         """Return the store of an id; two of one id see the same entries.
 
         Args:

@@ -58,6 +58,15 @@ class ObjectStore:
             return cell[0]
         return await self._value(awaiting, row, row, cell, default)
 
+    def remember(self, key: str, name: bytes) -> None:
+        """Have the value of an entry, if it is in memory, be found by a name as well, of all names in the object."""
+        self._storage.remember(self._prefix + key, name)
+
+    def recall(self, name: bytes) -> Any:
+        """Return the value of an entry by its name, if it is in memory and never expires, or None: then ask `get`."""
+        cell = self._storage.recall(name)
+        return cell[0] if type(cell) is list and len(cell) == 2 and cell[1] is None else None  # noqa: PLR2004 - as above
+
     def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
         """Return one slot for each key, `default` where there is no live, readable entry."""
         return drive(self._get_many(blocking, keys, default))

@@ -52,6 +52,7 @@ from .calls import Answer, Call, Calls, items_of
 from .leases import Leases
 from .outcomes import Errors, Outcomes
 from .records import About, Hit, Story, parse_requests, record_of, story_of
+from .repeats import Repeats
 from .replay import Pace, apaced, paced, parse_pace
 from .sharing import Sharing
 from .statistics import Counts, Statistics
@@ -134,6 +135,7 @@ class ResponseCache:
         persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=writes, tidies=writes)
         self._store = persistence.make(store_id, limits=Limits(max_entries, max_bytes), evicted=self._evicted)
         self._counts = Counts.of(self._object, store_id, writes=writes)
+        self._repeats = Repeats(self._store, store_id, self._counts.hit)
         self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
         self._leases = Leases(self._object.storage, store_id, failed=self._unleased)
         self._sharing = Sharing.of(str(self._object.path), store_id)
@@ -180,19 +182,27 @@ class ResponseCache:
             PersistenceError: in mode ``replay``, or with ``on_store_error="raise"``, the records could not be read.
             Exception: whatever `fn` raises.
         """
-        parse_ttl(ttl)
+        if ttl is not None:
+            parse_ttl(ttl)
         chosen = self.mode if mode is None else parse_mode(mode)
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return fn(request)
+        name = self._repeats.name(canonical) if on_hit is None and chosen.reads else None
+        if name is not None:
+            answer: T = self._repeats.recall(name, _ABSENT)
+            if answer is not _ABSENT:
+                return answer
         key = key_of(canonical)
-        hit = self.lookup(key, request, _itself, mode=chosen)
+        hit = self.lookup(key, request, _answered, mode=chosen)
         if hit is None:
             call = Call(key, request, canonical, refuse or _refusal, ttl, chosen, on_hit or _ignored)
             made, joined = self._flown(call, lambda: drive(self._calls.lead(blocking, call, fn)))
             return cast(T, made.copy() if joined else made.original)
         if on_hit is not None:
             on_hit(hit)
+        elif name is not None:
+            self._repeats.remember(name, key)
         return cast(T, hit.answer)
 
     async def acall(  # noqa: PLR0913 - as `call`
@@ -206,19 +216,27 @@ class ResponseCache:
         on_hit: Callable[[Hit], object] | None = None,
     ) -> T:
         """Awaiting twin of `call`; `fn` is awaited. A task that is cancelled leaves the call to those who share it."""
-        parse_ttl(ttl)
+        if ttl is not None:
+            parse_ttl(ttl)
         chosen = self.mode if mode is None else parse_mode(mode)
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return await fn(request)
+        name = self._repeats.name(canonical) if on_hit is None and chosen.reads else None
+        if name is not None:
+            answer: T = self._repeats.recall(name, _ABSENT)
+            if answer is not _ABSENT:
+                return answer
         key = key_of(canonical)
-        hit = await self.alookup(key, request, _itself, mode=chosen)
+        hit = await self.alookup(key, request, _answered, mode=chosen)
         if hit is None:
             call = Call(key, request, canonical, refuse or _refusal, ttl, chosen, on_hit or _ignored)
             made, joined = await self._aflown(call, lambda: self._calls.lead(awaiting, call, fn))
             return cast(T, await _off_loop_if(awaiting, made.size, made.copy) if joined else made.original)
         if on_hit is not None:
             on_hit(hit)
+        elif name is not None:
+            self._repeats.remember(name, key)
         return cast(T, hit.answer)
 
     def stream(  # noqa: PLR0913 - all by keyword, all with a default
@@ -684,7 +702,8 @@ class _Made:
     size: int = 0
 
 
-def _itself(hit: Hit) -> Hit:
+def _answered(hit: Hit) -> Hit:
+    _ = hit.answer  # which a record of another make may not have
     return hit
 
 

@@ -138,6 +138,14 @@ class Database:
             self._look_for_the_file()
         return self._recent.get(key) or await self.aread(self._recent.read, key, None)
 
+    def recall(self, name: bytes) -> bytes | None:
+        """Return what a row holds that was given a name, if it was read a moment ago and is still there, or None."""
+        return self._recent.get(name) if time.monotonic() <= self._looks_at else None
+
+    def remember(self, key: str, name: bytes) -> None:
+        """Give the row of a key a name to recall it by, if it was read a moment ago."""
+        self._recent.remember(key, name)
+
     def read(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Return what a query of a few rows gives for its argument, or `absent` where nothing was ever written."""
         self._look_for_the_file()

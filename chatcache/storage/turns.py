@@ -129,6 +129,12 @@ class Turns(Database):
         sealed = [turn.layer for turn in reversed(self._sealed)]
         return sealed if current is None or current.layer in sealed else [*reversed(current.layers), *sealed]
 
+    def recall(self, name: bytes) -> bytes | None:
+        """Return what a row holds that was given a name, if it is in memory and what the caller sees, or None."""
+        if self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None:
+            return super().recall(name)
+        return None
+
     def transaction(self) -> Turn | None:
         """Return the explicit transaction of this object that the caller is in, or None.
 

@@ -1,0 +1,55 @@
+"""Requests that are asked for again and again: they find their records in memory by what they are, without their keys.
+
+To compute the key of a request, a SHA-256, takes longer than all else that a hit in memory does.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from chatcache.backing import ObjectStore
+
+__all__ = ["Repeats"]
+
+_MOST = 8_192  # requests that are known to have been asked for
+
+
+class Repeats:
+    """The requests of one store that were asked for before.
+
+    Who asks for something once does not pay for it to be remembered: that is for the second time, and of use from the
+    third on.
+
+    Args:
+        store: the store of the records.
+        store_id: its id.
+        hit: is told what a record saves that was recalled.
+    """
+
+    def __init__(self, store: ObjectStore, store_id: str, hit: Callable[[list[Any]], None]) -> None:
+        self._store = store
+        self._prefix = f"{store_id}\n".encode()  # of which there is none in a canonical form
+        self._hit = hit
+        self._asked: set[int] = set()
+
+    def name(self, canonical: bytes) -> bytes | None:
+        """Return the name of a request that was asked for before, by its canonical form; None the first time."""
+        name = self._prefix + canonical
+        asked = hash(name)
+        if asked in self._asked:
+            return name
+        if len(self._asked) >= _MOST:
+            self._asked.clear()
+        self._asked.add(asked)
+        return None
+
+    def recall(self, name: bytes, absent: Any) -> Any:
+        """Return the answer that is remembered under a name, counted as a hit, or `absent`."""
+        record = self._store.recall(name)
+        if type(record) is not dict or "answer" not in record or type(record.get("saves")) is not list:
+            return absent
+        self._hit(record["saves"])
+        return record["answer"]
+
+    def remember(self, name: bytes, key: str) -> None:
+        """Remember the record of a key, which was read just now, under a name."""
+        self._store.remember(key, name)

@@ -1,0 +1,146 @@
+"""What is asked for again and again comes from memory, and is never another answer than the store has."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatcache import ReplayMiss, ResponseCache, request_key
+from chatcache import keys as keys_of_requests
+from chatcache.cache import responses
+from chatcache.testing import ManualClock
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no descriptor that reads beside SQLite")
+
+REQUEST = {"model": "m", "prompt": "How high is it?"}
+TIMES = 4  # the first time it is read, the second time remembered, from then on recalled
+
+Ask = Callable[[ResponseCache, Any], Awaitable[Any]]
+
+
+@pytest.fixture(params=["call", "acall"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Has a request answered by a cache several times, and returns what all of them gave; a miss gives `answer`."""
+
+    async def once(cache: ResponseCache, answer: Any) -> Any:
+        async def fn(_request: Any) -> Any:
+            return answer
+
+        if request.param == "call":
+            return cache.call(REQUEST, lambda _: answer)
+        return await cache.acall(REQUEST, fn)
+
+    async def ask(cache: ResponseCache, answer: Any) -> Any:
+        answers = [await once(cache, answer) for _ in range(TIMES)]
+        assert answers == answers[:1] * TIMES
+        return answers[0]
+
+    return ask
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return a list that grows with each key that is computed."""
+    computed: list[bytes] = []
+    key_of = keys_of_requests.key_of
+
+    def noted(canonical: bytes) -> str:
+        computed.append(canonical)
+        return key_of(canonical)
+
+    monkeypatch.setattr(responses, "key_of", noted)
+    return computed
+
+
+async def test_the_key_of_what_is_asked_again_and_again_is_not_computed_again(
+    tmp_path: Path, ask: Ask, keys: list[bytes]
+) -> None:
+    cache = ResponseCache("shop", path=tmp_path)
+    cache.call(REQUEST, lambda _: ["high"])
+    keys.clear()
+    assert await ask(cache, ["other"]) == ["high"]
+    assert len(keys) == 1  # the first time it was recorded, so this was the second one
+    assert cache.stats().hits == TIMES
+
+
+async def test_each_answer_is_an_object_of_its_own(tmp_path: Path) -> None:
+    cache = ResponseCache("shop", path=tmp_path)
+    answers = [cache.call(REQUEST, lambda _: {"text": "high"}) for _ in range(TIMES)]
+    for answer in answers:
+        assert answer == {"text": "high"}
+        answer["text"] = "changed"
+
+
+async def test_what_another_one_does_is_seen_at_once(tmp_path: Path, ask: Ask) -> None:
+    cache, other = ResponseCache("shop", path=tmp_path), ResponseCache("shop", path=tmp_path, timeout=9)
+    assert cache._object.storage is not other._object.storage  # as in another process
+    assert await ask(cache, 1) == 1
+    other.call(REQUEST, lambda _: 2, mode="refresh")
+    assert await ask(cache, 3) == 2
+    other.invalidate(REQUEST)
+    assert await ask(cache, 4) == 4
+    other.clear()
+    assert await ask(cache, 5) == 5
+
+
+async def test_what_this_one_does_is_seen_before_it_is_committed(tmp_path: Path, ask: Ask) -> None:
+    cache = ResponseCache("shop", path=tmp_path)
+    assert await ask(cache, 1) == 1
+    await cache.ainvalidate(REQUEST)
+    assert await ask(cache, 2) == 2
+    removes = asyncio.create_task(cache.ainvalidate(REQUEST))
+    await asyncio.sleep(0)
+    assert await ask(cache, 3) == 3
+    await removes
+
+
+async def test_what_expires_is_not_recalled(tmp_path: Path, ask: Ask, clock: ManualClock) -> None:
+    cache = ResponseCache("shop", path=tmp_path, ttl=10, clock=clock)
+    assert await ask(cache, 1) == 1
+    clock.now += 11
+    assert await ask(cache, 2) == 2
+
+
+async def test_another_store_of_the_object_has_answers_of_its_own(tmp_path: Path, ask: Ask) -> None:
+    caches = [ResponseCache(store_id, path=tmp_path) for store_id in ("shop", "bank", "shop:x")]
+    for number, cache in enumerate(caches * 2):
+        assert await ask(cache, number) == number % 3
+
+
+async def test_what_is_used_again_and_again_is_not_evicted(tmp_path: Path, ask: Ask) -> None:
+    cache = ResponseCache("shop", path=tmp_path, max_entries=3)
+    for number in range(12):
+        assert await ask(cache, "kept") == "kept"
+        cache.call(number, lambda _: "goes")
+    assert cache.story(request_key(REQUEST)) is not None
+
+
+async def test_a_mode_that_does_not_read_recalls_nothing(tmp_path: Path, ask: Ask) -> None:
+    cache = ResponseCache("shop", path=tmp_path)
+    assert await ask(cache, 1) == 1
+    assert cache.call(REQUEST, lambda _: 2, mode="off") == 2
+    assert cache.call(REQUEST, lambda _: 3, mode="refresh") == 3
+    assert await ask(cache, 4) == 3
+    cache.invalidate(REQUEST)
+    with pytest.raises(ReplayMiss):
+        cache.call(REQUEST, lambda _: 5, mode="replay")
+
+
+async def test_a_hit_can_be_asked_where_it_came_from_however_often_it_was_asked_for(tmp_path: Path, ask: Ask) -> None:
+    cache = ResponseCache("shop", path=tmp_path)
+    assert await ask(cache, 1) == 1
+    keys: list[str] = []
+    for _ in range(TIMES):
+        cache.call(REQUEST, lambda _: 2, on_hit=lambda hit: keys.append(hit.key))
+    assert keys == [request_key(REQUEST)] * TIMES
+
+
+async def test_what_is_known_to_have_been_asked_for_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatcache.cache.repeats._MOST", 10)
+    cache = ResponseCache("shop", path=tmp_path)
+    for number in range(100):
+        assert cache.call(number, lambda _: "a") == "a"
+        assert len(cache._repeats._asked) <= 10
