@@ -5,11 +5,16 @@ the first 48 bytes of the ``-shm`` file, which a commit of whatever connection o
 a counter of commits, the salts of the log, and a checksum over all of its frames. `Recent` makes the same comparison,
 and so is right when SQLite is; it saves the locks and the search, which are most of what a read costs.
 
-The header is read through a descriptor, which has to stay open: POSIX has it that closing one drops all the locks that
-the process has on the file, whoever took them, and those are the locks of SQLite's connections.
+The header is read from memory that is shared with SQLite, as SQLite's own readers do, without a call of the system.
+Where the file is cut short, so are theirs; SQLite itself leaves three bytes, of which the rest of a page is read as 0.
+
+What maps the file has to stay open: POSIX has it that closing a descriptor drops all the locks that the process has on
+the file, whoever took them, and those are the locks of SQLite's connections.
 """
 
 import os
+import sys
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from sqlite3 import Connection
 from weakref import finalize
@@ -23,17 +28,22 @@ __all__ = ["Recent", "WalIndex"]
 _HEADER = 48  # bytes, https://www.sqlite.org/walformat.html#the_wal_index_header
 _LONGEST_ROW = 65_536  # bytes of one row that is kept
 _MOST = 16_777_216  # bytes of all, with the names; where they are more, keeping begins anew
-_MOST_INDEXES = 64  # descriptors
+_MOST_INDEXES = 64  # each of two descriptors
 
 
 class WalIndex:
-    """The index of one write-ahead log, open for reading."""
+    """The index of one write-ahead log, open for reading.
+
+    Attributes:
+        header: what changes with each commit; a slice of it is that of the moment.
+    """
 
     _open: "dict[tuple[int, int], WalIndex]" = {}  # noqa: RUF012 - of the process, as SQLite's locks are
     _opening = Lock()  # one that is opened twice would be closed once, and SQLite's locks be gone
 
     def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+        self.header = mmap(descriptor, _HEADER, access=ACCESS_READ)
+        self._descriptor = descriptor
         finalize(self, os.close, descriptor).atexit = False
 
     @classmethod
@@ -42,7 +52,7 @@ class WalIndex:
 
         It stays open until its file is deleted, as SQLite does when the last connection is closed.
         """
-        if not hasattr(os, "pread"):  # Windows
+        if sys.platform == "win32":  # which deletes no file that is mapped
             return None
         beside = path.with_name(f"{path.name}-shm")
         with cls._opening:
@@ -53,17 +63,13 @@ class WalIndex:
                 file = found.st_dev, found.st_ino
                 if file not in cls._open and len(cls._open) < _MOST_INDEXES:
                     cls._open[file] = cls(os.open(beside, os.O_RDONLY | os.O_CLOEXEC))
-            except OSError:
+            except (OSError, ValueError):  # it is shorter than a header; what was opened stays so
                 return None
             return cls._open.get(file)
 
     def is_deleted(self) -> bool:
         """Return whether the file has no name any more: nobody takes a lock on it then."""
-        return os.fstat(self.descriptor).st_nlink == 0
-
-    def header(self) -> bytes:
-        """Return what changes with each commit."""
-        return os.pread(self.descriptor, _HEADER, 0)
+        return os.fstat(self._descriptor).st_nlink == 0
 
 
 class Recent:
@@ -85,7 +91,7 @@ class Recent:
         """
         index, header, rows = self._kept  # in one step, since another thread may begin anew
         value = rows.get(key)
-        if value is None or index is None or os.pread(index.descriptor, _HEADER, 0) != header:
+        if value is None or index is None or index.header[:] != header:
             return None
         return value
 
@@ -100,9 +106,9 @@ class Recent:
     def read(self, connection: Connection, key: str) -> bytes | None:
         """Return a value from the file, and keep it; for one thread at a time."""
         index = self._kept[0]
-        header = index.header() if index is not None else b""
+        header = index.header[:] if index is not None else b""
         value = read_row(connection, key)
-        if value is not None and index is not None and index.header() == header:
+        if value is not None and index is not None and index.header[:] == header:
             self._keep(index, header, key, value)
         return value
 

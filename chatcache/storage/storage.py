@@ -39,8 +39,8 @@ class Storage(KeyValues):
     def recall(self, name: bytes) -> Any:
         """Return a value by the name that `remember` gave it, or None: then `get` is to be asked for it by its key.
 
-        It is what `get` would return, for as long as it is in memory. Nobody is waited for, and no file is read but 48
-        bytes of SQLite's own index of its log. Not in Cloudflare's API.
+        It is what `get` would return, for as long as it is in memory. Nobody is waited for, and no file is read. Not in
+        Cloudflare's API.
         """
         data = self._turns.recall(name)
         try:

@@ -17,7 +17,7 @@ import pytest
 from chatcache import ObjectNamespace, Storage
 from chatcache.storage import recent, rows
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no descriptor that reads beside SQLite")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is kept in memory on Windows")
 
 
 def reads_of_the_file(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -13,7 +13,7 @@ from chatcache import keys as keys_of_requests
 from chatcache.cache import responses
 from chatcache.testing import ManualClock
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no descriptor that reads beside SQLite")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is kept in memory on Windows")
 
 REQUEST = {"model": "m", "prompt": "How high is it?"}
 TIMES = 4  # the first time it is read, the second time remembered, from then on recalled

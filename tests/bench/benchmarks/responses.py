@@ -97,7 +97,7 @@ def _awaited() -> Iterator[Rounds]:
 
 @contextmanager
 def _held() -> Iterator[Rounds]:
-    """Hits among few records, in a cache, and in one without a memory tier, as where there is no ``pread``."""
+    """Hits among few records, in a cache, and in one without a memory tier, as on Windows."""
     ours, theirs = _Requests(_HELD), _Requests(_HELD)
     with _cache() as cached, TemporaryDirectory(prefix="chatcache-bench-") as folder:
         link = Path(folder) / "calls"
