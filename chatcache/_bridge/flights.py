@@ -55,7 +55,9 @@ class _Flight(Generic[R]):
 
     def wait(self) -> _Landing[R] | None:
         bell = self.over.bell()
-        while not (bell.acquire(timeout=_LOOK) or self.stalled()):
+        while not (
+            bell.acquire(timeout=_LOOK) or self.over.done or self.stalled()
+        ):  # a Ctrl-C may keep it from ringing
             pass
         return self.landing
 

@@ -111,16 +111,18 @@ class PulledStream(Stream[C]):
         self._apart = False  # whether a thread was begun that pulls for a task
 
     def wait(self, position: int) -> bool:
+        woken: Lock | None = None
         while not self._settled(position):
-            if self._pulling.locked():  # a lock is not fair: whoever pulls on would keep those out who wait for it
-                woken = Lock()
-                woken.acquire()
-                self._waiting.append(woken.release)
-                woken.acquire(timeout=_LOOK)
-            else:
+            if not self._pulling.locked():
                 with self._pulling:
                     self._pull(position)
                 self._pulled()
+            elif woken is None:  # no waiting for that lock, which is not fair: whoever pulls on would keep others out
+                woken = Lock()
+                woken.acquire()
+                self._waiting.append(woken.release)  # and one more look before it is waited for
+            elif woken.acquire(timeout=_LOOK):
+                self._waiting.append(woken.release)
         return True
 
     async def await_(self, position: int) -> bool:
@@ -218,7 +220,7 @@ class PushedStream(Stream[C]):
         self._loop = loop
 
     def start(self) -> None:
-        self._task = self._loop.create_task(self._push(), context=self._context)
+        self._task: asyncio.Task[None] | None = self._loop.create_task(self._push(), context=self._context)
         self._task.add_done_callback(self._ended)
 
     def stalled(self) -> bool:
@@ -255,17 +257,21 @@ class PushedStream(Stream[C]):
         return self._settled(position)
 
     def close(self) -> None:
-        with suppress(RuntimeError):  # the loop was closed
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        task = self._task
+        if task is not None:
+            with suppress(RuntimeError):  # the loop was closed
+                self._loop.call_soon_threadsafe(task.cancel)
 
     async def aclose(self) -> None:
         if self._loop is not running_loop():
             self.close()
             return
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        if not self._task.cancelled():
-            self._task.result()
+        task = self._task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
 
     async def _push(self) -> None:
         source = self._begin()
@@ -284,5 +290,7 @@ class PushedStream(Stream[C]):
                 await aclose()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._end(asyncio.CancelledError() if task.cancelled() else task.exception())
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._end(error if self.readers else None)
+        self._task = None  # whose error leads to all that its code held, and back to here
         self._wake()

@@ -115,9 +115,6 @@ class LimitedStore(ObjectStore):
         self._note_uses([key])
         return value
 
-    def remember(self, key: str, name: bytes) -> None:
-        """Do nothing: that an entry is used is noted by its key."""
-
     async def _get_many(self, colour: Colour, keys: Sequence[str], default: Any) -> list[Any]:
         values = await super()._get_many(colour, keys, _ABSENT)
         self._note_uses([key for key, value in zip(keys, values, strict=True) if value is not _ABSENT])

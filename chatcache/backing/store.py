@@ -63,9 +63,12 @@ class ObjectStore:
         self._storage.remember(self._prefix + key, name)
 
     def recall(self, name: bytes) -> Any:
-        """Return the value of an entry by its name, if it is in memory and never expires, or None: then ask `get`."""
+        """Return the value of a live entry by its name, if it is in memory, or None: then ask `get`.
+
+        Where there are limits, that it is used is not noted.
+        """
         cell = self._storage.recall(name)
-        return cell[0] if type(cell) is list and len(cell) == 2 and cell[1] is None else None  # noqa: PLR2004 - as above
+        return None if cell is None else live(cell, milliseconds(self._clock), None)
 
     def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
         """Return one slot for each key, `default` where there is no live, readable entry."""

@@ -31,8 +31,8 @@ class Repeats:
         self._hit = hit
         self._asked: set[int] = set()
 
-    def name(self, canonical: bytes) -> bytes | None:
-        """Return the name of a request that was asked for before, by its canonical form; None the first time."""
+    def asked(self, canonical: bytes) -> bytes | None:
+        """Take note that a request is asked for; return its name, or None where it is the first time."""
         name = self._prefix + canonical
         asked = hash(name)
         if asked in self._asked:

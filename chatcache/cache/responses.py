@@ -136,6 +136,7 @@ class ResponseCache:
         self._store = persistence.make(store_id, limits=Limits(max_entries, max_bytes), evicted=self._evicted)
         self._counts = Counts.of(self._object, store_id, writes=writes)
         self._repeats = Repeats(self._store, store_id, self._counts.hit)
+        self._recalls = max_entries is None and max_bytes is None  # else each use is to be noted
         self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
         self._leases = Leases(self._object.storage, store_id, failed=self._unleased)
         self._sharing = Sharing.of(str(self._object.path), store_id)
@@ -188,7 +189,7 @@ class ResponseCache:
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return fn(request)
-        name = self._repeats.name(canonical) if on_hit is None and chosen.reads else None
+        name = self._repeats.asked(canonical) if self._recalls and on_hit is None and chosen.reads else None
         if name is not None:
             answer: T = self._repeats.recall(name, _ABSENT)
             if answer is not _ABSENT:
@@ -222,7 +223,7 @@ class ResponseCache:
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return await fn(request)
-        name = self._repeats.name(canonical) if on_hit is None and chosen.reads else None
+        name = self._repeats.asked(canonical) if self._recalls and on_hit is None and chosen.reads else None
         if name is not None:
             answer: T = self._repeats.recall(name, _ABSENT)
             if answer is not _ABSENT:

@@ -314,11 +314,12 @@ class Database:
         """Open the file to read by, if something was ever written to it."""
         if not self.path.exists():
             return None
+        file = _identity(self.path)  # before, so that it is noticed where another one takes its place just now
         connection = self._connect()
         if not has_schema(connection):
             connection.close()
             return None
-        self._connections.reader, self._read_file = connection, _identity(self.path)
+        self._connections.reader, self._read_file = connection, file
         self._recent.begin(WalIndex.beside(self.path))
         self._stay_few()
         return connection
@@ -332,8 +333,9 @@ class Database:
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
         # whoever writes the first page has seen none; on a file with pages it would wait for the lock of a writer
         made = [_PAGE, SHRINKS] if not self.path.exists() or self.path.stat().st_size == 0 else [_PAGE]
+        file = _identity(self.path)
         connection = self._connect(*made, "PRAGMA journal_mode = WAL", *SCHEMA, _FOREIGN_KEYS, _LOG, make=True)
-        self._file, self._is_named = _identity(self.path), False
+        self._file, self._is_named = file or _identity(self.path), False
         self._connections.writer = connection
         self._stay_few()
         return connection

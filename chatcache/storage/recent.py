@@ -12,8 +12,10 @@ What maps the file has to stay open: POSIX has it that closing a descriptor drop
 the file, whoever took them, and those are the locks of SQLite's connections.
 """
 
+import atexit
 import os
 import sys
+from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from sqlite3 import Connection
@@ -42,7 +44,7 @@ class WalIndex:
     _opening = Lock()  # one that is opened twice would be closed once, and SQLite's locks be gone
 
     def __init__(self, descriptor: int) -> None:
-        self.header = mmap(descriptor, _HEADER, access=ACCESS_READ)
+        self.header = _mapped(descriptor)
         self._descriptor = descriptor
         finalize(self, os.close, descriptor).atexit = False
 
@@ -72,6 +74,24 @@ class WalIndex:
         return os.fstat(self._descriptor).st_nlink == 0
 
 
+def _mapped(descriptor: int) -> mmap:
+    if sys.version_info >= (3, 13):
+        return mmap(descriptor, _HEADER, access=ACCESS_READ, trackfd=False)
+    return mmap(descriptor, _HEADER, access=ACCESS_READ)  # which has a descriptor of its own, and closes it
+
+
+if sys.version_info < (3, 13):
+
+    @atexit.register
+    def _keep_open() -> None:
+        """Have no map closed as the interpreter ends: a commit may still be under way, and would lose its locks."""
+        with suppress(ImportError):
+            from ctypes import py_object, pythonapi
+
+            for index in WalIndex._open.values():  # noqa: SLF001
+                pythonapi.Py_IncRef(py_object(index.header))
+
+
 class Recent:
     """Values of rows that were read since the last commit, by their keys."""
 
@@ -99,7 +119,8 @@ class Recent:
         """Give a value that is kept by its key a name, too; for any thread."""
         rows = self._kept[2]
         value = rows.get(key)
-        if value is not None and len(name) <= _LONGEST_ROW and self._size + len(name) <= _MOST:
+        fits = len(name) <= _LONGEST_ROW and self._size + len(name) <= _MOST
+        if value is not None and fits and name not in rows:
             rows[name] = value
             self._size += len(name)
 

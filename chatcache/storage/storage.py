@@ -101,7 +101,7 @@ class Storage(KeyValues):
         if running_loop() is None or self._turns.transaction() is not None:
             return self.transaction(run)
 
-        def joined(turn: Turn) -> R:
+        def write(turn: Turn) -> R:
             point = turn.push()
             try:
                 result = run()
@@ -111,7 +111,7 @@ class Storage(KeyValues):
             point.release()
             return result
 
-        return self._turns.join(joined)
+        return self._turns.join(write)
 
     @cached_property
     def _batch(self) -> Batch:

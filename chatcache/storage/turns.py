@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from sqlite3 import Connection
+from sqlite3 import Connection, Error
 from typing import Protocol, TypeVar
 
 from chatcache._bridge import (
@@ -301,8 +301,12 @@ class Turns(Database):
         self._tell_of_loss()
         with self.writing, self.writer() as connection:
             if not turn.over:
-                connection.execute("BEGIN IMMEDIATE")
-                turn.locked = True
+                turn.locked = True  # at first, so that it is given up wherever a Ctrl-C comes
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except Error:
+                    turn.locked = False
+                    raise
 
     def roll_back(self, turn: Turn) -> None:
         """Undo what a turn wrote."""

@@ -241,9 +241,12 @@ def test_an_error_of_a_thread_reaches_everybody(broadcasts: Broadcasts[Any]) -> 
         assert raised.value is problem
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("error", [asyncio.CancelledError, ValueError])
 def test_what_the_code_of_a_stream_held_goes_with_its_error(
-    broadcasts: Broadcasts[Any], error: type[BaseException]
+    broadcasts: Broadcasts[Any],
+    error: type[BaseException],
+    awaited: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     class Held:
         """What is freed only when the frame of the stream's code is."""
@@ -256,11 +259,18 @@ def test_what_the_code_of_a_stream_held_goes_with_its_error(
         yield 1
         raise error
 
+    async def abegin() -> AsyncIterator[int]:
+        for item in begin():
+            yield item
+
+    async def read() -> None:
+        with suppress(error):
+            await items(broadcasts.arun("k", abegin)[0])
+
     gc.disable()
     try:
-        with pytest.raises(error) as raised:
-            list(broadcasts.run("k", begin)[0])
-        del raised
+        with suppress(error):
+            asyncio.run(read()) if awaited else list(broadcasts.run("k", begin)[0])
         assert [each() for each in held] == [None]
     finally:
         gc.enable()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from chatcache._bridge import Flights
+from chatcache._bridge.loops import Outcome
 from tests.core.loops import loops, until
 
 Joined = tuple[Any, bool]
@@ -469,3 +470,22 @@ async def test_two_calls_that_ask_for_each_other_do_not_wait_for_each_other() ->
 
     asked = asyncio.gather(*(flights.arun(a, lambda a=a, b=b: ask(a, b)) for a, b in ("xy", "yx")))  # type: ignore[misc]
     assert len(await asyncio.wait_for(asked, 10)) == 2
+
+
+def test_a_follower_goes_on_though_the_leader_was_kept_from_telling_it(
+    flights: Flights[Any], provider: Provider, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(outcome: Outcome, error: Exception | None = None) -> bool:
+        outcome.done, outcome.error = True, error
+        outcome._bells.clear()
+        raise KeyboardInterrupt
+
+    leader = pool.submit(flights.run, "k", provider.call)
+    assert provider.called.wait(10)
+    follower = pool.submit(flights.run, "k", never)
+    until(lambda: waits(flights) == 1)
+    monkeypatch.setattr(Outcome, "end", interrupted)
+    provider.end.set()
+    assert follower.result(10) == (1, True)
+    with pytest.raises(KeyboardInterrupt):
+        leader.result(10)

@@ -97,9 +97,13 @@ async def test_what_this_one_does_is_seen_before_it_is_committed(tmp_path: Path,
     await removes
 
 
-async def test_what_expires_is_not_recalled(tmp_path: Path, ask: Ask, clock: ManualClock) -> None:
+async def test_what_expired_is_not_recalled(tmp_path: Path, ask: Ask, clock: ManualClock, keys: list[bytes]) -> None:
     cache = ResponseCache("shop", path=tmp_path, ttl=10, clock=clock)
     assert await ask(cache, 1) == 1
+    keys.clear()
+    clock.now += 9
+    assert await ask(cache, 2) == 1
+    assert keys == []
     clock.now += 11
     assert await ask(cache, 2) == 2
 
@@ -115,6 +119,7 @@ async def test_what_is_used_again_and_again_is_not_evicted(tmp_path: Path, ask: 
     for number in range(12):
         assert await ask(cache, "kept") == "kept"
         cache.call(number, lambda _: "goes")
+        ResponseCache("shop", path=tmp_path).call(REQUEST, lambda _: "never")  # which has no limits, and remembers
     assert cache.story(request_key(REQUEST)) is not None
 
 
@@ -144,3 +149,15 @@ async def test_what_is_known_to_have_been_asked_for_is_bounded(tmp_path: Path, m
     for number in range(100):
         assert cache.call(number, lambda _: "a") == "a"
         assert len(cache._repeats._asked) <= 10
+
+
+async def test_what_is_held_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = ResponseCache("shop", path=tmp_path)
+    recent = cache._object.storage._turns._recent
+    for _ in range(TIMES):
+        cache.call(REQUEST, lambda _: "a")
+    size = recent._size
+    monkeypatch.setattr(type(cache._object.storage), "recall", lambda *_: None)
+    for _ in range(TIMES):
+        cache.call(REQUEST, lambda _: "a")
+    assert recent._size == size > 0
