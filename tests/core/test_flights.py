@@ -472,7 +472,7 @@ async def test_two_calls_that_ask_for_each_other_do_not_wait_for_each_other() ->
     assert len(await asyncio.wait_for(asked, 10)) == 2
 
 
-def test_a_follower_goes_on_though_the_leader_was_kept_from_telling_it(
+async def test_a_follower_goes_on_though_the_leader_was_kept_from_telling_it(
     flights: Flights[Any], provider: Provider, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(outcome: Outcome, error: Exception | None = None) -> bool:
@@ -483,7 +483,7 @@ def test_a_follower_goes_on_though_the_leader_was_kept_from_telling_it(
     leader = pool.submit(flights.run, "k", provider.call)
     assert provider.called.wait(10)
     follower = pool.submit(flights.run, "k", never)
-    until(lambda: waits(flights) == 1)
+    await until(lambda: waits(flights) == 1)
     monkeypatch.setattr(Outcome, "end", interrupted)
     provider.end.set()
     assert follower.result(10) == (1, True)
