@@ -55,9 +55,7 @@ class _Flight(Generic[R]):
 
     def wait(self) -> _Landing[R] | None:
         bell = self.over.bell()
-        while not (
-            bell.acquire(timeout=_LOOK) or self.over.done or self.stalled()
-        ):  # a Ctrl-C may keep it from ringing
+        while not (self.over.rung(bell, _LOOK) or self.stalled()):
             pass
         return self.landing
 

@@ -85,6 +85,10 @@ class Outcome:
                 self._bells.append(bell)
         return bell
 
+    def rung(self, bell: Lock, seconds: float) -> bool:
+        """Wait some seconds for a bell; return whether it is the end, though a Ctrl-C kept the bell from ringing."""
+        return bell.acquire(timeout=seconds) or self.done
+
     async def wait(self) -> None:
         """Wait for the end; raise the error it ended with."""
         loop = asyncio.get_running_loop()

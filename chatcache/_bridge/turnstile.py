@@ -77,9 +77,7 @@ class Turnstile:
             self._free_of_stopped()
             ticket = self._queue_up(holder, running_loop())
             bell = None if ticket is None else ticket.called.bell()
-            while ticket is not None and bell is not None:
-                if bell.acquire(timeout=self._LOOK) or ticket.called.done:  # a Ctrl-C may keep it from ringing
-                    break
+            while ticket is not None and bell is not None and not ticket.called.rung(bell, self._LOOK):
                 self._free_of_stopped()
                 self._admit()
                 self._give_up(ticket, began, timeout)

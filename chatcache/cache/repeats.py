@@ -1,6 +1,7 @@
 """Requests that are asked for again and again: they find their records in memory by what they are, without their keys.
 
-To compute the key of a request, a SHA-256, takes longer than all else that a hit in memory does.
+To compute the key of a request, a SHA-256, and to go through the layers of the store is much of what a hit in memory
+takes otherwise.
 """
 
 from collections.abc import Callable

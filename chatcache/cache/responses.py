@@ -183,8 +183,7 @@ class ResponseCache:
             PersistenceError: in mode ``replay``, or with ``on_store_error="raise"``, the records could not be read.
             Exception: whatever `fn` raises.
         """
-        if ttl is not None:
-            parse_ttl(ttl)
+        parse_ttl(ttl)
         chosen = self.mode if mode is None else parse_mode(mode)
         canonical = self._canonical(request, chosen)
         if canonical is None:
@@ -217,8 +216,7 @@ class ResponseCache:
         on_hit: Callable[[Hit], object] | None = None,
     ) -> T:
         """Awaiting twin of `call`; `fn` is awaited. A task that is cancelled leaves the call to those who share it."""
-        if ttl is not None:
-            parse_ttl(ttl)
+        parse_ttl(ttl)
         chosen = self.mode if mode is None else parse_mode(mode)
         canonical = self._canonical(request, chosen)
         if canonical is None:

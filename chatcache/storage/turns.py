@@ -119,7 +119,7 @@ class Turns(Database):
         Raises:
             StorageError: what was written before could not be committed, and nobody was told so far.
         """
-        if self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None:
+        if self._sees_the_file():
             return ()
         transaction = self.transaction()
         if transaction is not None:
@@ -131,9 +131,11 @@ class Turns(Database):
 
     def recall(self, name: bytes) -> bytes | None:
         """Return what a row holds that was given a name, if it is in memory and what the caller sees, or None."""
-        if self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None:
-            return super().recall(name)
-        return None
+        return super().recall(name) if self._sees_the_file() else None
+
+    def _sees_the_file(self) -> bool:
+        """Return whether what the caller sees is what was committed, and nobody is to be told of a loss."""
+        return self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None
 
     def transaction(self) -> Turn | None:
         """Return the explicit transaction of this object that the caller is in, or None.

@@ -13,7 +13,7 @@ from chatcache import keys as keys_of_requests
 from chatcache.cache import responses
 from chatcache.testing import ManualClock
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is kept in memory on Windows")
+in_memory = pytest.mark.skipif(sys.platform == "win32", reason="nothing is kept in memory on Windows")
 
 REQUEST = {"model": "m", "prompt": "How high is it?"}
 TIMES = 4  # the first time it is read, the second time remembered, from then on recalled
@@ -55,6 +55,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return computed
 
 
+@in_memory
 async def test_the_key_of_what_is_asked_again_and_again_is_not_computed_again(
     tmp_path: Path, ask: Ask, keys: list[bytes]
 ) -> None:
@@ -97,6 +98,7 @@ async def test_what_this_one_does_is_seen_before_it_is_committed(tmp_path: Path,
     await removes
 
 
+@in_memory
 async def test_what_expired_is_not_recalled(tmp_path: Path, ask: Ask, clock: ManualClock, keys: list[bytes]) -> None:
     cache = ResponseCache("shop", path=tmp_path, ttl=10, clock=clock)
     assert await ask(cache, 1) == 1
@@ -151,6 +153,7 @@ async def test_what_is_known_to_have_been_asked_for_is_bounded(tmp_path: Path, m
         assert len(cache._repeats._asked) <= 10
 
 
+@in_memory
 async def test_what_is_held_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = ResponseCache("shop", path=tmp_path)
     recent = cache._object.storage._turns._recent
