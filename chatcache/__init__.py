@@ -5,7 +5,7 @@ package is the engine under them, and imports neither framework.
 """
 
 from .backing import Backing, BackingStore, DurableObjectPersistence, Limits, MemoryPersistence, sweep_expired
-from .cache import About, Hit, ResponseCache, Statistics, Story
+from .cache import About, Form, Hit, Leader, ResponseCache, Statistics, Story
 from .errors import (
     ChatcacheError,
     CorruptRecordError,
@@ -43,7 +43,9 @@ __all__ = [
     # what adapters are made of
     "ResponseCache",
     "About",
+    "Form",
     "Hit",
+    "Leader",
     "Story",
     "Statistics",
     "Mode",

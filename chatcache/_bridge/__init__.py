@@ -20,7 +20,7 @@ from threading import Lock, RLock, get_ident
 
 from .broadcasts import Broadcasts
 from .colours import Colour, awaiting, blocking, drive, each, steps
-from .flights import Flights, awaited_within
+from .flights import Flight, Flights, Landing, awaited_within
 from .forks import anew_in_children
 from .gate import Gate
 from .loops import CANCELLATIONS, Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop
@@ -41,7 +41,9 @@ __all__ = [
     "steps",
     # calls and streams that are shared
     "Broadcasts",
+    "Flight",
     "Flights",
+    "Landing",
     "awaited_within",
     # exclusion
     "ContextVar",

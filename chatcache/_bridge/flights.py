@@ -12,7 +12,7 @@ from .forks import anew_in_children
 from .loops import Loop, Outcome, running_loop
 from .pings import stalled
 
-__all__ = ["Flights", "awaited_within"]
+__all__ = ["Flight", "Flights", "Landing", "awaited_within"]
 
 R = TypeVar("R")
 
@@ -20,19 +20,20 @@ _LOOK = 0.05  # seconds between looks at whether the leader's loop goes on
 
 
 @dataclass(slots=True)
-class _Landing(Generic[R]):
+class Landing(Generic[R]):
     """How a flight ended: with an error, or else with a value."""
 
     value: R | None = None
     error: Exception | None = None
 
     def unpack(self) -> R:
+        """Return the value, or raise the error."""
         if self.error is not None:
             raise self.error
         return self.value  # type: ignore[return-value]  # None only where R has it
 
 
-class _Flight(Generic[R]):
+class Flight(Generic[R]):
     """A call that somebody makes, and others may wait for.
 
     Attributes:
@@ -40,27 +41,36 @@ class _Flight(Generic[R]):
         landing: how it did; None where the leader was cancelled, so that somebody else has to lead.
         awaits: the flights that somebody within this one waits for just now.
         awaited_within: how many wait for this one who are within another.
+        forsaken: whether its leader is gone, and nobody will say how it ended.
     """
 
-    def __init__(self, loop: Loop | None) -> None:
+    def __init__(self, loop: Loop | None, *, held: bool = False) -> None:
         self.loop = loop  # the leader's, or None for a thread
-        self.awaits: list[_Flight[Any]] = []
+        self.held = held  # by an object, which may be dropped at any time
+        self.forsaken = False
+        self.awaits: list[Flight[Any]] = []
         self.awaited_within = 0
         self.over = Outcome()
-        self.landing: _Landing[R] | None = None
+        self.landing: Landing[R] | None = None
 
     def stalled(self) -> bool:
-        """Return whether the leader cannot go on, because its loop stopped, or is blocked."""
-        return stalled(self.loop)
+        """Return whether the leader cannot go on: its loop stopped, or is blocked, or it is gone."""
+        return self.forsaken or stalled(self.loop)
 
-    def wait(self) -> _Landing[R] | None:
+    def forsake(self) -> None:
+        """Have somebody else lead. This takes no lock: it may be called by the collector."""
+        self.forsaken = True
+
+    def wait(self) -> Landing[R] | None:
+        """Wait for the end; return None where somebody else is to lead."""
         bell = self.over.bell()
         while not (self.over.rung(bell, _LOOK) or self.stalled()):
             pass
         return self.landing
 
-    async def await_(self) -> _Landing[R] | None:
-        if self.loop is running_loop():
+    async def await_(self) -> Landing[R] | None:
+        """Awaiting twin of `wait`."""
+        if self.loop is running_loop() and not self.held:
             await self.over.wait()
         while not (self.over.done or self.stalled()):
             with suppress(TimeoutError):
@@ -69,7 +79,7 @@ class _Flight(Generic[R]):
         return self.landing
 
 
-_within: ContextVar[frozenset[_Flight[Any]]] = ContextVar("chatcache_flights", default=frozenset())
+_within: ContextVar[frozenset[Flight[Any]]] = ContextVar("chatcache_flights", default=frozenset())
 
 
 class _Waits:
@@ -83,7 +93,7 @@ class _Waits:
         self._lock = Lock()
 
     @contextmanager
-    def on(self, flight: _Flight[Any]) -> Iterator[bool]:
+    def on(self, flight: Flight[Any]) -> Iterator[bool]:
         """Wait for a flight in the body, if that gives True; else it waits for what the caller is part of."""
         mine = _within.get()
         with self._lock:
@@ -99,7 +109,7 @@ class _Waits:
                     each.awaits.remove(flight)
                     flight.awaited_within -= 1
 
-    def _leads_to(self, flight: _Flight[Any], ends: frozenset[_Flight[Any]]) -> bool:
+    def _leads_to(self, flight: Flight[Any], ends: frozenset[Flight[Any]]) -> bool:
         return flight in ends or any(self._leads_to(each, ends) for each in flight.awaits)
 
 
@@ -136,7 +146,7 @@ class Flights(Generic[R]):
     def begin_anew(self) -> None:
         """Have no flights: for a child process, which has none of its parent's other threads."""
         self._lock = Lock()
-        self._flights: dict[Hashable, _Flight[R]] = {}
+        self._flights: dict[Hashable, Flight[R]] = {}
 
     def run(self, key: Hashable, call: Callable[[], R]) -> tuple[R, bool]:
         """Return the result of a call for this key, and whether it was another one's call that was joined.
@@ -145,7 +155,7 @@ class Flights(Generic[R]):
             Exception: whatever the call raised, one's own or that which was joined.
         """
         while True:
-            own: _Flight[R] = _Flight(None)
+            own: Flight[R] = Flight(None)
             try:  # before it is known to anybody, so that it lands whenever a Ctrl-C comes
                 flight = self._board(key, own)
                 if flight is None:
@@ -169,7 +179,7 @@ class Flights(Generic[R]):
     async def arun(self, key: Hashable, acall: Callable[[], Awaitable[R]]) -> tuple[R, bool]:
         """Awaiting twin of `run`."""
         while True:
-            own: _Flight[R] = _Flight(running_loop())
+            own: Flight[R] = Flight(running_loop())
             try:
                 flight = self._board(key, own)
                 if flight is None:
@@ -190,12 +200,63 @@ class Flights(Generic[R]):
             if joined is not None:
                 return joined.unpack(), True
 
+    def begin(self, key: Hashable) -> Flight[R] | Landing[R] | None:
+        """Begin a flight that does not end in the same function, for who has no function to pass to `run`.
+
+        Returns:
+            A flight: the caller leads, and is to `end` it, or to have it forsaken. How another one's ended, that was
+            waited for. None for who would wait for itself: it makes its own call.
+        """
+        while True:
+            own: Flight[R] = Flight(None, held=True)
+            try:
+                flight = self._board(key, own)
+                if flight is None:
+                    return None
+                if flight is own:
+                    return self._led(own)
+                with _WAITS.on(flight) as may:
+                    if not may:
+                        return None
+                    joined = flight.wait()
+            except BaseException:
+                own.forsake()
+                raise
+            if joined is not None:
+                return joined
+
+    async def abegin(self, key: Hashable) -> Flight[R] | Landing[R] | None:
+        """Awaiting twin of `begin`."""
+        while True:
+            own: Flight[R] = Flight(running_loop(), held=True)
+            try:
+                flight = self._board(key, own)
+                if flight is None:
+                    return None
+                if flight is own:
+                    return self._led(own)
+                with _WAITS.on(flight) as may:
+                    if not may:
+                        return None
+                    joined = await flight.await_()
+            except BaseException:
+                own.forsake()
+                raise
+            if joined is not None:
+                return joined
+
+    def end(self, key: Hashable, own: Flight[R], landing: Landing[R] | None) -> None:
+        """End a flight that was begun; None where somebody else is to lead. To do so again changes nothing."""
+        if not own.over.done:
+            own.landing = landing
+        self._land(key, own)
+
     def forget(self, key: Hashable) -> None:
         """Let nobody join the call that is going on for a key; those who did still get its result."""
         with self._lock:
             self._flights.pop(key, None)
 
-    def _board(self, key: Hashable, own: _Flight[R]) -> _Flight[R] | None:
+    def _board(self, key: Hashable, own: Flight[R]) -> Flight[R] | None:
         """Return the flight of a key, one's own where there was none, or None for who would wait for itself."""
         with self._lock:
             flight = self._flights.get(key)
@@ -205,15 +266,20 @@ class Flights(Generic[R]):
         blocks_it = own.loop is None and flight.loop is not None and flight.loop is running_loop()
         return None if blocks_it else flight
 
+    def _led(self, own: Flight[R]) -> Flight[R]:
+        """Have the caller, and whatever it begins, be within its flight."""
+        _within.set(frozenset(each for each in _within.get() if not (each.over.done or each.forsaken)) | {own})
+        return own
+
     @contextmanager
-    def _leading(self, own: _Flight[R]) -> Iterator[_Landing[R]]:
+    def _leading(self, own: Flight[R]) -> Iterator[Landing[R]]:
         """Lead from the first line of the body to its end; the body fills in the value."""
-        landing: _Landing[R] = _Landing()
+        landing: Landing[R] = Landing()
         before = _within.set(_within.get() | {own})
         try:
             yield landing
         except Exception as error:
-            own.landing = _Landing(error=error)
+            own.landing = Landing(error=error)
             raise
         else:
             own.landing = landing
@@ -221,7 +287,7 @@ class Flights(Generic[R]):
             with suppress(ValueError):  # a task that was abandoned is ended in the context of whoever collects it
                 _within.reset(before)
 
-    def _land(self, key: Hashable, own: _Flight[R]) -> None:
+    def _land(self, key: Hashable, own: Flight[R]) -> None:
         """End one's own flight, if it is one; to do so again changes nothing."""
         with self._lock:
             if self._flights.get(key) is own:

@@ -24,10 +24,23 @@ from chatcache.errors import InvalidInputError, shown
 
 from .usage import model_of, tokens_of, usage_of
 
-__all__ = ["About", "Hit", "Requests", "Story", "parse_requests", "record_of", "story_of"]
+__all__ = ["About", "Form", "Hit", "Requests", "Story", "parse_requests", "record_of", "story_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_REDACTED = {"model", "role", "type"}  # the names of fields whose text says nothing of anybody
+
+
+class Form(StrEnum):
+    """In what form a request is recorded: what the key of the record has behind that of the request."""
+
+    ANSWER = ""
+    """Its answer."""
+    STREAM = "/stream"
+    """The chunks of its answer."""
+    STREAM_WITH_USAGE = "/stream+usage"
+    """The chunks of its answer, where the request asked for a chunk that tells its tokens."""
+    FAILURE = "/failure"
+    """The error that its call raised."""
 
 
 class Requests(StrEnum):
@@ -79,7 +92,7 @@ class Hit:
     """A record that answers a request.
 
     Attributes:
-        key: the key of the request.
+        key: the key of the record.
     """
 
     __slots__ = ("_clock", "_record", "key")
@@ -88,6 +101,11 @@ class Hit:
         self.key = key
         self._record = record
         self._clock = clock
+
+    @property
+    def form(self) -> Form:
+        """In what form the request was recorded."""
+        return next(form for form in reversed(Form) if self.key.endswith(form))
 
     @property
     def answer(self) -> Any:

@@ -20,6 +20,7 @@ from collections.abc import (
     Collection,
     Iterable,
     Iterator,
+    Sequence,
 )
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -49,9 +50,10 @@ from chatcache.store_errors import OnStoreError, StoreErrors
 from chatcache.ttl import TTL, parse_ttl
 
 from .calls import Answer, Call, Calls, items_of
+from .leading import Leader, Leading
 from .leases import Leases
 from .outcomes import Errors, Outcomes
-from .records import About, Hit, Story, parse_requests, record_of, story_of
+from .records import About, Form, Hit, Story, parse_requests, record_of, story_of
 from .repeats import Repeats
 from .replay import Pace, apaced, paced, parse_pace
 from .sharing import Sharing
@@ -68,6 +70,7 @@ _NAMESPACE = "calls"  # not the one that a program gets by default, whose object
 _HEAVY = 256 * 1024  # bytes
 _SIZED = {str, list, dict}
 _NOT_OURS = "it is not what chatcache writes"
+_NOTHING = "nothing is recorded under this key"
 _MOST_MISSES = 1_000  # whose times are remembered until they are answered
 
 
@@ -140,7 +143,9 @@ class ResponseCache:
         self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
         self._leases = Leases(self._object.storage, store_id, failed=self._unleased)
         self._sharing = Sharing.of(str(self._object.path), store_id)
-        self._calls = Calls(self._look, self._keep, self._joined, self._interrupted, self._leases, Outcomes(errors))
+        outcomes = Outcomes(errors)
+        self._calls = Calls(self._look, self._keep, self._joined, self._interrupted, self._leases, outcomes)
+        self._leading = Leading(self._sharing.flights, self._leases, outcomes, self._joined, clock)
         self._allowed = parse_refusals(allow)
         self._requests = parse_requests(store_requests)
         self._max_bytes = max_bytes
@@ -296,7 +301,15 @@ class ResponseCache:
         chosen = self.mode if mode is None else parse_mode(mode)
         return self._streamed(awaiting, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit)
 
-    def lookup(self, key: str, request: Any, read: Callable[[Hit], T], *, mode: Mode | None = None) -> T | None:
+    def lookup(
+        self,
+        key: str,
+        request: Any,
+        read: Callable[[Hit], T],
+        *,
+        mode: Mode | None = None,
+        forms: Sequence[Form] = (Form.ANSWER,),
+    ) -> T | None:
         """Return what `read` makes of the record of a request, or None: then the provider is to be called.
 
         Args:
@@ -304,6 +317,7 @@ class ResponseCache:
             request: the request, to be named where there is no record to replay.
             read: makes the answer of a record; whatever it raises makes that record a miss.
             mode: instead of the mode of the cache.
+            forms: in which forms it may be recorded, the best one first.
 
         Raises:
             ReplayMiss: in mode ``replay``, there is no such record.
@@ -312,48 +326,80 @@ class ResponseCache:
         mode = mode or self.mode
         if not mode.reads:
             return None
+        reason = _NOTHING
         try:
-            record = self._store.get(key, _ABSENT)
+            for form in forms:
+                record = self._store.get(key + form, _ABSENT)
+                if record is not _ABSENT:
+                    try:
+                        return self._read(key + form, record, read)
+                    except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+                        reason = f"the record cannot be read ({type(error).__name__}: {error})"
         except PersistenceError as error:
             self._unread(error, mode)
             return None
-        if record is _ABSENT:
-            self._missed(key, request, mode, "nothing is recorded under this key")
-            return None
-        try:
-            result = read(Hit(key, record, self._clock))
-            saves = record["saves"]
-            if type(saves) is not list:
-                raise ValueError(_NOT_OURS)  # noqa: TRY301 - as whatever else is wrong with it
-            self._counts.hit(saves)
-        except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
-            self._missed(key, request, mode, f"the record cannot be read ({type(error).__name__}: {error})")
-            return None
-        return result
+        self._missed(key, request, mode, reason)
+        return None
 
-    async def alookup(self, key: str, request: Any, read: Callable[[Hit], T], *, mode: Mode | None = None) -> T | None:
+    async def alookup(
+        self,
+        key: str,
+        request: Any,
+        read: Callable[[Hit], T],
+        *,
+        mode: Mode | None = None,
+        forms: Sequence[Form] = (Form.ANSWER,),
+    ) -> T | None:
         """Awaiting twin of `lookup`."""
         mode = mode or self.mode
         if not mode.reads:
             return None
+        reason = _NOTHING
         try:
-            record = await self._store.aget(key, _ABSENT)
+            for form in forms:
+                record = await self._store.aget(key + form, _ABSENT)
+                if record is not _ABSENT:
+                    try:
+                        return self._read(key + form, record, read)
+                    except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+                        reason = f"the record cannot be read ({type(error).__name__}: {error})"
         except PersistenceError as error:
             self._unread(error, mode)
             return None
-        if record is _ABSENT:
-            self._missed(key, request, mode, "nothing is recorded under this key")
-            return None
-        try:
-            result = read(Hit(key, record, self._clock))
-            saves = record["saves"]
-            if type(saves) is not list:
-                raise ValueError(_NOT_OURS)  # noqa: TRY301 - as whatever else is wrong with it
-            self._counts.hit(saves)
-        except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
-            self._missed(key, request, mode, f"the record cannot be read ({type(error).__name__}: {error})")
-            return None
-        return result
+        self._missed(key, request, mode, reason)
+        return None
+
+    def lead(
+        self,
+        key: str,
+        read: Callable[[Hit], T],
+        *,
+        mode: Mode | None = None,
+        forms: Sequence[Form] = (Form.ANSWER,),
+    ) -> T | Leader | None:
+        """Wait for whoever makes the call of a request, in whatever thread, task or process, or be who makes it.
+
+        It is asked after `lookup` returned None, by who wants one call to be made for all.
+
+        Returns:
+            What `read` makes of the answer of another one's call. A `Leader`: the caller is to make the call, and to
+            pass that to `update`, or to say to it that the call failed. None: the caller makes its call for itself.
+
+        Raises:
+            Exception: what the call of another one raised.
+        """
+        return drive(self._lead(blocking, key, read, mode or self.mode, forms))
+
+    async def alead(
+        self,
+        key: str,
+        read: Callable[[Hit], T],
+        *,
+        mode: Mode | None = None,
+        forms: Sequence[Form] = (Form.ANSWER,),
+    ) -> T | Leader | None:
+        """Awaiting twin of `lead`."""
+        return await self._lead(awaiting, key, read, mode or self.mode, forms)
 
     def update(  # noqa: PLR0913 - all by keyword, all with a default
         self,
@@ -364,21 +410,28 @@ class ResponseCache:
         refusal: Refusal | None = None,
         ttl: TTL = None,
         mode: Mode | None = None,
+        form: Form = Form.ANSWER,
+        offsets: list[float] | None = None,
+        leader: Leader | None = None,
     ) -> bool:
         """Keep an answer under a key; return whether it was kept. Where the cache cannot, the call is bypassed.
 
         Args:
             key: the key of the request.
-            answer: a JSON value.
+            answer: a JSON value; of a stream, the list of its chunks.
             about: what else is known of the call. How long it took is otherwise measured from the lookup on.
             refusal: why the answer is not worth keeping, if it is not.
             ttl: instead of the TTL of the cache.
             mode: instead of the mode of the cache.
+            form: the form that it is recorded in.
+            offsets: when each chunk came, in seconds since the stream was asked for.
+            leader: from `lead`: those who wait get the answer, whether it is kept or not.
 
         Raises:
             NotStoredError: with ``on_store_error="raise"``, it could not be stored.
         """
-        return drive(self._update(blocking, _Made(key, answer, about or About()), refusal, ttl, mode or self.mode))
+        made = _Made(key + form, answer, about or About(), offsets=offsets, asked=key)
+        return drive(self._led(blocking, made, refusal, ttl, mode or self.mode, leader))
 
     async def aupdate(  # noqa: PLR0913 - as `update`
         self,
@@ -389,14 +442,19 @@ class ResponseCache:
         refusal: Refusal | None = None,
         ttl: TTL = None,
         mode: Mode | None = None,
+        form: Form = Form.ANSWER,
+        offsets: list[float] | None = None,
+        leader: Leader | None = None,
     ) -> bool:
         """Awaiting twin of `update`."""
-        return await self._update(awaiting, _Made(key, answer, about or About()), refusal, ttl, mode or self.mode)
+        made = _Made(key + form, answer, about or About(), offsets=offsets, asked=key)
+        return await self._led(awaiting, made, refusal, ttl, mode or self.mode, leader)
 
     def story(self, key: str) -> Story | None:
         """Return how the record of a key came to be, or None where there is none.
 
-        The key of a call is `chatcache.request_key` of its request; that of a stream has ``/stream`` behind it.
+        The key of a call is `chatcache.request_key` of its request; other forms (`Form`) have theirs behind it, as
+        ``/stream``.
 
         Raises:
             PersistenceError: it could not be read.
@@ -416,19 +474,21 @@ class ResponseCache:
         return await self._counts.astats()
 
     def invalidate(self, request: Any) -> None:
-        """Remove the records of a request: that of its call, and that of its stream.
+        """Remove the records of a request, in whatever form.
 
         Raises:
             InvalidValueError: the request has no key.
             StorageError: they could not be removed.
         """
-        for key in _keys(request):
-            self._store.remove(key)
+        key = request_key(request)
+        for form in Form:
+            self._store.remove(key + form)
 
     async def ainvalidate(self, request: Any) -> None:
         """Awaiting twin of `invalidate`."""
-        for key in _keys(request):
-            await self._store.aremove(key)
+        key = request_key(request)
+        for form in Form:
+            await self._store.aremove(key + form)
 
     def clear(self) -> None:
         """Remove every record of this store; what was counted stays.
@@ -519,7 +579,7 @@ class ResponseCache:
         if canonical is None:
             source = items_of(colour, fn, request)
         else:
-            key = _stream_key(key_of(canonical))
+            key = key_of(canonical) + Form.STREAM
             call = Call(key, request, canonical, refuse, ttl, mode, on_hit or _ignored)
             hit = await colour(self.lookup, self.alookup, key, request, _streamed, mode=mode)
             if hit is None:
@@ -565,6 +625,46 @@ class ResponseCache:
             raise self.miss(key, request, reason)
         self._asked.set(key, time.monotonic(), None)
 
+    def _read(self, key: str, record: Any, read: Callable[[Hit], T]) -> T:
+        result = read(Hit(key, record, self._clock))
+        saves = record["saves"]
+        if type(saves) is not list:
+            raise ValueError(_NOT_OURS)
+        self._counts.hit(saves)
+        return result
+
+    async def _lead(
+        self, colour: Colour, key: str, read: Callable[[Hit], T], mode: Mode, forms: Sequence[Form]
+    ) -> T | Leader | None:
+        if not (mode.reads and mode.writes):  # there will be no record for the others
+            return None
+
+        async def look(colour: Colour) -> Hit | None:
+            for form in forms:
+                hit = await self._look(colour, key + form)
+                if hit is not None:
+                    return hit
+            return None
+
+        led = await self._leading.lead(colour, key, look)
+        return read(led) if isinstance(led, Hit) else led
+
+    async def _led(  # noqa: PLR0913, PLR0917 - what `update` was passed
+        self, colour: Colour, made: "_Made", refusal: Refusal | None, ttl: TTL, mode: Mode, leader: Leader | None
+    ) -> bool:
+        """Keep what a hook was told, and tell those who wait."""
+        if leader is None:
+            return await self._update(colour, made, refusal, ttl, mode)
+        kept = False
+        try:
+            kept = await self._update(colour, made, refusal, ttl, mode)
+        finally:
+            if kept:
+                leader.recorded()
+            else:
+                leader.answered(made.key, self._built(made, made.about)[0])
+        return kept
+
     async def _look(self, colour: Colour, key: str) -> Hit | None:
         """Return the record under a key, if it can be read."""
         try:
@@ -590,12 +690,12 @@ class ResponseCache:
             refusal = _checked_refusal(call.refuse(answer))
         except Exception as error:  # noqa: BLE001 - whatever the caller's function raises
             return self._unstored(answer, error)
-        record = _Made(call.key, answer, About(took=took), call.canonical, offsets, size)
+        record = _Made(call.key, answer, About(took=took), call.canonical, offsets, size, call.key)
         return await self._update(colour, record, refusal, call.ttl, call.mode)
 
     async def _update(self, colour: Colour, made: "_Made", refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
-        asked = self._asked.get(made.key)
-        self._asked.remove(made.key)
+        asked = self._asked.get(made.asked)
+        self._asked.remove(made.asked)
         if not self._admits(refusal, ttl, mode):
             return False
         about, lives = made.about, self.ttl if ttl is None else ttl
@@ -691,6 +791,7 @@ class _Made:
         canonical: the canonical form of the request, where that is known.
         offsets: when each chunk came, of a stream.
         size: how many bytes the answer takes, where that is known.
+        asked: the key that was looked up in vain, where a hook did so.
     """
 
     key: str
@@ -699,6 +800,7 @@ class _Made:
     canonical: bytes | None = None
     offsets: list[float] | None = None
     size: int = 0
+    asked: str = ""
 
 
 def _answered(hit: Hit) -> Hit:
@@ -710,15 +812,6 @@ def _streamed(hit: Hit) -> Hit:
     if len(hit.chunks) != len(hit.offsets):
         raise ValueError("its chunks are not as many as their times")
     return hit
-
-
-def _stream_key(key: str) -> str:
-    return f"{key}/stream"
-
-
-def _keys(request: Any) -> tuple[str, str]:
-    key = request_key(request)
-    return key, _stream_key(key)
 
 
 async def _off_loop_if(colour: Colour, size: int, build: Callable[[], T]) -> T:

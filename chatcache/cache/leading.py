@@ -1,0 +1,152 @@
+"""Who makes the call of a request, for hooks: between a lookup that misses, and the answer, there is no function.
+
+What `chatcache._bridge.Flights` and `chatcache.cache.leases` do for a call that is a function, a `Leader` does for one
+that is not: it is an object, which whoever leads holds until there is an end to be told. Where it is dropped without
+that, somebody else leads, within 50 ms in this process, and in ten seconds at the latest in another one.
+"""
+
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any
+from weakref import finalize
+
+from chatcache._bridge import RENEWALS, Colour, Flight, Flights, Landing
+from chatcache.clock import Clock
+from chatcache.errors import DecodeError
+from chatcache.exit import Failure, Success, outcome
+
+from .leases import Lease, Leases, Left
+from .outcomes import Outcomes
+from .records import Hit
+
+__all__ = ["Leader", "Leading"]
+
+Look = Callable[[Colour], Coroutine[Any, Any, Hit | None]]
+
+
+class Leader:
+    """That the caller makes the call of a request, which others wait for. It is held until one of these is called."""
+
+    __slots__ = ("__weakref__", "_flight", "_flights", "_key", "_lease", "_outcomes")
+
+    def __init__(self, flights: Flights[Any], key: Hashable, flight: Flight[Any], outcomes: Outcomes) -> None:
+        self._flights = flights
+        self._key = key
+        self._flight = flight
+        self._outcomes = outcomes
+        self._lease: Lease | None = None
+        finalize(self, flight.forsake).atexit = False
+
+    def recorded(self) -> None:
+        """Have those who wait look up what was recorded."""
+        self._end(Landing())
+
+    def answered(self, key: str, record: dict[str, Any]) -> None:
+        """Have those who wait get an answer that was not recorded.
+
+        Args:
+            key: under which it would have been recorded.
+            record: what would have been recorded.
+        """
+        self._end(Landing(value=[key, record]), note=lambda: self._outcomes.written(Success([key, record])))
+
+    def failed(self, error: Exception) -> None:
+        """Have the error raised for those who wait."""
+        self._end(Landing(error=error), note=lambda: self._outcomes.written(Failure(error)))
+
+    def give_up(self) -> None:
+        """Have somebody else lead."""
+        self._end(None)
+
+    def hold(self, lease: Lease) -> None:
+        """Lead the other processes, too."""
+        self._lease = lease
+        finalize(self, RENEWALS.let_go, lease).atexit = False
+
+    def _end(self, landing: Landing[Any] | None, note: Callable[[], Any] = lambda: None) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None and not lease.over:
+            lease.note = note()
+            lease.drop()
+        self._flights.end(self._key, self._flight, landing)
+
+
+class Leading:
+    """Finds out who makes the calls of one store.
+
+    Args:
+        flights: those of this process.
+        leases: those of all processes.
+        outcomes: how ends are told to other processes.
+        joined: is told of a call that another one made.
+        clock: gives the time in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        flights: Flights[Any],
+        leases: Leases,
+        outcomes: Outcomes,
+        joined: Callable[[], None],
+        clock: Clock,
+    ) -> None:
+        self._flights = flights
+        self._leases = leases
+        self._outcomes = outcomes
+        self._joined = joined
+        self._clock = clock
+
+    async def lead(self, colour: Colour, key: str, look: Look) -> Hit | Leader | None:
+        """Return what was found meanwhile, or that the caller leads, or None where it makes its call for itself alone.
+
+        Args:
+            colour: that of the caller.
+            key: the key of the request.
+            look: looks its records up; None where there is none.
+
+        Raises:
+            Exception: what the call of another one raised, which was waited for.
+        """
+        while True:
+            begun = await colour(self._flights.begin, self._flights.abegin, ("hook", key))
+            if begun is None:
+                return None
+            if isinstance(begun, Landing):
+                self._joined()
+                answered = begun.unpack()
+                found = await look(colour) if answered is None else Hit(answered[0], answered[1], self._clock)
+                if found is not None:
+                    return found
+            else:
+                return await self._led(colour, key, look, Leader(self._flights, ("hook", key), begun, self._outcomes))
+
+    async def _led(self, colour: Colour, key: str, look: Look, leader: Leader) -> Hit | Leader:
+        """Lead the other processes, too, or wait for the one of them that does."""
+        try:
+            led = await self._leases.lead(colour, key, lambda: look(colour))
+            if isinstance(led, Lease):
+                leader.hold(led)
+            elif isinstance(led, Hit):
+                self._joined()
+                leader.recorded()
+                return led
+            elif isinstance(led, Left):
+                return self._left(leader, led)
+        except BaseException:
+            leader.give_up()
+            raise
+        return leader
+
+    def _left(self, leader: Leader, left: Left) -> Hit | Leader:
+        """Return the answer that another process left, or raise its error; what is not known here is nothing."""
+        try:
+            exit_ = self._outcomes.read(left.note)
+        except DecodeError:
+            return leader
+        self._joined()
+        try:
+            key, record = outcome(exit_)
+        except Exception as error:
+            leader.failed(error)
+            raise
+        leader.answered(key, record)
+        return Hit(key, record, self._clock)
