@@ -480,13 +480,24 @@ class ResponseCache:
             InvalidValueError: the request has no key.
             StorageError: they could not be removed.
         """
-        key = request_key(request)
-        for form in Form:
-            self._store.remove(key + form)
+        self.remove(request_key(request))
 
     async def ainvalidate(self, request: Any) -> None:
         """Awaiting twin of `invalidate`."""
-        key = request_key(request)
+        await self.aremove(request_key(request))
+
+    def remove(self, key: str) -> None:
+        """Remove the records of a request, in whatever form, by its key.
+
+        Raises:
+            InvalidNameError: it is no key.
+            StorageError: they could not be removed.
+        """
+        for form in Form:
+            self._store.remove(key + form)
+
+    async def aremove(self, key: str) -> None:
+        """Awaiting twin of `remove`."""
         for form in Form:
             await self._store.aremove(key + form)
 

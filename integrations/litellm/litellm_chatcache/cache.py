@@ -3,44 +3,52 @@
 LiteLLM asks no class of the cache, only attributes, which over its versions it spelt with and without an underscore.
 """
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from os import PathLike
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
-
-from litellm.types.utils import ModelResponse
 
 from chatcache import (
     TTL,
     About,
+    Form,
     Hit,
     InvalidInputError,
     InvalidNameError,
     InvalidValueError,
+    Leader,
     Mode,
+    Refusal,
     ResponseCache,
-    parse_mode,
 )
 
-from .repairs import briefly, nothing_left, repair
-from .request import keyed, request_of
-from .responses import cost_of, from_record, refusal_of, to_record
-from .stream import ReplayedStream
+from .call import CURRENT, Call
+from .controls import Controls
+from .explanation import Explanation
+from .failures import record_of
+from .found import Answer, Failure, Found, Stream, found_in, fresh
+from .hook import Hook
+from .kinds import EMBEDDINGS, FUNCTIONS
+from .prices import cost_of
+from .request import keyed, left_out, model_asked, shown
+from .seams import briefly, install, nothing_left
 
 __all__ = ["DOCache"]
 
-_MAX_AGE = ("s-maxage", "s-max-age")
 
-
-class DOCache:
+class DOCache(Hook):
     """A cache for ``litellm.cache`` that keeps its records in one SQLite file.
 
-    It serves ``completion`` and ``acompletion``, streamed and not, with any number of messages. Each hit is made of new
-    objects. A recorded stream is replayed whole, word by word: LiteLLM does not show a cache where its chunks ended.
+    It serves chat and text completions, embeddings, transcriptions, reranking, responses and Anthropic messages,
+    blocking and awaited, streamed and not. What is replayed is what was recorded: of a stream each chunk. A stream also
+    answers a call that does not stream, and the other way round. Each hit is made of new objects, and says so in its
+    ``_hidden_params``: ``cache_hit``, ``cache_key``, ``cache_age`` in seconds, and a ``response_cost`` of 0.
 
     ``cache={...}`` of one call takes ``mode``, ``ttl``, ``namespace``, ``s-maxage`` (how old a record may be, in
-    seconds), and LiteLLM's ``no-cache`` and ``no-store``.
+    seconds), and LiteLLM's ``no-cache``, ``no-store`` and ``use-cache``.
+
+    In mode ``replay`` nothing is called: whatever LiteLLM function is called, with whatever arguments, gets its record,
+    or raises `chatcache.ReplayMiss`.
 
     Args:
         store_id: the namespace of these records within the object: 1 to 512 bytes of UTF-8.
@@ -56,6 +64,14 @@ class DOCache:
         store_requests: what is kept of a request beside its answer: ``full``, ``redacted`` or ``digest``; see
             `chatcache.ResponseCache`.
         max_messages: requests of more messages are not cached; None for any number.
+        key: is called with the arguments that count, a dictionary, and returns what is to count instead, a JSON value.
+        ignore: the names of arguments that do not count, beside those that never do; ``extra_body.user`` is one within
+            another.
+        supported_call_types: the functions of LiteLLM whose calls are cached; by default all that can be.
+        default_off: only calls with ``cache={"use-cache": True}`` are cached. In mode ``replay`` all are replayed.
+        single_flight: whoever asks for what is just being asked for waits for that one answer, in whatever thread, task
+            or process. `enable` does so by default.
+        record_errors: errors of a provider are recorded, to be raised again in mode ``replay``, and in no other.
 
     Attributes:
         engine: the `chatcache.ResponseCache` underneath.
@@ -80,6 +96,12 @@ class DOCache:
         max_bytes: int | None = None,
         store_requests: Literal["full", "redacted", "digest"] = "full",
         max_messages: int | None = None,
+        key: Callable[[dict[str, Any]], Any] | None = None,
+        ignore: Collection[str] = (),
+        supported_call_types: Collection[str] | None = None,
+        default_off: bool = False,
+        single_flight: bool = False,
+        record_errors: bool = False,
     ) -> None:
         self.engine = ResponseCache(
             store_id,
@@ -94,21 +116,53 @@ class DOCache:
             writers=["litellm", "litellm-chatcache"],
         )
         self.max_messages = max_messages
-        self.supported_call_types = ["completion", "acompletion"]
+        self.supported_call_types = _supported(supported_call_types)
+        self.single_flight = single_flight
+        self.record_errors = record_errors
         self.cache = self
-        # keys and requests that were looked up, by the logging object of the call
-        self._keys: WeakKeyDictionary[Any, tuple[str, dict[str, Any]]] = WeakKeyDictionary()
-        repair(lambda cache: cache.engine if isinstance(cache, DOCache) else None)
+        self._key = key
+        self._ignore = _names(ignore)
+        self._default_off = default_off
+        install()
 
     def get_cache_key(self, **arguments: Any) -> str:
         """Return the key of a call: 64 hex digits, the caller's own ``cache_key``, or ``""`` where it has none."""
+        call = self._call(arguments)
         given: str | None = arguments.get("cache_key")
         if given:
             return given
+        if call.within is not None or call.kind is None:
+            return ""
+        if call.key is not None and call.function != "aembedding":
+            return call.key
+        self._note(call, arguments)
         try:
-            return keyed(arguments)[0]
+            key, request = self._keyed(call, arguments)
         except InvalidValueError:
             return ""
+        if call.function == "aembedding":  # LiteLLM asks for the key of each input, and then passes nothing but that
+            call.items[key] = request
+        return key
+
+    def explain(self, **arguments: Any) -> Explanation:
+        """Return what the key of a call is made of, and what not: print it.
+
+        Args:
+            arguments: as they would be passed to the function of LiteLLM; one for the call of ``aembedding`` and its
+                like is told apart by what it passes: ``messages``, ``prompt``, ``input``.
+        """
+        call = Call(_function(arguments))
+        assert call.kind is not None  # noqa: S101 - it is one of ours
+        omitted = left_out(arguments, self._ignore)
+        self._note(call, arguments)
+        try:
+            key, request = self._keyed(call, arguments)
+        except InvalidValueError as error:
+            return Explanation(None, {"arguments": shown(arguments)}, omitted, str(error), [])
+        key = arguments.get("cache_key") or key
+        stories = {form: self.engine.story(f"{key}{form}") for form in Form}
+        recorded = [str(form).removeprefix("/") or "answer" for form, story in stories.items() if story is not None]
+        return Explanation(key, request, omitted, None, recorded)
 
     def get_cache(self, **arguments: Any) -> Any:
         """Return the recorded response, as a stream where one was asked for, or None.
@@ -117,47 +171,49 @@ class DOCache:
             ReplayMiss: in mode ``replay``, there is no record.
             PersistenceError: in mode ``replay``, the records could not be read.
             InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
+            Exception: in mode ``replay``, the recorded error of the call.
         """
-        found = self._asked(arguments)
-        if found is None:
+        call = self._asked(arguments)
+        if call is None:
             return None
-        key, request, mode = found
-        read = partial(_response, max_age=_max_age(arguments))
+        if call.kind is EMBEDDINGS:
+            return self._joined(call, arguments)
+        key, read = call.key or "", self._reader(call)
         try:
-            return self._answer(self.engine.lookup(key, request, read, mode=mode), arguments)
+            found = self.engine.lookup(key, call.request, read, mode=call.mode, forms=call.forms)
+            if found is None and self._is_shared(call):
+                found = self._led(call, self.engine.lead(key, read, mode=call.mode, forms=call.forms))
         except InvalidNameError as error:  # the caller's own cache_key
             self.engine.bypass(error)
             return None
+        return self._replayed(found, call, arguments)
 
     async def async_get_cache(self, dynamic_cache_object: Any = None, **arguments: Any) -> Any:  # noqa: ARG002 - LiteLLM's
-        """Awaiting twin of `get_cache`."""
-        found = self._asked(arguments)
-        if found is None:
+        """Awaiting twin of `get_cache`; of ``aembedding`` it returns what LiteLLM wants of one input."""
+        call = CURRENT.get()
+        if call is not None and call.function == "aembedding" and "input" not in arguments:
+            return await self._entry(call, arguments.get("cache_key") or "")
+        call = self._asked(arguments)
+        if call is None:
             return None
-        key, request, mode = found
-        read = partial(_response, max_age=_max_age(arguments))
+        key, read = call.key or "", self._reader(call)
         try:
-            return self._answer(await self.engine.alookup(key, request, read, mode=mode), arguments)
+            found = await self.engine.alookup(key, call.request, read, mode=call.mode, forms=call.forms)
+            if found is None and self._is_shared(call):
+                found = self._led(call, await self.engine.alead(key, read, mode=call.mode, forms=call.forms))
         except InvalidNameError as error:
             self.engine.bypass(error)
             return None
+        return self._replayed(found, call, arguments)
 
     def add_cache(self, result: Any, **arguments: Any) -> None:
-        """Record a response under the key that was looked up. Never raises: LiteLLM would lose the response."""
-        try:
-            mode, controls = self._mode(arguments), arguments.get("cache") or {}
-            call = arguments.get("litellm_logging_obj")  # not there after a stream, whose key is in the arguments
-            known = self._keys.get(call) if call is not None else None
-            key, request = known or self._keyed_late(arguments)
-            if key and mode.writes and not self._too_long(arguments):
-                record = to_record(result)
-                model = arguments.get("model")
-                about = About(request=request, model=model, cost=cost_of(record, model))
-                self.engine.update(
-                    key, record, about=about, refusal=refusal_of(record), ttl=controls.get("ttl"), mode=mode
-                )
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            self.engine.bypass(error)
+        """Record a response under the key that was looked up. Never raises: LiteLLM would lose the response.
+
+        Of a stream nothing is recorded here, but chunk by chunk as it is read.
+        """
+        call = self._call(arguments)
+        if not _is_streamed(call, arguments):
+            self.keep(call, result, arguments)
 
     def async_add_cache(self, result: Any, dynamic_cache_object: Any = None, **arguments: Any) -> Awaitable[None]:  # noqa: ARG002 - LiteLLM's
         """Record a response before this returns, and return what there is left to await: nothing.
@@ -165,8 +221,101 @@ class DOCache:
         LiteLLM awaits it in a task that nobody waits for, and that ends with the loop. So the write does not wait for
         the task. It holds up the loop for one fsync; where another process holds the file, for a tenth of a second.
         """
-        briefly(lambda: self.add_cache(result, **arguments))
+        call = self._call(arguments)
+        if not _is_streamed(call, arguments):
+            briefly(lambda: self.keep(call, result, arguments))
         return nothing_left()
+
+    async_add_cache_pipeline = async_add_cache
+
+    def keep(self, call: Call, answer: Any, arguments: Mapping[str, Any]) -> None:
+        """Record the answer of a call. Never raises."""
+        try:
+            if call.within is None and self.may_keep(call, arguments):
+                self._keep(call, answer, arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self.engine.bypass(error)
+        finally:
+            call.end()
+
+    def keep_stream(self, call: Call, chunks: list[Any], offsets: list[float], *, ended: bool) -> None:
+        """Record a stream that was read to its end, chunk by chunk. Never raises.
+
+        Args:
+            call: what asked for it.
+            chunks: the records of its chunks.
+            offsets: when each of them came, in seconds since it was asked for.
+            ended: whether the provider said that it is the end.
+        """
+        try:
+            kind = call.kind
+            if kind is None or kind.streams is None or call.key is None:
+                return
+            refusal = _stream_refusal(call, chunks, ended=ended)
+            usage = kind.streams.usage(chunks)
+            about = About(
+                request=call.request,
+                model=call.model,
+                usage=usage,
+                cost=cost_of(kind, {"usage": usage, "model": call.model}, call.model),
+                took=offsets[-1] if offsets else None,
+            )
+            self.engine.update(
+                call.key,
+                chunks,
+                about=about,
+                refusal=refusal,
+                ttl=call.controls.ttl,
+                mode=call.mode,
+                form=call.stream_form,
+                offsets=offsets,
+                leader=call.leader,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self.engine.bypass(error)
+        finally:
+            call.end()
+
+    def keep_failure(self, call: Call, error: Exception) -> None:
+        """Record the error of a call, where that is wanted, and tell those who wait for it. Never raises."""
+        leader, call.leader = call.leader, None
+        if leader is not None:
+            leader.failed(error)
+        record = record_of(error) if self.record_errors and call.key is not None and call.within is None else None
+        if record is not None:
+            about = About(request=call.request, model=call.model)
+            try:
+                self.engine.update(
+                    call.key or "", record, about=about, ttl=call.controls.ttl, mode=call.mode, form=Form.FAILURE
+                )
+            except Exception as problem:  # noqa: BLE001 - whatever it is
+                self.engine.bypass(problem)
+        call.end()
+
+    def guard(self, call: Call, arguments: dict[str, Any]) -> None:
+        """See to it that a call in mode ``replay`` is looked up, whatever it says, or is not made.
+
+        Args:
+            call: the call.
+            arguments: its arguments, which are changed so that LiteLLM asks the cache.
+
+        Raises:
+            ReplayMiss: LiteLLM asks no cache for it.
+            InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
+        """
+        if self._mode(Controls.of(arguments)) is not Mode.REPLAY:
+            return
+        if call.function not in self.supported_call_types:
+            raise self.engine.miss(None, shown(arguments), f"calls of {call.function} are not recorded")
+        arguments["caching"] = True
+        given = arguments.get("cache")
+        if given and "no-cache" in given:
+            arguments["cache"] = {name: value for name, value in given.items() if name != "no-cache"}
+        arguments.pop("context_window_fallback_dict", None)  # it would call another model, past the cache
+
+    def replays(self, arguments: Mapping[str, Any]) -> bool:
+        """Return whether a call may not reach a provider."""
+        return self._mode(Controls.of(arguments)) is Mode.REPLAY
 
     def supports_async(self) -> bool:
         """Say that `async_get_cache` is there."""
@@ -181,6 +330,11 @@ class DOCache:
         """Say that the cache is there."""
         return True
 
+    async def delete_cache_keys(self, keys: Collection[str]) -> None:
+        """Remove records by the keys of their requests, as LiteLLM's proxy asks for it."""
+        for key in keys:
+            await self.engine.aremove(key)
+
     async def disconnect(self) -> None:
         """Release the file. The cache opens it again when it is used."""
         self.engine.close()
@@ -188,67 +342,188 @@ class DOCache:
     _supports_async = supports_async
     _get_preset_cache_key_from_kwargs = get_preset_cache_key_from_kwargs
 
-    def _asked(self, arguments: dict[str, Any]) -> tuple[str, Any, Mode] | None:
-        """Return the key, the request and the mode of a call, or None where it is none of the cache's."""
-        mode = self._mode(arguments)
-        if mode is Mode.OFF:
+    def _call(self, arguments: Mapping[str, Any]) -> Call:
+        """Return the call that LiteLLM is about, or one for who asks without LiteLLM."""
+        return CURRENT.get() or Call(_function(arguments))
+
+    def _asked(self, arguments: dict[str, Any]) -> Call | None:
+        """Return a call that is to be looked up, with its key, or None where it is none of the cache's."""
+        call = self._call(arguments)
+        if call.kind is None or call.within is not None:
+            return None
+        self._note(call, arguments)
+        if not call.mode.reads and not call.mode.writes:
             return None
         if self._too_long(arguments):
-            if mode is Mode.REPLAY:
-                raise self.engine.miss(None, _shown(arguments), f"it has more than max_messages={self.max_messages}")
+            if call.mode is Mode.REPLAY:
+                raise self.engine.miss(None, shown(arguments), f"it has more than max_messages={self.max_messages}")
             return None
         try:
-            key, request = keyed(arguments)
+            key, call.request = self._keyed(call, arguments)
         except InvalidValueError as error:
-            if mode is Mode.REPLAY:
-                raise self.engine.miss(None, _shown(arguments), str(error)) from error
+            if call.mode is Mode.REPLAY:
+                raise self.engine.miss(None, shown(arguments), str(error)) from error
             self.engine.bypass(error)
             return None
-        key = arguments.get("cache_key") or key
-        if arguments.get("litellm_logging_obj") is not None:
-            # for the update: a provider may change the arguments before the response is stored
-            self._keys[arguments["litellm_logging_obj"]] = key, request
-        return key, request, mode
+        call.key = arguments.get("cache_key") or key
+        return call
 
-    def _keyed_late(self, arguments: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
-        """Return the key of a call that was not looked up, or whose lookup is not known any more, and its request."""
-        try:
-            key, request = keyed(arguments)
-        except InvalidValueError:
-            return self.get_cache_key(**arguments), None
-        return arguments.get("cache_key") or key, request
+    def _note(self, call: Call, arguments: Mapping[str, Any]) -> None:
+        """Note what a call asks for, and how."""
+        call.controls = Controls.of(arguments)
+        call.mode = self._mode(call.controls)
+        if self._default_off and not call.controls.opted_in and call.mode is not Mode.REPLAY:
+            call.mode = Mode.OFF
+        call.model = model_asked(arguments)
+        call.streamed = arguments.get("stream") is True
+        call.with_usage = bool((arguments.get("stream_options") or {}).get("include_usage"))
+        call.several = (arguments.get("n") or 1) > 1
 
-    def _mode(self, arguments: dict[str, Any]) -> Mode:
-        controls = arguments.get("cache") or {}
-        return self.engine.mode if "mode" not in controls else parse_mode(controls["mode"], "mode in cache=")
+    def _keyed(self, call: Call, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        assert call.kind is not None  # noqa: S101 - who calls this has looked
+        return keyed(arguments, call.kind, namespace=call.controls.namespace, ignore=self._ignore, key=self._key)
 
-    def _too_long(self, arguments: dict[str, Any]) -> bool:
+    def _reader(self, call: Call) -> Callable[[Hit], Found]:
+        return partial(found_in, call=call)
+
+    def _is_shared(self, call: Call) -> bool:
+        return self.single_flight and call.controls.stores
+
+    def _led(self, call: Call, led: Found | Leader | None) -> Found | None:
+        if isinstance(led, Leader):
+            call.leader = led
+            return None
+        return led
+
+    def _replayed(self, found: Found | None, call: Call, arguments: Mapping[str, Any]) -> Any:
+        """Return what LiteLLM is to have of what was found."""
+        if found is None:
+            return None
+        call.over = True
+        logging = arguments.get("litellm_logging_obj")
+        if logging is not None:  # then LiteLLM prices nothing, neither for the caller nor for callbacks
+            logging.model_call_details["cache_hit"] = True
+        match found:
+            case Failure():
+                raise found.error
+            case Stream():
+                return found.replay(arguments)
+            case Answer():
+                return found.marked()
+
+    def _joined(self, call: Call, arguments: Mapping[str, Any]) -> Any:
+        """Return the embeddings of a call, if there is a record of each of its inputs, or None."""
+        records = []
+        for value in EMBEDDINGS.inputs(arguments):
+            key, request = self._keyed(call, {**arguments, "input": value})
+            record = self.engine.lookup(key, request, partial(fresh, call=call), mode=call.mode)
+            if record is None:
+                return None
+            records.append(record)
+        if not records:
+            return None
+        joined = EMBEDDINGS.joined([hit.answer for hit in records])
+        return self._replayed(Answer(joined, max(hit.age for hit in records)), call, arguments)
+
+    async def _entry(self, call: Call, key: str) -> Any:
+        """Return what LiteLLM wants of one input of an awaited call, or None."""
+        request = call.items.get(key)
+        if request is None or call.mode is Mode.OFF:
+            if call.mode is Mode.REPLAY:
+                raise self.engine.miss(None, repr(key), "its arguments have no key")
+            return None
+        hit = await self.engine.alookup(key, request, partial(fresh, call=call), mode=call.mode)
+        return None if hit is None else EMBEDDINGS.entry(hit.answer)
+
+    def may_keep(self, call: Call, arguments: Mapping[str, Any]) -> bool:
+        """Whether the answer of a call is to be kept, also of one that was not looked up, as with ``no-cache``."""
+        self._note(call, arguments)
+        if call.kind is None or not call.mode.writes or self._too_long(arguments):
+            return False
+        if call.key is None and call.kind is not EMBEDDINGS:
+            key, call.request = self._keyed(call, arguments)
+            call.key = arguments.get("cache_key") or key
+        return True
+
+    def _keep(self, call: Call, result: Any, arguments: Mapping[str, Any]) -> None:
+        kind = call.kind
+        if kind is EMBEDDINGS:
+            self._keep_each(call, result, arguments)
+        elif kind is not None and call.key is not None:
+            record = kind.record(result)
+            about = About(request=call.request, model=call.model, cost=cost_of(kind, record, call.model))
+            self.engine.update(
+                call.key,
+                record,
+                about=about,
+                refusal=kind.refusal(record),
+                ttl=call.controls.ttl,
+                mode=call.mode,
+                leader=call.leader,
+            )
+
+    def _keep_each(self, call: Call, result: Any, arguments: Mapping[str, Any]) -> None:
+        inputs = EMBEDDINGS.inputs(arguments)
+        for value, record in zip(inputs, EMBEDDINGS.split(result, len(inputs)), strict=True):
+            key, request = self._keyed(call, {**arguments, "input": value})
+            about = About(request=request, model=call.model, cost=cost_of(EMBEDDINGS, record, call.model))
+            refusal = EMBEDDINGS.refusal(record)
+            self.engine.update(key, record, about=about, refusal=refusal, ttl=call.controls.ttl, mode=call.mode)
+
+    def _mode(self, controls: Controls) -> Mode:
+        return self.engine.mode if controls.mode is None else controls.mode
+
+    def _too_long(self, arguments: Mapping[str, Any]) -> bool:
         return self.max_messages is not None and len(arguments.get("messages") or ()) > self.max_messages
-
-    def _answer(self, response: Any, arguments: dict[str, Any]) -> Any:
-        if response is not None and arguments.get("stream") is True:
-            return ReplayedStream(response, arguments)
-        return response
 
     def __repr__(self) -> str:
         return f"<litellm_chatcache.DOCache {self.engine.store_id!r} in {str(self.engine.location)!r}>"
 
 
-def _max_age(arguments: dict[str, Any]) -> float | None:
-    """Return how old a record may be at most for a call, in seconds, if the call says so."""
-    controls = arguments.get("cache") or {}
-    asked = next((controls[name] for name in _MAX_AGE if controls.get(name) is not None), None)
-    if asked is None or (isinstance(asked, int | float) and not isinstance(asked, bool)):
-        return asked
-    raise InvalidInputError(f"s-maxage={asked!r:.100} in cache=: pass a number of seconds")
+def _is_streamed(call: Call, arguments: Mapping[str, Any]) -> bool:
+    return arguments.get("stream") is True and call.kind is not None and call.kind.streams is not None
 
 
-def _response(hit: Hit, *, max_age: float | None) -> ModelResponse:
-    if max_age is not None and hit.age >= max_age:
-        raise ValueError(f"it is {hit.age:.0f} s old, and s-maxage is {max_age:g}")
-    return from_record(hit.answer)
+def _stream_refusal(call: Call, chunks: list[Any], *, ended: bool) -> Refusal | None:
+    """Return why a stream is not worth keeping, if it is not."""
+    kind = call.kind
+    if kind is None or kind.streams is None or not chunks:
+        return Refusal.EMPTY
+    if not ended:
+        return Refusal.INTERRUPTED
+    return kind.refusal(kind.streams.whole(chunks))
 
 
-def _shown(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return a request that has no key, to be shown."""
-    return {name: repr(value) for name, value in request_of(arguments)["arguments"].items()}
+def _supported(functions: Collection[str] | None) -> list[str]:
+    if functions is None:
+        return [*FUNCTIONS]
+    unknown = sorted({*functions} - FUNCTIONS.keys())
+    if isinstance(functions, str) or unknown:
+        given = functions if isinstance(functions, str) else unknown
+        raise InvalidInputError(
+            f"supported_call_types: {given!r:.200} cannot be cached; pass a list of some of {', '.join(FUNCTIONS)}"
+        )
+    return [*functions]
+
+
+def _names(ignore: Collection[str]) -> tuple[str, ...]:
+    if isinstance(ignore, str) or not all(isinstance(each, str) and each for each in ignore):
+        raise InvalidInputError(f"ignore={ignore!r:.200}: pass a list of names of arguments, such as ['seed']")
+    return tuple(ignore)
+
+
+def _function(arguments: Mapping[str, Any]) -> str:
+    """Return the function of LiteLLM that takes these arguments, for who does not say which it is."""
+    logging = arguments.get("litellm_logging_obj")
+    named = getattr(logging, "call_type", None)
+    if named in FUNCTIONS:
+        return str(named)
+    if "messages" in arguments:
+        return "completion"
+    if "prompt" in arguments:
+        return "text_completion"
+    if "file" in arguments:
+        return "transcription"
+    if "documents" in arguments:
+        return "rerank"
+    return "embedding" if "input" in arguments else "completion"

@@ -1,11 +1,18 @@
-"""From the arguments of a LiteLLM call to a request that can be keyed. Pure.
+"""From the arguments of a LiteLLM call to a request that can be keyed.
 
 Every argument counts, known or not, except those listed here, which do not change what the model answers. Neither do
 credentials, and they are secret: they are left out of the request altogether, from its headers too.
+
+Tools and schemas count by their content, a pydantic class by its JSON schema, a file by the SHA-256 of its bytes. A
+call through a Router is one of its model group, or of the caching group that holds it: whichever of its deployments is
+chosen, with its own address and name, the request is the same.
 """
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError
@@ -13,7 +20,9 @@ from pydantic_core import PydanticSerializationError
 
 from chatcache import InvalidValueError, request_key
 
-__all__ = ["keyed", "request_of"]
+from .kinds import Kind
+
+__all__ = ["keyed", "left_out", "model_asked", "shown"]
 
 _NOISE = frozenset(
     {
@@ -83,54 +92,131 @@ _NOISE = frozenset(
         "prompt_cache_retention",
         # marks that LiteLLM leaves on its way
         "acompletion",
+        "aembedding",
+        "arerank",
+        "aresponses",
         "async_call",
+        "atext_completion",
+        "atranscription",
+        "litellm_params",
+        # how the answer is handed over, which is decided anew at each replay
+        "complete_response",
+        "stream",
+        "stream_options",
         "input_cost_per_token",
         "output_cost_per_token",
     }
 )
 
-_HEADERS = {"default_headers", "extra_headers", "headers"}
+_OF_A_DEPLOYMENT = frozenset(
+    {"api_base", "api_version", "base_url", "custom_llm_provider", "deployment_id", "region_name"}
+)
+_HEADERS = frozenset({"default_headers", "extra_headers", "headers"})
 _CREDENTIAL = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
+_METADATA = ("metadata", "litellm_metadata")
 
 
-def keyed(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the key of a chat completion, and the request that it is the key of.
+def keyed(
+    arguments: Mapping[str, Any],
+    kind: Kind,
+    *,
+    namespace: Any = None,
+    ignore: Collection[str] = (),
+    key: Callable[[dict[str, Any]], Any] | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """Return the key of a call, and the request that it is the key of.
+
+    An argument that is None is as good as left out; so is a name that begins with ``_``, which is LiteLLM's own, as
+    those that its Router passes.
+
+    Args:
+        arguments: those of the call.
+        kind: what it asks for.
+        namespace: the namespace that the call asks for.
+        ignore: the names of further arguments that do not count, such as ``seed`` or ``extra_body.user``.
+        key: makes of the arguments that count what is to count instead of them.
 
     Raises:
-        InvalidValueError: an argument holds what is not JSON, nor can be taken for it, or the call asks for a stream of
-            several choices, which LiteLLM merges into one before a cache sees it.
+        InvalidValueError: an argument holds what is not JSON, nor can be taken for it.
     """
-    if arguments.get("stream") and (arguments.get("n") or 1) > 1:
-        raise InvalidValueError("LiteLLM merges the choices of a stream: ask for one (n=1), or without stream", "$.n")
-    request = request_of(arguments)
+    counting: Any = _counting(arguments)
+    for name in ignore:
+        _leave_out(counting, name.split("."))
+    if key is not None:
+        counting = key(counting)
+    request = {"client": "litellm", "asks": kind.name, "namespace": namespace, "arguments": counting}
     try:
         return request_key(request), request
     except InvalidValueError:
         pass
     try:
-        request = _plain(request)
+        request["arguments"] = _plain(counting)
     except (PydanticSchemaGenerationError, PydanticSerializationError, PydanticUserError) as error:
         raise InvalidValueError(f"a pydantic class or model in this call has no form in JSON: {error}") from error
     return request_key(request), request
 
 
-def request_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request of the arguments that count.
+def shown(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return the arguments of a call that has no key, to be shown; none of them is secret."""
+    return {name: repr(value) for name, value in _counting({**arguments, "file": None}).items()}
 
-    One that is None, or a ``stream`` that is False, is as good as left out; a name that begins with ``_`` is LiteLLM's
-    own, as those that its Router passes.
-    """
+
+def left_out(arguments: Mapping[str, Any], ignore: Collection[str] = ()) -> list[str]:
+    """Return the names of the arguments of a call that do not count."""
+    counting = _counting(arguments)
+    return sorted({name for name in arguments if name not in counting} | {name for name in ignore if name in arguments})
+
+
+def model_asked(arguments: Mapping[str, Any]) -> str | None:
+    """Return the model that a call asks for, by the name of its caching group or model group, if it has one."""
+    group = _group(arguments)
+    return group or arguments.get("model")
+
+
+def _counting(arguments: Mapping[str, Any]) -> dict[str, Any]:
     counting = {
         name: value
         for name, value in arguments.items()
         if value is not None and name not in _NOISE and not name.startswith("_")
     }
-    if counting.get("stream") is False:
-        del counting["stream"]
+    if "base_url" in counting and "api_base" not in counting:  # one is the other's alias
+        counting["api_base"] = counting.pop("base_url")
+    group = _group(arguments)
+    if group is not None:
+        counting = {name: value for name, value in counting.items() if name not in _OF_A_DEPLOYMENT}
+        counting["model"] = {"group": group}
     for name in _HEADERS & counting.keys():
         counting[name] = _without_credentials(counting[name])
-    namespace = (arguments.get("cache") or {}).get("namespace")
-    return {"client": "litellm", "namespace": namespace, "arguments": counting}
+    if "file" in counting:
+        counting["file"] = _digest(counting["file"])
+    return counting
+
+
+def _group(arguments: Mapping[str, Any]) -> str | None:
+    """Return the caching group of a call, or its model group, which the Router leaves in the metadata."""
+    inner = arguments.get("litellm_params")
+    sources = [
+        metadata
+        for source in (arguments, inner)
+        if isinstance(source, Mapping)
+        for name in _METADATA
+        if isinstance(metadata := source.get(name), Mapping)
+    ]
+    group = next((each["model_group"] for each in sources if each.get("model_group")), None)
+    for each in sources:
+        for together in each.get("caching_groups") or ():
+            if group in together:
+                return str(tuple(together))
+    return group
+
+
+def _leave_out(counting: dict[str, Any], path: list[str]) -> None:
+    name, *inner = path
+    if not inner:
+        counting.pop(name, None)
+    elif isinstance(counting.get(name), Mapping):
+        counting[name] = dict(counting[name])
+        _leave_out(counting[name], inner)
 
 
 def _without_credentials(headers: Any) -> Any:
@@ -140,13 +226,35 @@ def _without_credentials(headers: Any) -> Any:
     return {name: value for name, value in headers.items() if not _CREDENTIAL.search(str(name))}
 
 
+def _digest(file: Any) -> Any:
+    """Return what tells a file from others: the SHA-256 of its bytes, whatever its name.
+
+    Raises:
+        InvalidValueError: it cannot be read.
+    """
+    match file:
+        case (_, content, *_):  # with its name, as an HTTP client takes it
+            return _digest(content)
+        case bytes() | bytearray():
+            return {"sha256": sha256(file).hexdigest()}
+        case str() | os.PathLike():
+            try:
+                return _digest(Path(file).read_bytes())
+            except OSError as error:
+                raise InvalidValueError(f"the file {str(file)!r} cannot be read: {error}", "$.file") from error
+        case _ if hasattr(file, "read") and hasattr(file, "seek"):
+            at = file.tell()
+            file.seek(0)
+            content = file.read()
+            file.seek(at)
+            return _digest(content.encode() if isinstance(content, str) else content)
+        case _:
+            raise InvalidValueError(f"{type(file).__name__} is no file that can be read", "$.file")
+
+
 def _plain(value: Any) -> Any:
     """Return a value with pydantic's classes as their JSON schemas, its models as their fields, and str keys."""
     match value:
-        case type() if issubclass(value, BaseModel):
-            return {"title": value.__name__, "schema": value.model_json_schema()}
-        case BaseModel():
-            return value.model_dump(mode="json", exclude_none=True)
         case dict():
             plain = {str(key) if isinstance(key, int | float) else key: _plain(item) for key, item in value.items()}
             if len(plain) < len(value):
@@ -154,5 +262,9 @@ def _plain(value: Any) -> Any:
             return plain
         case list() | tuple():
             return [_plain(item) for item in value]
+        case type() if issubclass(value, BaseModel):
+            return {"title": value.__name__, "schema": value.model_json_schema()}
+        case BaseModel():
+            return value.model_dump(mode="json", exclude_none=True)
         case _:
             return value

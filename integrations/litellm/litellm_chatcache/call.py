@@ -1,0 +1,97 @@
+"""One call of LiteLLM, from its lookup to what becomes of it."""
+
+import time
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from chatcache import Form, Leader, Mode
+
+from .controls import Controls
+from .kinds import FUNCTIONS, Kind
+
+__all__ = ["CURRENT", "SCOPE", "Call"]
+
+
+class Call:
+    """One call of LiteLLM.
+
+    LiteLLM makes some calls out of others: a text completion may be a chat completion within, and one with fallbacks is
+    several. What the caller asked for is recorded, and what is within is not.
+
+    Args:
+        function: the function of LiteLLM that was called.
+        within: the call that it is a part of, if it is.
+
+    Attributes:
+        function: as above.
+        within: as above.
+        kind: what it asks for, or None where that is not cached.
+        key: the key of its request, or None as long as it was not looked up.
+        request: its request.
+        mode: what the cache does with it.
+        controls: what it asks of the cache.
+        streamed: whether it asks for a stream.
+        with_usage: whether the stream is to tell the tokens.
+        several: whether it asks for several choices.
+        model: the model that is asked for.
+        leader: that others wait for it, if they do.
+        items: the requests of its single inputs, by their keys, where they are cached one by one.
+        over: whether nothing more is to come of it.
+        began: when it was begun, by the monotonic clock.
+    """
+
+    def __init__(self, function: str, within: "Call | None" = None) -> None:
+        self.kind: Kind | None = FUNCTIONS.get(function)
+        self.function = function
+        self.within = within
+        self.key: str | None = None
+        self.request: dict[str, Any] | None = None
+        self.mode = Mode.OFF
+        self.controls = Controls()
+        self.streamed = False
+        self.with_usage = False
+        self.several = False
+        self.model: str | None = None
+        self.leader: Leader | None = None
+        self.items: dict[str, dict[str, Any]] = {}
+        self.over = False
+        self.began = time.monotonic()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it was looked up, and something is to come of it still."""
+        return not self.over and (self.key is not None or bool(self.items))
+
+    @property
+    def stream_form(self) -> Form:
+        """The form that its stream is recorded in."""
+        return Form.STREAM_WITH_USAGE if self.with_usage else Form.STREAM
+
+    @property
+    def forms(self) -> Sequence[Form]:
+        """The forms that answer it, the best one first: a stream and a whole answer can be made of each other."""
+        if self.kind is None or self.kind.streams is None:
+            forms = [Form.ANSWER]
+        elif self.several:  # LiteLLM merges the choices where it makes one form of the other
+            forms = [self.stream_form if self.streamed else Form.ANSWER]
+        elif not self.streamed:
+            forms = [Form.ANSWER, Form.STREAM_WITH_USAGE, Form.STREAM]
+        else:
+            other = Form.STREAM if self.with_usage else Form.STREAM_WITH_USAGE
+            forms = [self.stream_form, Form.ANSWER, other]
+        return [*forms, Form.FAILURE] if self.mode is Mode.REPLAY else forms
+
+    def end(self) -> None:
+        """Have nobody wait any more, whatever became of it."""
+        self.over = True
+        leader, self.leader = self.leader, None
+        if leader is not None:
+            leader.give_up()
+
+
+CURRENT: ContextVar[Call | None] = ContextVar("litellm_chatcache_call", default=None)
+"""The call whose record LiteLLM looks up, or stores, just now."""
+
+SCOPE: ContextVar[list[Call] | None] = ContextVar("litellm_chatcache_scope", default=None)
+"""Where a call is noted when it begins, by who wants to know of it."""

@@ -1,0 +1,118 @@
+"""What a record is replayed as, for a call of LiteLLM."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chatcache import Form, Hit
+
+from .call import Call
+from .failures import failure_of
+from .kinds import MESSAGES, RESPONSES
+from .streams import ReplayedMessages, ReplayedStream, replayed_responses
+
+__all__ = ["Answer", "Failure", "Found", "Stream", "found_in", "fresh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer.
+
+    Attributes:
+        answer: LiteLLM's object.
+        age: how old the record is, in seconds.
+    """
+
+    answer: Any
+    age: float
+
+    def marked(self) -> Any:
+        """Return the answer, marked as a hit where LiteLLM's users look for that."""
+        hidden = getattr(self.answer, "_hidden_params", None)
+        if isinstance(hidden, dict):
+            hidden["cache_age"] = self.age
+        return self.answer
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that is streamed.
+
+    Attributes:
+        call: what asks for it.
+        chunks: LiteLLM's objects, in order.
+        records: what they were made of.
+        age: how old the record is, in seconds.
+    """
+
+    call: Call
+    chunks: list[Any]
+    records: list[Any]
+    age: float
+
+    def replay(self, arguments: Mapping[str, Any]) -> Any:
+        """Return the stream, as the function of LiteLLM does that was called with these arguments."""
+        stream: Any
+        if self.call.kind is RESPONSES:
+            stream = replayed_responses(self._whole(), self.chunks, arguments, self.call.function)
+        elif self.call.kind is MESSAGES:
+            stream = ReplayedMessages(self.chunks, arguments)
+        else:
+            stream = ReplayedStream(self.chunks, self._whole, arguments)
+        stream._hidden_params["cache_age"] = self.age  # noqa: SLF001 - where LiteLLM's users look for that
+        return stream
+
+    def _whole(self) -> Any:
+        """Return the answer that is streamed."""
+        kind = self.call.kind
+        assert kind is not None  # noqa: S101 - it was found by one
+        assert kind.streams is not None  # noqa: S101 - it is a stream
+        return kind.answer(kind.streams.whole(self.records))
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error.
+
+    Attributes:
+        error: the error, to be raised.
+    """
+
+    error: Exception
+
+
+Found = Answer | Stream | Failure
+
+
+def found_in(hit: Hit, *, call: Call) -> Found:
+    """Return what a record is replayed as.
+
+    Raises:
+        Exception: any at all, where the record is none that this adapter writes, or too old for the call.
+    """
+    fresh(hit, call=call)
+    kind = call.kind
+    if hit.form is Form.FAILURE:
+        return Failure(failure_of(hit.answer))
+    if kind is None:
+        raise ValueError("no such calls are recorded")
+    if not call.streamed or kind.streams is None:
+        record = hit.answer if kind.streams is None or hit.form is Form.ANSWER else kind.streams.whole(hit.chunks)
+        return Answer(kind.answer(record), hit.age)
+    if hit.form is call.stream_form:
+        return Stream(call, [kind.streams.chunk(each) for each in hit.chunks], hit.chunks, hit.age)
+    record = hit.answer if hit.form is Form.ANSWER else kind.streams.whole(hit.chunks)
+    chunks = [*kind.streams.chunks(record, with_usage=call.with_usage)]
+    return Stream(call, chunks, [kind.streams.chunk_record(each) for each in chunks], hit.age)
+
+
+def fresh(hit: Hit, *, call: Call) -> Hit:
+    """Return a hit that is not older than a call wants it.
+
+    Raises:
+        ValueError: it is.
+    """
+    age = call.controls.max_age
+    if age is not None and hit.age >= age:
+        raise ValueError(f"it is {hit.age:.0f} s old, and s-maxage is {age:g}")
+    return hit

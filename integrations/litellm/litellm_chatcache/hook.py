@@ -1,0 +1,65 @@
+"""What the seams in LiteLLM want of the cache that is set as ``litellm.cache``."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import litellm
+
+from .call import Call
+
+__all__ = ["Hook", "hooked"]
+
+
+class Hook(ABC):
+    """A cache that is told of all that LiteLLM does."""
+
+    @abstractmethod
+    def guard(self, call: Call, arguments: dict[str, Any]) -> None:
+        """See to it that a call in mode ``replay`` is looked up, whatever it says, or is not made.
+
+        Args:
+            call: the call.
+            arguments: its arguments, which are changed so that LiteLLM asks the cache.
+
+        Raises:
+            ReplayMiss: LiteLLM asks no cache for it.
+            InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
+        """
+
+    @abstractmethod
+    def replays(self, arguments: Mapping[str, Any]) -> bool:
+        """Return whether a call with these arguments may not reach a provider."""
+
+    @abstractmethod
+    def may_keep(self, call: Call, arguments: Mapping[str, Any]) -> bool:
+        """Return whether the answer of a call is to be kept, also of one that was not looked up, as with ``no-cache``.
+
+        Raises:
+            InvalidInputError: the call has no key.
+        """
+
+    @abstractmethod
+    def keep(self, call: Call, answer: Any, arguments: Mapping[str, Any]) -> None:
+        """Record the answer of a call. Never raises."""
+
+    @abstractmethod
+    def keep_stream(self, call: Call, chunks: list[Any], offsets: list[float], *, ended: bool) -> None:
+        """Record a stream that was read to its end, chunk by chunk. Never raises.
+
+        Args:
+            call: what asked for it.
+            chunks: the records of its chunks.
+            offsets: when each of them came, in seconds since it was asked for.
+            ended: whether the provider said that it is the end.
+        """
+
+    @abstractmethod
+    def keep_failure(self, call: Call, error: Exception) -> None:
+        """Record the error of a call, where that is wanted, and tell those who wait for it. Never raises."""
+
+
+def hooked() -> Hook | None:
+    """Return the cache of LiteLLM, if it is one of ours."""
+    cache: object = litellm.cache
+    return cache if isinstance(cache, Hook) else None

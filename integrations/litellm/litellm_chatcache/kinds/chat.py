@@ -1,0 +1,122 @@
+"""Chat completions."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import litellm
+from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, StreamingChoices, Usage
+
+from chatcache import Refusal
+
+from .base import JSON, Kind, Streamed, dumped
+
+__all__ = ["CHAT", "HIDDEN_USAGE", "refusal_of_choices"]
+
+HIDDEN_USAGE = "hidden_usage"
+"""Where the record of a chunk has the tokens that LiteLLM hides in it for who did not ask for them."""
+
+_WORDS = re.compile(r"\s*\S+\s*|\s+")
+_SAID_ONCE = ("choices", "object", "usage")
+
+
+class _Chat(Kind):
+    name = "chat completions"
+    functions = ("completion", "acompletion")
+    model = ModelResponse
+
+    def refusal(self, record: JSON) -> Refusal | None:
+        return refusal_of_choices(record, lambda choice: _holds_something(choice.get("message") or {}))
+
+
+class _Chunks(Streamed):
+    def chunk_record(self, chunk: Any) -> JSON:
+        record = dumped(chunk)
+        usage = chunk._hidden_params.get("usage")  # noqa: SLF001 - where LiteLLM's users find it
+        if usage is not None:
+            record[HIDDEN_USAGE] = dumped(usage)
+        return record
+
+    def chunk(self, record: JSON) -> ModelResponseStream:
+        usage = record.pop(HIDDEN_USAGE, None)
+        chunk = ModelResponseStream(**record)
+        if usage is not None:
+            chunk._hidden_params["usage"] = Usage(**usage)  # noqa: SLF001 - as above
+        return chunk
+
+    def ended(self, records: Sequence[JSON]) -> bool:
+        return any(choice.get("finish_reason") for each in records for choice in each["choices"])
+
+    def whole(self, records: Sequence[JSON]) -> JSON:
+        usage = self.usage(records)
+        whole = litellm.stream_chunk_builder([self.chunk({**each}) for each in records])
+        if not isinstance(whole, ModelResponse):
+            raise ValueError("LiteLLM makes no answer of the chunks")  # noqa: TRY004 - the record is the fault
+        record = dumped(whole)
+        if usage is not None:
+            record["usage"] = usage
+        return record
+
+    def chunks(self, record: JSON, *, with_usage: bool) -> Sequence[ModelResponseStream]:
+        return [*_chunks(record, with_usage=with_usage)]
+
+    def usage(self, records: Sequence[JSON]) -> Any:
+        told = super().usage(records)
+        return told or next((each[HIDDEN_USAGE] for each in reversed(records) if HIDDEN_USAGE in each), None)
+
+
+CHAT = _Chat()
+CHAT.streams = _Chunks()
+
+
+def refusal_of_choices(record: JSON, holds_something: Any) -> Refusal | None:
+    """Return why an answer that consists of choices is not worth keeping, if it is not."""
+    choices = record.get("choices") or []
+    reasons = {choice.get("finish_reason") for choice in choices}
+    if "length" in reasons:
+        return Refusal.LENGTH
+    if "content_filter" in reasons:
+        return Refusal.CONTENT_FILTER
+    return None if any(holds_something(choice) for choice in choices) else Refusal.EMPTY
+
+
+def _chunks(record: JSON, *, with_usage: bool) -> Iterator[ModelResponseStream]:
+    """Yield a chat completion as a stream does: everything is in it but the boundaries.
+
+    For each choice: the reasoning and whatever else is said in one piece, the content word by word, the tool calls, the
+    reason to finish. The usage comes in a chunk of its own, if it was asked for, and else hidden in the last one, as
+    LiteLLM does it.
+    """
+    head = {name: value for name, value in record.items() if name not in _SAID_ONCE}
+    usage = Usage(**record["usage"]) if record.get("usage") else None
+    for choice in record["choices"]:
+        for delta in _deltas(dict(choice["message"])):
+            yield _chunk(head, choice["index"], delta)
+        last = _chunk(head, choice["index"], Delta(), choice["finish_reason"], choice.get("logprobs"))
+        if usage is not None and not with_usage:
+            last._hidden_params["usage"] = usage  # noqa: SLF001 - where LiteLLM's users find it
+        yield last
+    if usage is not None and with_usage:
+        yield ModelResponseStream(**head, choices=[], usage=usage)
+
+
+def _holds_something(message: dict[str, Any]) -> bool:
+    said = {name: value for name, value in message.items() if name != "role"}
+    said.update(said.pop("provider_specific_fields", None) or {})
+    return any(said.values())
+
+
+def _deltas(message: dict[str, Any]) -> Iterator[Delta]:
+    content, calls = message.pop("content", None), message.pop("tool_calls", None)
+    yield Delta(**message, content=None if content is None else "")
+    for piece in _WORDS.findall(content or ""):
+        yield Delta(content=piece)
+    if calls:
+        yield Delta(tool_calls=[{**call, "index": index} for index, call in enumerate(calls)])
+
+
+def _chunk(
+    head: dict[str, Any], index: int, delta: Delta, finish_reason: str | None = None, logprobs: Any = None
+) -> ModelResponseStream:
+    choice = StreamingChoices(index=index, delta=delta, finish_reason=finish_reason, logprobs=logprobs)
+    return ModelResponseStream(**head, choices=[choice])

@@ -1,0 +1,32 @@
+"""Calls that LiteLLM does not stream: transcriptions, and reranking."""
+
+from litellm.types.rerank import RerankResponse
+from litellm.types.utils import TranscriptionResponse
+
+from chatcache import Refusal
+
+from .base import JSON, Kind
+
+__all__ = ["RERANK", "TRANSCRIPTION"]
+
+
+class _Transcription(Kind):
+    name = "transcriptions"
+    functions = ("transcription", "atranscription")
+    model = TranscriptionResponse
+
+    def refusal(self, record: JSON) -> Refusal | None:
+        return None if record.get("text") else Refusal.EMPTY
+
+
+class _Rerank(Kind):
+    name = "reranking"
+    functions = ("rerank", "arerank")
+    model = RerankResponse
+
+    def refusal(self, record: JSON) -> Refusal | None:
+        return None if record.get("results") else Refusal.EMPTY
+
+
+TRANSCRIPTION = _Transcription()
+RERANK = _Rerank()

@@ -1,0 +1,38 @@
+"""Where LiteLLM tells its cache less than it needs, or breaks what any cache returns: small changes of its classes.
+
+Each applies to calls with a cache of ours, and only where LiteLLM has what it changes:
+
+``handler``
+    For each call LiteLLM makes an object that asks the cache. From it the cache knows what is called, which call is a
+    part of which, and, in mode ``replay``, of the calls that LiteLLM would not ask it for.
+``streams``
+    LiteLLM tells a cache no chunk of a stream, but what it makes of them, which lacks something. So the chunks are
+    recorded as the caller reads them.
+``failures``
+    LiteLLM tells a cache no error. Who waits for a call that failed is told so.
+``retries``
+    What LiteLLM tries again, it does not ask the cache for, nor does it store the answer.
+``writes``
+    What an awaited call returned is stored by a task that nobody waits for. A program that asks the same again at once
+    pays twice; one that ends there (``asyncio.run`` returns) may cancel the task before it begins, and has paid in
+    vain. It is stored before the caller goes on.
+``imports``
+    From 1.102 on, the first hit crashes where ``litellm[proxy]`` is not installed: LiteLLM looks whether a hit is a
+    stream of one of its proxy's classes, and cannot import them (BerriAI/litellm#42195).
+"""
+
+from . import failures, handler, imports, retries, streams, writes
+from .writes import briefly, nothing_left
+
+__all__ = ["briefly", "install", "nothing_left"]
+
+_installed = False
+
+
+def install() -> None:
+    """Make the changes, once in a process."""
+    global _installed  # noqa: PLW0603 - LiteLLM is there once
+    if not _installed:
+        _installed = True
+        for seam in (handler, streams, failures, retries, writes, imports):
+            seam.install()

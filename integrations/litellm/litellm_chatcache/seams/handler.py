@@ -1,0 +1,130 @@
+"""The object that LiteLLM makes for each call, to ask the cache."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from litellm.caching.caching_handler import LLMCachingHandler
+
+from litellm_chatcache.call import CURRENT, SCOPE, Call
+from litellm_chatcache.hook import hooked
+from litellm_chatcache.kinds import MESSAGES
+
+from .replacing import replace
+
+__all__ = ["begun_at", "call_of", "install"]
+
+_CALL = "_chatcache_call"
+_OUTER = "_chatcache_outer"
+
+
+def install() -> None:
+    """Have each handler know its call, and each lookup and each store be one of that call."""
+    replace(LLMCachingHandler, "__init__", _begins)
+    replace(LLMCachingHandler, ("sync_get_cache", "_sync_get_cache"), _in_its_call)
+    replace(LLMCachingHandler, ("async_get_cache", "_async_get_cache"), _awaited_in_its_call)
+    replace(LLMCachingHandler, ("sync_set_cache", "_sync_set_cache"), _last_in_its_call)
+    replace(LLMCachingHandler, ("async_set_cache", "_async_set_cache"), _awaited_last_in_its_call)
+    replace(LLMCachingHandler, "_convert_cached_result_to_model_response", _messages_as_they_are)
+
+
+def call_of(logging: Any) -> Call | None:
+    """Return the call that the caller made, of which LiteLLM logs something."""
+    call: Call | None = getattr(_handler_of(logging), _CALL, None)
+    return call and (call.within or call)
+
+
+def begun_at(logging: Any, start_time: Any) -> Call | None:
+    """Return the call of this logging object that was begun at a time, which is the very object."""
+    handler = _handler_of(logging)
+    while handler is not None and handler.start_time is not start_time:
+        handler = getattr(handler, _OUTER, None)
+    return getattr(handler, _CALL, None)
+
+
+def _handler_of(logging: Any) -> Any:
+    return getattr(logging, "_llm_caching_handler", None)  # its name in every version
+
+
+def _begins(original: Callable[..., None]) -> Callable[..., None]:
+    def begin(self: Any, original_function: Any, request_kwargs: dict[str, Any], start_time: Any) -> None:
+        hook = hooked()
+        if hook is not None:
+            outer = _handler_of(request_kwargs.get("litellm_logging_obj"))
+            whole: Call | None = getattr(outer, _CALL, None)
+            whole = whole and (whole.within or whole)
+            call = Call(original_function.__name__, whole if whole is not None and whole.goes_on else None)
+            if call.within is None:
+                hook.guard(call, request_kwargs)
+            setattr(self, _CALL, call)
+            setattr(self, _OUTER, outer)
+            scope = SCOPE.get()
+            if scope is not None:
+                scope.append(call)
+        original(self, original_function=original_function, request_kwargs=request_kwargs, start_time=start_time)
+
+    return begin
+
+
+def _in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = CURRENT.set(getattr(self, _CALL, None))
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            CURRENT.reset(before)
+
+    return method
+
+
+def _awaited_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = CURRENT.set(getattr(self, _CALL, None))
+        try:
+            return await original(self, *args, **kwargs)
+        finally:
+            CURRENT.reset(before)
+
+    return method
+
+
+def _last_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    inner = _in_its_call(original)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return inner(self, *args, **kwargs)
+        finally:
+            _end(self)
+
+    return method
+
+
+def _awaited_last_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    inner = _awaited_in_its_call(original)
+
+    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await inner(self, *args, **kwargs)
+        finally:
+            _end(self)
+
+    return method
+
+
+def _end(handler: Any) -> None:
+    """Have nobody wait for a call whose answer LiteLLM did not want to have stored."""
+    call: Call | None = getattr(handler, _CALL, None)
+    if call is not None:
+        call.end()
+
+
+def _messages_as_they_are(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Pass a message of Anthropic on, which is a dictionary; LiteLLM would import its proxy to do so."""
+
+    def method(self: Any, cached_result: Any, *args: Any, **kwargs: Any) -> Any:
+        call: Call | None = getattr(self, _CALL, None)
+        if call is not None and call.kind is MESSAGES and isinstance(cached_result, Mapping):
+            return cached_result
+        return original(self, cached_result, *args, **kwargs)
+
+    return method

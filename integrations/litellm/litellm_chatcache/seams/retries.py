@@ -1,0 +1,62 @@
+"""What LiteLLM tries again when a call failed."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import litellm
+from litellm.types.llms.openai import ResponsesAPIResponse
+from litellm.types.utils import ModelResponse
+
+from litellm_chatcache.hook import hooked
+
+from .handler import call_of
+from .replacing import replace
+
+__all__ = ["install"]
+
+_BLOCKING = ("completion_with_retries", "responses_with_retries")
+_AWAITED = ("acompletion_with_retries", "aresponses_with_retries")
+
+
+def install() -> None:
+    """Have nothing tried again in mode ``replay``, and have the answer recorded of what is."""
+    for name in _BLOCKING:
+        replace(litellm, name, _blocking)
+    for name in _AWAITED:
+        replace(litellm, name, _awaited)
+
+
+def _blocking(original: Callable[..., Any]) -> Callable[..., Any]:
+    def retried(*args: Any, **kwargs: Any) -> Any:
+        _let_through(kwargs)
+        logging = kwargs.get("litellm_logging_obj")
+        answer = original(*args, **kwargs)
+        _keep(logging, answer, kwargs)
+        return answer
+
+    return retried
+
+
+def _awaited(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def retried(*args: Any, **kwargs: Any) -> Any:
+        _let_through(kwargs)
+        logging = kwargs.get("litellm_logging_obj")
+        answer = await original(*args, **kwargs)
+        _keep(logging, answer, kwargs)
+        return answer
+
+    return retried
+
+
+def _let_through(arguments: dict[str, Any]) -> None:
+    """Raise the error again that LiteLLM is handling, where nothing may be called."""
+    hook, error = hooked(), sys.exception()
+    if hook is not None and error is not None and hook.replays(arguments):
+        raise error
+
+
+def _keep(logging: Any, answer: Any, arguments: dict[str, Any]) -> None:
+    hook, call = hooked(), call_of(logging)
+    if hook is not None and call is not None and isinstance(answer, ModelResponse | ResponsesAPIResponse):
+        hook.keep(call, answer, arguments)

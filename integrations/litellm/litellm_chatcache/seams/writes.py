@@ -1,0 +1,48 @@
+"""When what an awaited call returned is stored."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from threading import Thread
+from typing import Any
+
+from litellm.caching import caching_handler
+
+from litellm_chatcache.hook import hooked
+
+from .replacing import replace
+
+__all__ = ["briefly", "install", "nothing_left"]
+
+_BRIEFLY = 0.1  # seconds; an fsync takes some milliseconds
+
+
+def install() -> None:
+    """Have answers stored before the caller goes on."""
+    replace(caching_handler, "create_cache_write_task", _at_once)
+
+
+def briefly(work: Callable[[], None]) -> None:
+    """Do work that may wait for the disk or for another process, and hold up the running event loop only so long.
+
+    What takes longer goes on in a thread, for which the program waits at its end.
+    """
+    thread = Thread(target=work)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is ending and starts no more threads
+        work()
+    else:
+        thread.join(_BRIEFLY)
+
+
+async def nothing_left() -> None:
+    """Be awaited by LiteLLM where everything was done before."""
+
+
+def _at_once(original: Callable[..., Any]) -> Callable[..., Any]:
+    def create(write_factory: Callable[[], Awaitable[None]]) -> Any:
+        if hooked() is None:
+            return original(write_factory)
+        return asyncio.ensure_future(write_factory())  # ours wrote when it was called
+
+    return create

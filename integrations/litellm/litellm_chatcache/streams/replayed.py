@@ -1,0 +1,133 @@
+"""Recorded streams, of the kinds that callers of LiteLLM expect."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
+
+__all__ = ["ReplayedMessages", "ReplayedStream", "replayed_responses"]
+
+
+class ReplayedStream(CustomStreamWrapper):
+    """LiteLLM's own kind of stream over recorded chunks, for ``for`` and for ``async for``.
+
+    LiteLLM knows by the class that the callbacks of a hit wait until the stream was read; then they are called here,
+    once.
+
+    Args:
+        chunks: the chunks.
+        whole: makes the answer that was streamed, for the callbacks.
+        arguments: those of the call.
+    """
+
+    def __init__(self, chunks: list[Any], whole: Callable[[], Any], arguments: Mapping[str, Any]) -> None:
+        super().__init__(
+            completion_stream=None,
+            model=arguments["model"],
+            logging_obj=arguments["litellm_logging_obj"],
+            custom_llm_provider="cached_response",
+            stream_options=arguments.get("stream_options"),
+        )
+        self._whole: Callable[[], Any] | None = whole
+        self._began = datetime.now()  # noqa: DTZ005 - LiteLLM subtracts it from its own naive times
+        self._replayed: Iterator[Any] = iter(chunks)
+
+    def __contains__(self, _item: object) -> bool:
+        """Say no: LiteLLM asks whether ``detail`` is in it, which would mark an error, and must not read the stream."""
+        return False
+
+    def __next__(self) -> Any:
+        """Return the next chunk; after the last one, tell the callbacks."""
+        for chunk in self._replayed:
+            return chunk
+        self._tell_once(awaited=False)
+        raise StopIteration
+
+    async def __anext__(self) -> Any:
+        """Awaiting twin of `__next__`."""
+        for chunk in self._replayed:
+            return chunk
+        self._tell_once(awaited=True)
+        raise StopAsyncIteration
+
+    def _tell_once(self, *, awaited: bool) -> None:
+        whole, self._whole = self._whole, None
+        if whole is not None:
+            tell(self.logging_obj, whole(), self._began, awaited=awaited)
+
+
+class ReplayedMessages:
+    """The bytes of a recorded event stream of Anthropic's Messages API, for ``async for``.
+
+    Args:
+        chunks: the pieces of the event stream.
+        arguments: those of the call.
+    """
+
+    def __init__(self, chunks: list[Any], arguments: Mapping[str, Any]) -> None:
+        self._replayed = iter(chunks)
+        self._chunks = chunks
+        self._arguments = arguments
+        self._hidden_params: dict[str, Any] = {"cache_hit": True}
+        self._told = False
+
+    def __contains__(self, _item: object) -> bool:
+        """Say no, as `ReplayedStream` does."""
+        return False
+
+    def __aiter__(self) -> "ReplayedMessages":
+        return self
+
+    async def __anext__(self) -> Any:
+        """Return the next piece; after the last one, tell the callbacks."""
+        for chunk in self._replayed:
+            return chunk
+        if not self._told:
+            self._told = True
+            await self._tell()
+        raise StopAsyncIteration
+
+    async def _tell(self) -> None:
+        try:  # it needs what comes with litellm[proxy]
+            from litellm.llms.anthropic.pass_through.messages.streaming_iterator import (
+                BaseAnthropicMessagesStreamingIterator,
+            )
+        except ImportError:
+            return
+        logging: Any = self._arguments["litellm_logging_obj"]
+        teller: Any = BaseAnthropicMessagesStreamingIterator(
+            litellm_logging_obj=logging, request_body=dict(self._arguments)
+        )
+        await teller._handle_streaming_logging(self._chunks)  # noqa: SLF001 - as LiteLLM's own cached stream does
+
+
+def replayed_responses(whole: Any, events: list[Any], arguments: Mapping[str, Any], function: str) -> Any:
+    """Return a recorded stream of the Responses API, for ``for`` and for ``async for``.
+
+    Args:
+        whole: the answer that was streamed.
+        events: its events.
+        arguments: those of the call.
+        function: the function of LiteLLM that was called.
+    """
+    from litellm.responses.streaming_iterator import CachedResponsesAPIStreamingIterator
+
+    stream: Any = CachedResponsesAPIStreamingIterator(
+        response=whole, logging_obj=arguments["litellm_logging_obj"], request_data=dict(arguments), call_type=function
+    )
+    stream._events = events  # noqa: SLF001 - instead of those that LiteLLM makes up
+    stream.completed_response = events[-1]
+    return stream
+
+
+def tell(logging: Any, whole: Any, began: datetime, *, awaited: bool) -> None:
+    """Tell LiteLLM's callbacks of a hit."""
+    handler = logging._llm_caching_handler  # noqa: SLF001 - its name in every version
+    if handler is None:
+        return
+    ended = datetime.now()  # noqa: DTZ005 - LiteLLM subtracts naive times
+    if awaited:
+        handler._async_log_cache_hit_on_callbacks(logging, whole, began, ended, cache_hit=True)  # noqa: SLF001 - as LiteLLM tells a hit
+    else:
+        logging.handle_sync_success_callbacks_for_async_calls(whole, began, ended, cache_hit=True)

@@ -1,0 +1,66 @@
+"""A stream as it is recorded, chunk by chunk."""
+
+import time
+from typing import Any, Protocol
+
+from litellm_chatcache.call import Call
+
+__all__ = ["Tape", "Recorder"]
+
+
+class Recorder(Protocol):
+    """What keeps streams: the cache."""
+
+    def keep_stream(self, call: Call, chunks: list[Any], offsets: list[float], *, ended: bool) -> None:
+        """Record a stream that was read to its end. Never raises."""
+        ...
+
+    def keep_failure(self, call: Call, error: Exception) -> None:
+        """Take note of a stream that broke off with an error. Never raises."""
+        ...
+
+
+class Tape:
+    """The chunks of a stream, each as it was when the caller got it.
+
+    Args:
+        call: what asked for the stream.
+        recorder: keeps it.
+    """
+
+    def __init__(self, call: Call, recorder: Recorder) -> None:
+        assert call.kind is not None  # noqa: S101 - else there is no tape
+        assert call.kind.streams is not None  # noqa: S101 - as above
+        self._call = call
+        self._recorder = recorder
+        self._streams = call.kind.streams
+        self._chunks: list[Any] = []
+        self._hidden: Any = None
+        self._offsets: list[float] = []
+        self._broken = False
+
+    def add(self, chunk: Any) -> None:
+        """Take note of the next chunk."""
+        try:
+            self._chunks.append(self._streams.chunk_record(chunk))
+        except Exception:  # noqa: BLE001 - whatever a provider sends, the caller gets it
+            self._broken = True
+        self._offsets.append(time.monotonic() - self._call.began)
+        self._last = chunk
+
+    def end(self, *, ended: bool | None = None) -> None:
+        """Record the stream: it was read to its end.
+
+        Args:
+            ended: whether the provider said that it is the end; None where its chunks tell.
+        """
+        if self._broken or not self._chunks or self._call.over:
+            self._call.end()
+            return
+        self._chunks[-1] = self._streams.chunk_record(self._last)  # LiteLLM hides the tokens in it when all is over
+        said = self._streams.ended(self._chunks) if ended is None else ended
+        self._recorder.keep_stream(self._call, self._chunks, self._offsets, ended=said)
+
+    def fail(self, error: Exception) -> None:
+        """Take note that it broke off."""
+        self._recorder.keep_failure(self._call, error)

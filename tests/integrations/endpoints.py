@@ -1,0 +1,137 @@
+"""A local provider of all but chat: text completions, embeddings, transcriptions, reranking, images, moderation."""
+
+import json
+import struct
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+__all__ = ["Endpoints", "endpoints"]
+
+
+class Endpoints(ThreadingHTTPServer):
+    """Answers each endpoint in its provider's form, and counts.
+
+    Attributes:
+        calls: how often each endpoint was asked.
+        inputs: the inputs of all embeddings that were asked for, in order.
+    """
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.calls: Counter[str] = Counter()
+        self.inputs: list[Any] = []
+
+    @property
+    def url(self) -> str:
+        """Where it is reached, with the version in the path, as the base of a client has it."""
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+@contextmanager
+def endpoints() -> Iterator[Endpoints]:
+    """Give a provider that answers until the block ends."""
+    with Endpoints() as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Endpoints
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        is_json = "json" in self.headers.get("Content-Type", "")
+        body = json.loads(raw) if is_json else {"file": raw}
+        endpoint = self.path.removeprefix("/v1/")
+        self.server.calls[endpoint] += 1
+        answer = _ANSWERS[endpoint](self.server, body)
+        if isinstance(answer, list):
+            lines = [f"data: {json.dumps(event)}\n\n" for event in answer]
+            self._send("".join([*lines, "data: [DONE]\n\n"]).encode(), "text/event-stream")
+        else:
+            self._send(json.dumps(answer).encode(), "application/json")
+
+    def _send(self, body: bytes, content_type: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+
+def _text(_server: Endpoints, body: dict[str, Any]) -> Any:
+    head = {"id": "cmpl-1", "object": "text_completion", "created": 1_760_000_000, "model": body["model"]}
+    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    words = ["It ", "is  a", "\n\nsunny", " day."]
+    if body.get("stream"):
+        pieces = [{**head, "choices": [_choice(word, None)]} for word in words]
+        last = {**head, "choices": [_choice("", "stop")]}
+        return [*pieces, last, {**head, "choices": [], "usage": usage}]
+    return {**head, "choices": [_choice("".join(words), "stop")], "usage": usage}
+
+
+def _choice(text: str, reason: str | None) -> dict[str, Any]:
+    return {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
+
+
+def _embeddings(server: Endpoints, body: dict[str, Any]) -> Any:
+    inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
+    server.inputs.extend(inputs)
+    data = [
+        {"object": "embedding", "index": index, "embedding": _vector(json.dumps(each), body.get("encoding_format"))}
+        for index, each in enumerate(inputs)
+    ]
+    usage = {"prompt_tokens": 5 * len(inputs), "total_tokens": 5 * len(inputs)}
+    return {"object": "list", "model": f"{body['model']}-v1", "data": data, "usage": usage}
+
+
+def _vector(text: str, encoding: str | None) -> Any:
+    vector = [byte / 255 - 0.1 for byte in sha256(text.encode()).digest()[:8]]
+    return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if encoding == "base64" else vector
+
+
+def _transcription(_server: Endpoints, body: dict[str, Any]) -> Any:
+    return {"text": f"Somebody says {len(body['file']) % 1000}.", "usage": {"type": "duration", "seconds": 3}}
+
+
+def _rerank(_server: Endpoints, body: dict[str, Any]) -> Any:
+    results = [{"index": index, "relevance_score": 0.9 - index / 10} for index in range(len(body["documents"]))]
+    return {"id": "rerank-1", "results": results, "meta": {"billed_units": {"search_units": 1}}}
+
+
+def _image(_server: Endpoints, _body: dict[str, Any]) -> Any:
+    return {"created": 1_760_000_000, "data": [{"url": "http://127.0.0.1/image.png"}]}
+
+
+def _moderation(_server: Endpoints, _body: dict[str, Any]) -> Any:
+    result = {"flagged": False, "categories": {}, "category_scores": {}, "category_applied_input_types": {}}
+    return {"id": "modr-1", "model": "omni-moderation-latest", "results": [result]}
+
+
+_ANSWERS = {
+    "completions": _text,
+    "embeddings": _embeddings,
+    "audio/transcriptions": _transcription,
+    "rerank": _rerank,
+    "v2/rerank": _rerank,
+    "images/generations": _image,
+    "moderations": _moderation,
+}
