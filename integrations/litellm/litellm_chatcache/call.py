@@ -10,7 +10,7 @@ from chatcache import Form, Leader, Mode
 from .controls import Controls
 from .kinds import FUNCTIONS, Kind
 
-__all__ = ["CURRENT", "SCOPE", "Call"]
+__all__ = ["BEGUN", "CURRENT", "SCOPE", "Call"]
 
 
 class Call:
@@ -37,6 +37,7 @@ class Call:
         model: the model that is asked for.
         leader: that others wait for it, if they do.
         items: the requests of its single inputs, by their keys, where they are cached one by one.
+        cut: whether LiteLLM's own stream within its stream ended without a reason to finish.
         over: whether nothing more is to come of it.
         began: when it was begun, by the monotonic clock.
     """
@@ -55,6 +56,7 @@ class Call:
         self.model: str | None = None
         self.leader: Leader | None = None
         self.items: dict[str, dict[str, Any]] = {}
+        self.cut = False
         self.over = False
         self.began = time.monotonic()
 
@@ -89,6 +91,9 @@ class Call:
         if leader is not None:
             leader.give_up()
 
+
+BEGUN: ContextVar[Call | None] = ContextVar("litellm_chatcache_begun", default=None)
+"""The call that LiteLLM began last."""
 
 CURRENT: ContextVar[Call | None] = ContextVar("litellm_chatcache_call", default=None)
 """The call whose record LiteLLM looks up, or stores, just now."""

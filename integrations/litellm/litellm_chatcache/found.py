@@ -31,6 +31,8 @@ class Answer:
         hidden = getattr(self.answer, "_hidden_params", None)
         if isinstance(hidden, dict):
             hidden["cache_age"] = self.age
+        elif hidden is not None:  # that of a text completion is an object
+            hidden.cache_age = self.age
         return self.answer
 
 

@@ -12,6 +12,8 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
     LiteLLM tells a cache no error. Who waits for a call that failed is told so.
 ``retries``
     What LiteLLM tries again, it does not ask the cache for, nor does it store the answer.
+``unasked``
+    Some functions ask no cache whatever. None of them is called in mode ``replay``.
 ``writes``
     What an awaited call returned is stored by a task that nobody waits for. A program that asks the same again at once
     pays twice; one that ends there (``asyncio.run`` returns) may cancel the task before it begins, and has paid in
@@ -21,7 +23,7 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
     stream of one of its proxy's classes, and cannot import them (BerriAI/litellm#42195).
 """
 
-from . import failures, handler, imports, retries, streams, writes
+from . import failures, handler, imports, retries, streams, unasked, writes
 from .writes import briefly, nothing_left
 
 __all__ = ["briefly", "install", "nothing_left"]
@@ -34,5 +36,5 @@ def install() -> None:
     global _installed  # noqa: PLW0603 - LiteLLM is there once
     if not _installed:
         _installed = True
-        for seam in (handler, streams, failures, retries, writes, imports):
+        for seam in (handler, streams, failures, retries, unasked, writes, imports):
             seam.install()

@@ -5,7 +5,7 @@ from typing import Any
 
 from litellm.caching.caching_handler import LLMCachingHandler
 
-from litellm_chatcache.call import CURRENT, SCOPE, Call
+from litellm_chatcache.call import BEGUN, CURRENT, SCOPE, Call
 from litellm_chatcache.hook import hooked
 from litellm_chatcache.kinds import MESSAGES
 
@@ -57,6 +57,7 @@ def _begins(original: Callable[..., None]) -> Callable[..., None]:
                 hook.guard(call, request_kwargs)
             setattr(self, _CALL, call)
             setattr(self, _OUTER, outer)
+            BEGUN.set(call)
             scope = SCOPE.get()
             if scope is not None:
                 scope.append(call)

@@ -9,7 +9,7 @@ from litellm.caching.caching_handler import LLMCachingHandler
 from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
 from litellm.utils import TextCompletionStreamWrapper
 
-from litellm_chatcache.call import Call
+from litellm_chatcache.call import BEGUN, Call
 from litellm_chatcache.hook import hooked
 from litellm_chatcache.kinds import CHAT, MESSAGES, RESPONSES, TEXT, Kind
 from litellm_chatcache.streams import Tape
@@ -31,10 +31,13 @@ _RESPONSES = (
 
 def install() -> None:
     """Have streams recorded, and nothing that LiteLLM makes of them."""
-    _tap(CustomStreamWrapper, CHAT, lambda stream: stream)
-    _tap(TextCompletionStreamWrapper, TEXT, lambda stream: stream.completion_stream)
+    _tap(CustomStreamWrapper, CHAT)
+    _tap(TextCompletionStreamWrapper, TEXT)
     for module, name in _RESPONSES:
-        _tap(getattr(_imported(module), name, None), RESPONSES, lambda stream: stream)
+        stream = getattr(_imported(module), name, None)
+        if stream is not None:
+            _tap(stream, RESPONSES)
+    replace(TextCompletionStreamWrapper, "__init__", _knows_its_call)
     replace(LLMCachingHandler, "wrap_streaming_result_for_cache", _messages)
     replace(CustomStreamWrapper, "cache_streaming_response", _nothing)
     replace(CustomStreamWrapper, "async_cache_streaming_response", _nothing_awaited)
@@ -45,28 +48,21 @@ def _imported(module: str) -> Any:
     return sys.modules[module]
 
 
-def _tap(stream: type | None, kind: Kind, chat_of: Callable[[Any], Any]) -> None:
-    """Have the streams of a class recorded that calls of a kind are answered with.
-
-    Args:
-        stream: the class, if this LiteLLM has it.
-        kind: the kind of calls.
-        chat_of: gives the stream that knows the call, and whether it ended.
-    """
-    if stream is not None:
-        replace(stream, "__next__", partial(_next, kind, chat_of))
-        replace(stream, "__anext__", partial(_anext, kind, chat_of))
+def _tap(stream: type, kind: Kind) -> None:
+    """Have the streams of a class recorded that calls of a kind are answered with."""
+    replace(stream, "__next__", partial(_next, kind))
+    replace(stream, "__anext__", partial(_anext, kind))
 
 
-def _next(kind: Kind, chat_of: Callable[[Any], Any], original: Callable[..., Any]) -> Callable[..., Any]:
+def _next(kind: Kind, original: Callable[..., Any]) -> Callable[..., Any]:
     def next_chunk(self: Any) -> Any:
-        tape = _tape_of(self, kind, chat_of)
+        tape = _tape_of(self, kind)
         if tape is None:
             return original(self)
         try:
             chunk = original(self)
         except StopIteration:
-            tape.end(ended=_ended(chat_of(self)))
+            tape.end(ended=_ended(self))
             raise
         except Exception as error:
             tape.fail(error)
@@ -77,15 +73,15 @@ def _next(kind: Kind, chat_of: Callable[[Any], Any], original: Callable[..., Any
     return next_chunk
 
 
-def _anext(kind: Kind, chat_of: Callable[[Any], Any], original: Callable[..., Any]) -> Callable[..., Any]:
+def _anext(kind: Kind, original: Callable[..., Any]) -> Callable[..., Any]:
     async def next_chunk(self: Any) -> Any:
-        tape = _tape_of(self, kind, chat_of)
+        tape = _tape_of(self, kind)
         if tape is None:
             return await original(self)
         try:
             chunk = await original(self)
         except StopAsyncIteration:
-            ended = _ended(chat_of(self))
+            ended = _ended(self)
             briefly(lambda: tape.end(ended=ended))
             raise
         except Exception as error:
@@ -97,21 +93,32 @@ def _anext(kind: Kind, chat_of: Callable[[Any], Any], original: Callable[..., An
     return next_chunk
 
 
-def _tape_of(stream: Any, kind: Kind, chat_of: Callable[[Any], Any]) -> Tape | None:
+def _knows_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    def begin(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        call = BEGUN.get()
+        self._chatcache_call = call and (call.within or call)
+
+    return begin
+
+
+def _tape_of(stream: Any, kind: Kind) -> "Tape | _Within | None":
     known = vars(stream)
     if _TAPE not in known:
-        logging = getattr(chat_of(stream), "logging_obj", None)
-        known[_TAPE] = _tape(call_of(logging), kind, logging)
-    tape: Tape | None = known[_TAPE]
+        logging = known.get("logging_obj")
+        call = known.get("_chatcache_call") or call_of(logging)
+        known[_TAPE] = _tape(call, kind, getattr(logging, "_llm_caching_handler", None))
+    tape: Tape | _Within | None = known[_TAPE]
     return tape
 
 
-def _tape(call: Call | None, kind: Kind, logging: Any) -> Tape | None:
+def _tape(call: Call | None, kind: Kind, handler: Any) -> "Tape | _Within | None":
     """Return what a call's stream is to be recorded on, or None where it is not to be."""
     hook = hooked()
-    if hook is None or call is None or call.kind is not kind or call.over:
+    if hook is None or call is None or call.over:
         return None
-    handler = getattr(logging, "_llm_caching_handler", None)
+    if call.kind is not kind:
+        return _Within(call) if kind is CHAT else None
     arguments = getattr(handler, "request_kwargs", None) or {}
     try:
         keeps = call.key is not None or ("model" in arguments and hook.may_keep(call, arguments))
@@ -125,6 +132,23 @@ def _ended(stream: Any) -> bool | None:
     known = vars(stream)
     reasons = [known[name] for name in ("received_finish_reason", "intermittent_finish_reason") if name in known]
     return any(reasons) if reasons else None
+
+
+class _Within:
+    """A stream of a chat completion out of which LiteLLM makes the stream of a call of another kind."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def add(self, chunk: Any) -> None:
+        """Leave it to the other stream."""
+
+    def end(self, *, ended: bool | None) -> None:
+        """Take note whether it came to its end."""
+        self._call.cut = ended is False
+
+    def fail(self, error: Exception) -> None:
+        """Leave it to the other stream."""
 
 
 class _Recorded:
@@ -164,9 +188,9 @@ def _messages(original: Callable[..., Any]) -> Callable[..., Any]:
         if hooked() is None:
             return original(self, result, call_type)
         call: Call | None = getattr(self, "_chatcache_call", None)
-        tape = None
+        tape: Any = None
         if call is not None and call.within is None and hasattr(result, "__anext__"):
-            tape = _tape(call, MESSAGES, None)
+            tape = _tape(call, MESSAGES, self)
         return result if tape is None else _Recorded(result, tape)
 
     return wrap

@@ -58,7 +58,7 @@ class Tape:
             self._call.end()
             return
         self._chunks[-1] = self._streams.chunk_record(self._last)  # LiteLLM hides the tokens in it when all is over
-        said = self._streams.ended(self._chunks) if ended is None else ended
+        said = not self._call.cut and (self._streams.ended(self._chunks) if ended is None else ended)
         self._recorder.keep_stream(self._call, self._chunks, self._offsets, ended=said)
 
     def fail(self, error: Exception) -> None:
