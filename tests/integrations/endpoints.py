@@ -1,4 +1,4 @@
-"""A local provider of all but chat: text completions, embeddings, transcriptions, reranking, images, moderation."""
+"""A local provider of all that LiteLLM calls but chat completions."""
 
 import json
 import struct
@@ -61,8 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.calls[endpoint] += 1
         answer = _ANSWERS[endpoint](self.server, body)
         if isinstance(answer, list):
-            lines = [f"data: {json.dumps(event)}\n\n" for event in answer]
-            self._send("".join([*lines, "data: [DONE]\n\n"]).encode(), "text/event-stream")
+            self._send("".join(_lines(answer)).encode(), "text/event-stream")
         else:
             self._send(json.dumps(answer).encode(), "application/json")
 
@@ -75,6 +74,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_args: Any) -> None:
         """Say nothing."""
+
+
+def _lines(events: list[dict[str, Any]]) -> Iterator[str]:
+    for event in events:
+        name = f"event: {event['type']}\n" if "type" in event else ""
+        yield f"{name}data: {json.dumps(event)}\n\n"
+    if "type" not in events[-1]:
+        yield "data: [DONE]\n\n"
 
 
 def _text(_server: Endpoints, body: dict[str, Any]) -> Any:
@@ -126,7 +133,63 @@ def _moderation(_server: Endpoints, _body: dict[str, Any]) -> Any:
     return {"id": "modr-1", "model": "omni-moderation-latest", "results": [result]}
 
 
+def _response(_server: Endpoints, body: dict[str, Any]) -> Any:
+    content = [{"type": "output_text", "text": "It is sunny.", "annotations": []}]
+    message = {"type": "message", "id": "msg-1", "role": "assistant", "status": "completed", "content": content}
+    usage = {
+        "input_tokens": 5,
+        "input_tokens_details": {"cached_tokens": 2},
+        "output_tokens": 4,
+        "output_tokens_details": {"reasoning_tokens": 1},
+        "total_tokens": 9,
+    }
+    head = {"id": "resp-1", "object": "response", "created_at": 1_760_000_000, "model": body["model"], "error": None}
+    whole = {**head, "status": "completed", "output": [message], "usage": usage, "incomplete_details": None}
+    whole |= {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "temperature": 1.0, "top_p": 1.0}
+    if not body.get("stream"):
+        return whole
+    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    place = {"item_id": "msg-1", "output_index": 0, "content_index": 0}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**message, "content": []}},
+        *({"type": "response.output_text.delta", **place, "delta": each} for each in ("It ", "is sun", "ny.")),
+        {"type": "response.output_text.done", **place, "text": "It is sunny."},
+        {"type": "response.output_item.done", "output_index": 0, "item": message},
+        {"type": "response.completed", "response": whole},
+    ]
+    return [{**event, "sequence_number": index} for index, event in enumerate(events)]
+
+
+def _message(_server: Endpoints, body: dict[str, Any]) -> Any:
+    thought = {"type": "thinking", "thinking": "Look out.", "signature": "c2lnbmVk"}
+    usage = {"input_tokens": 5, "output_tokens": 4, "cache_read_input_tokens": 2}
+    head = {"id": "msg-1", "type": "message", "role": "assistant", "model": body["model"]}
+    content = [thought, {"type": "text", "text": "It is sunny."}]
+    whole = {**head, "content": content, "stop_reason": "end_turn", "stop_sequence": None, "usage": usage}
+    if not body.get("stream"):
+        return whole
+    begun = {**whole, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
+    deltas: list[tuple[int, dict[str, Any]]] = [
+        (0, {"type": "thinking_delta", "thinking": "Look "}),
+        (0, {"type": "thinking_delta", "thinking": "out."}),
+        (0, {"type": "signature_delta", "signature": "c2lnbmVk"}),
+        (1, {"type": "text_delta", "text": "It is "}),
+        (1, {"type": "text_delta", "text": "sunny."}),
+    ]
+    blocks: list[dict[str, Any]] = [{**thought, "thinking": "", "signature": ""}, {"type": "text", "text": ""}]
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": begun}]
+    for index, block in enumerate(blocks):
+        events.append({"type": "content_block_start", "index": index, "content_block": block})
+        events.extend({"type": "content_block_delta", "index": at, "delta": each} for at, each in deltas if at == index)
+        events.append({"type": "content_block_stop", "index": index})
+    ends = {"stop_reason": "end_turn", "stop_sequence": None}
+    return [*events, {"type": "message_delta", "delta": ends, "usage": usage}, {"type": "message_stop"}]
+
+
 _ANSWERS = {
+    "responses": _response,
+    "messages": _message,
     "completions": _text,
     "embeddings": _embeddings,
     "audio/transcriptions": _transcription,

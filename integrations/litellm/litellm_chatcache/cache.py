@@ -144,14 +144,18 @@ class DOCache(Hook):
             call.items[key] = request
         return key
 
-    def explain(self, **arguments: Any) -> Explanation:
+    def explain(self, function: str | None = None, /, **arguments: Any) -> Explanation:
         """Return what the key of a call is made of, and what not: print it.
 
         Args:
-            arguments: as they would be passed to the function of LiteLLM; one for the call of ``aembedding`` and its
-                like is told apart by what it passes: ``messages``, ``prompt``, ``input``.
+            function: the function of LiteLLM; by default the one that is told by its arguments: of ``messages`` it is
+                ``completion``, of ``prompt`` ``text_completion``, of ``input`` ``embedding``.
+            arguments: as they would be passed to that function.
+
+        Raises:
+            InvalidInputError: there is no such function, or its calls cannot be cached.
         """
-        call = Call(_function(arguments))
+        call = Call(_supported([function])[0] if function is not None else _function(arguments))
         assert call.kind is not None  # noqa: S101 - it is one of ours
         omitted = left_out(arguments, self._ignore)
         self._note(call, arguments)
@@ -211,9 +215,8 @@ class DOCache(Hook):
 
         Of a stream nothing is recorded here, but chunk by chunk as it is read.
         """
-        call = self._call(arguments)
-        if not _is_streamed(call, arguments):
-            self.keep(call, result, arguments)
+        if arguments.get("stream") is not True:
+            self.keep(self._call(arguments), result, arguments)
 
     def async_add_cache(self, result: Any, dynamic_cache_object: Any = None, **arguments: Any) -> Awaitable[None]:  # noqa: ARG002 - LiteLLM's
         """Record a response before this returns, and return what there is left to await: nothing.
@@ -221,8 +224,8 @@ class DOCache(Hook):
         LiteLLM awaits it in a task that nobody waits for, and that ends with the loop. So the write does not wait for
         the task. It holds up the loop for one fsync; where another process holds the file, for a tenth of a second.
         """
-        call = self._call(arguments)
-        if not _is_streamed(call, arguments):
+        if arguments.get("stream") is not True:
+            call = self._call(arguments)
             briefly(lambda: self.keep(call, result, arguments))
         return nothing_left()
 
@@ -478,10 +481,6 @@ class DOCache(Hook):
 
     def __repr__(self) -> str:
         return f"<litellm_chatcache.DOCache {self.engine.store_id!r} in {str(self.engine.location)!r}>"
-
-
-def _is_streamed(call: Call, arguments: Mapping[str, Any]) -> bool:
-    return arguments.get("stream") is True and call.kind is not None and call.kind.streams is not None
 
 
 def _stream_refusal(call: Call, chunks: list[Any], *, ended: bool) -> Refusal | None:

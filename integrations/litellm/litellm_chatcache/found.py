@@ -9,7 +9,7 @@ from chatcache import Form, Hit
 from .call import Call
 from .failures import failure_of
 from .kinds import MESSAGES, RESPONSES
-from .streams import ReplayedMessages, ReplayedStream, replayed_responses
+from .streams import ReplayedMessages, ReplayedResponses, ReplayedStream
 
 __all__ = ["Answer", "Failure", "Found", "Stream", "found_in", "fresh"]
 
@@ -56,7 +56,7 @@ class Stream:
         """Return the stream, as the function of LiteLLM does that was called with these arguments."""
         stream: Any
         if self.call.kind is RESPONSES:
-            stream = replayed_responses(self._whole(), self.chunks, arguments, self.call.function)
+            stream = ReplayedResponses(self._whole(), self.chunks, arguments, self.call.function)
         elif self.call.kind is MESSAGES:
             stream = ReplayedMessages(self.chunks, arguments)
         else:

@@ -5,13 +5,16 @@ from typing import Any
 
 from litellm.caching import caching_handler
 from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
-from litellm.types.utils import ModelResponse
+from litellm.responses.streaming_iterator import BaseResponsesAPIStreamingIterator
+from pydantic import BaseModel
 
-from litellm_chatcache.streams import ReplayedMessages
+from litellm_chatcache.streams import ReplayedMessages, ReplayedResponses, ReplayedStream
 
 from .replacing import replace
 
 __all__ = ["install"]
+
+_NO_STREAMS = (BaseModel, dict)
 
 
 def install() -> None:
@@ -22,17 +25,13 @@ def install() -> None:
 def _told_apart(original: Callable[..., bool]) -> Callable[..., bool]:
     def is_stream(**asked: Any) -> bool:  # before 1.102 LiteLLM asks by other arguments, and imports nothing
         hit = asked.get("cached_result")
-        if isinstance(hit, ModelResponse | CustomStreamWrapper | ReplayedMessages):
-            return not isinstance(hit, ModelResponse)
+        if isinstance(hit, _NO_STREAMS):  # nearly all hits: a failing import takes a millisecond, each time
+            return False
+        if isinstance(hit, ReplayedStream | ReplayedResponses | ReplayedMessages):
+            return True
         try:
             return original(**asked)
         except ImportError:  # then it is none of the proxy's streams
-            return _is_responses_stream(hit)
+            return isinstance(hit, CustomStreamWrapper | BaseResponsesAPIStreamingIterator)
 
     return is_stream
-
-
-def _is_responses_stream(hit: Any) -> bool:
-    from litellm.responses.streaming_iterator import BaseResponsesAPIStreamingIterator
-
-    return isinstance(hit, BaseResponsesAPIStreamingIterator)

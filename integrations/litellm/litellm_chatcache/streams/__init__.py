@@ -1,6 +1,6 @@
 """Streams: recorded as they are read, and replayed."""
 
-from .replayed import ReplayedMessages, ReplayedStream, replayed_responses
+from .replayed import ReplayedMessages, ReplayedResponses, ReplayedStream
 from .tape import Tape
 
-__all__ = ["ReplayedMessages", "ReplayedStream", "Tape", "replayed_responses"]
+__all__ = ["ReplayedMessages", "ReplayedStream", "Tape", "ReplayedResponses"]

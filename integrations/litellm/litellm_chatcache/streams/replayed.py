@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
+from litellm.responses.streaming_iterator import CachedResponsesAPIStreamingIterator
 
-__all__ = ["ReplayedMessages", "ReplayedStream", "replayed_responses"]
+__all__ = ["ReplayedMessages", "ReplayedResponses", "ReplayedStream"]
 
 
 class ReplayedStream(CustomStreamWrapper):
@@ -102,8 +103,8 @@ class ReplayedMessages:
         await teller._handle_streaming_logging(self._chunks)  # noqa: SLF001 - as LiteLLM's own cached stream does
 
 
-def replayed_responses(whole: Any, events: list[Any], arguments: Mapping[str, Any], function: str) -> Any:
-    """Return a recorded stream of the Responses API, for ``for`` and for ``async for``.
+class ReplayedResponses(CachedResponsesAPIStreamingIterator):
+    """The events of a recorded stream of the Responses API, for ``for`` and for ``async for``.
 
     Args:
         whole: the answer that was streamed.
@@ -111,14 +112,20 @@ def replayed_responses(whole: Any, events: list[Any], arguments: Mapping[str, An
         arguments: those of the call.
         function: the function of LiteLLM that was called.
     """
-    from litellm.responses.streaming_iterator import CachedResponsesAPIStreamingIterator
 
-    stream: Any = CachedResponsesAPIStreamingIterator(
-        response=whole, logging_obj=arguments["litellm_logging_obj"], request_data=dict(arguments), call_type=function
-    )
-    stream._events = events  # noqa: SLF001 - instead of those that LiteLLM makes up
-    stream.completed_response = events[-1]
-    return stream
+    def __init__(self, whole: Any, events: list[Any], arguments: Mapping[str, Any], function: str) -> None:
+        super().__init__(
+            response=whole,
+            logging_obj=arguments["litellm_logging_obj"],
+            request_data=dict(arguments),
+            call_type=function,
+        )
+        self._events = events  # instead of those that LiteLLM makes up
+        self.completed_response = events[-1]
+
+    def __contains__(self, _item: object) -> bool:
+        """Say no, as `ReplayedStream` does."""
+        return False
 
 
 def tell(logging: Any, whole: Any, began: datetime, *, awaited: bool) -> None:
