@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.calls[endpoint] += 1
         answer = _ANSWERS[endpoint](self.server, body)
         if isinstance(answer, list):
-            self._send("".join(_lines(answer)).encode(), "text/event-stream")
+            self._stream(_lines(answer))
         else:
             self._send(json.dumps(answer).encode(), "application/json")
 
@@ -71,6 +72,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _stream(self, lines: Iterator[str]) -> None:
+        """Send each line as a piece of its own, as a provider does."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        for line in lines:
+            self.wfile.write(line.encode())
+            self.wfile.flush()
+            time.sleep(0.002)
 
     def log_message(self, *_args: Any) -> None:
         """Say nothing."""

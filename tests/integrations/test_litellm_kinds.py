@@ -1,0 +1,232 @@
+"""Each kind of call that LiteLLM lets a cache see, blocking and awaited, streamed and not: what is replayed, and how."""
+
+import asyncio
+import inspect
+import io
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import litellm
+import pytest
+import pytest_asyncio
+from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
+from provider import Provider
+
+from litellm_chatcache import DOCache
+from tests.integrations.endpoints import Endpoints, endpoints
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),  # LiteLLM's own, as it logs a response
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # it leaves clients to the collector
+    pytest.mark.filterwarnings("ignore:Items .* on TypedDict class"),  # as it imports its proxy, to log a message
+]
+
+DOCS = Path(__file__).parents[2] / "docs" / "litellm.md"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def _close_clients() -> AsyncIterator[None]:
+    yield
+    await close_litellm_async_clients()
+
+
+@pytest.fixture
+def server() -> Iterator[Endpoints]:
+    with endpoints() as running:
+        yield running
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DOCache:
+    cache = DOCache("store", path=tmp_path)
+    monkeypatch.setattr(litellm, "cache", cache)
+    return cache
+
+
+def speech() -> io.BytesIO:
+    file = io.BytesIO(b"RIFF....WAVE")
+    file.name = "speech.wav"
+    return file
+
+
+@dataclass(frozen=True)
+class Case:
+    """A function of LiteLLM, and the arguments of a call."""
+
+    kind: str
+    function: Callable[..., Any]
+    arguments: Callable[[], dict[str, Any]]
+    server: str = "endpoints"
+    streams: bool = True
+
+    @property
+    def name(self) -> str:
+        return {"acreate": "anthropic.messages.acreate"}.get(self.function.__name__, self.function.__name__)
+
+
+def chat() -> dict[str, Any]:
+    return {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+
+
+def text() -> dict[str, Any]:
+    return {"model": "text-completion-openai/babbage", "prompt": "How is the weather?"}
+
+
+def embeddings() -> dict[str, Any]:
+    return {"model": "openai/embed", "input": ["one", "two"]}
+
+
+def transcription() -> dict[str, Any]:
+    return {"model": "openai/whisper-1", "file": speech()}
+
+
+def rerank() -> dict[str, Any]:
+    return {"model": "cohere/rerank-v3", "query": "weather", "documents": ["sun", "rain"]}
+
+
+def responses() -> dict[str, Any]:
+    return {"model": "openai/gpt-4o", "input": "How is the weather?"}
+
+
+def messages() -> dict[str, Any]:
+    return {**chat(), "model": "anthropic/claude-sonnet-4-5", "max_tokens": 100}
+
+
+CASES = [
+    Case("chat completions", litellm.completion, chat, "provider"),
+    Case("chat completions", litellm.acompletion, chat, "provider"),
+    Case("text completions", litellm.text_completion, text),
+    Case("text completions", litellm.atext_completion, text),
+    Case("embeddings", litellm.embedding, embeddings, streams=False),
+    Case("embeddings", litellm.aembedding, embeddings, streams=False),
+    Case("transcriptions", litellm.transcription, transcription, streams=False),
+    Case("transcriptions", litellm.atranscription, transcription, streams=False),
+    Case("reranking", litellm.rerank, rerank, streams=False),
+    Case("reranking", litellm.arerank, rerank, streams=False),
+    Case("responses", litellm.responses, responses),
+    Case("responses", litellm.aresponses, responses),
+    Case("Anthropic messages", litellm.anthropic.messages.acreate, messages),
+]
+
+
+class Asked:
+    """Makes the calls of a case, and counts those that reach its provider."""
+
+    def __init__(self, case: Case, server: Endpoints, provider: Provider) -> None:
+        self.case = case
+        self.server = server
+        self.provider = provider
+        self.awaited = inspect.iscoroutinefunction(case.function)
+        base = provider.url if case.server == "provider" else server.url
+        self.base = base.removesuffix("/v1") if case.kind == "Anthropic messages" else base
+
+    @property
+    def calls(self) -> int:
+        return self.provider.calls + self.server.calls.total()
+
+    async def whole(self, **arguments: Any) -> Any:
+        if self.awaited:
+            return _dumped(await self.case.function(**self._call(arguments)))
+        return await asyncio.to_thread(lambda: _dumped(self.case.function(**self._call(arguments))))
+
+    async def stream(self, **arguments: Any) -> list[Any]:
+        call = self._call({"stream": True, **arguments})
+        if self.awaited:
+            return [_dumped(chunk) async for chunk in await self.case.function(**call)]
+        return await asyncio.to_thread(lambda: [_dumped(chunk) for chunk in self.case.function(**call)])
+
+    def _call(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**self.case.arguments(), "api_base": self.base, "api_key": "none", **arguments}
+
+
+def _dumped(thing: Any) -> Any:
+    return thing.model_dump() if hasattr(thing, "model_dump") else thing
+
+
+def _said(whole: Any) -> Any:
+    """What an answer says, whatever it was made of: its texts, thoughts and tokens."""
+    match whole:
+        case {"choices": choices}:
+            return [(each.get("message") or each).get("content", each.get("text")) for each in choices]
+        case {"output": output, "usage": usage}:
+            return [each["content"][0]["text"] for each in output], usage["total_tokens"]
+        case {"content": content}:
+            return content, whole["usage"]["output_tokens"]
+
+
+IDS = [case.name for case in CASES]
+
+
+@pytest.fixture(params=CASES, ids=IDS)
+def asked(request: pytest.FixtureRequest, server: Endpoints, provider: Provider) -> Asked:
+    return Asked(request.param, server, provider)
+
+
+@pytest.fixture(params=[case for case in CASES if case.streams], ids=[case.name for case in CASES if case.streams])
+def streamed(request: pytest.FixtureRequest, server: Endpoints, provider: Provider) -> Asked:
+    return Asked(request.param, server, provider)
+
+
+async def test_an_answer_is_replayed_as_it_was(cache: DOCache, asked: Asked) -> None:
+    first, second = await asked.whole(), await asked.whole()
+    assert first == second
+    assert asked.calls == 1
+    assert cache.engine.stats().bypasses == 0
+
+
+async def test_a_stream_is_replayed_chunk_by_chunk(cache: DOCache, streamed: Asked) -> None:
+    first, second = await streamed.stream(), await streamed.stream()
+    assert first == second
+    assert len(first) > 1
+    assert streamed.calls == 1
+    assert cache.engine.stats().bypasses == 0
+
+
+async def test_a_stream_answers_a_call_that_does_not_stream(cache: DOCache, streamed: Asked) -> None:
+    uncached = await streamed.whole(cache={"mode": "off"})
+    await streamed.stream()
+    assert _said(await streamed.whole()) == _said(uncached)
+    assert streamed.calls == 2
+
+
+async def test_an_answer_is_streamed_to_who_asks_for_a_stream(cache: DOCache, streamed: Asked) -> None:
+    await streamed.whole()
+    assert len(await streamed.stream()) > 1
+    assert streamed.calls == 1
+
+
+async def test_nothing_of_it_is_called_in_mode_replay(
+    tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path))
+    recorded = await asked.whole()
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, mode="replay"))
+    asked.server.shutdown()
+    asked.server.server_close()
+    assert await asked.whole() == recorded
+    assert await asked.whole(cache={"no-cache": True}) == recorded
+    assert await asked.whole(caching=False) == recorded
+    assert asked.calls == 1
+
+
+def row(case: Case, colour: str) -> str:
+    stream = {True: "chunk by chunk", False: "not streamed by LiteLLM"}[case.streams]
+    return f"| {case.kind} | `{case.name}` | {colour} | equal | {stream} |"
+
+
+async def test_the_table_of_the_docs_says_so() -> None:
+    """It is made of the cases, each of which the tests above show. ``UPDATE_DOCS=1`` writes it anew."""
+    rows = [row(case, "awaited" if inspect.iscoroutinefunction(case.function) else "blocking") for case in CASES]
+    head = ["| what | function | colour | answer | stream |", "|---|---|---|---|---|"]
+    table = "\n".join([*head, *rows])
+    begin, end = "<!-- kinds -->\n", "\n<!-- /kinds -->"
+    docs = DOCS.read_text("utf-8")
+    before, _, rest = docs.partition(begin)
+    _, _, after = rest.partition(end)
+    if os.environ.get("UPDATE_DOCS"):
+        DOCS.write_text(f"{before}{begin}{table}{end}{after}", "utf-8")
+    assert table in DOCS.read_text("utf-8")
