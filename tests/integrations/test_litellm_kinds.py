@@ -1,4 +1,4 @@
-"""Each kind of call that LiteLLM lets a cache see, blocking and awaited, streamed and not: what is replayed, and how."""
+"""Each kind of call that LiteLLM lets a cache see, blocking and awaited, streamed and not: how it is replayed."""
 
 import asyncio
 import inspect
@@ -12,6 +12,7 @@ from typing import Any
 import litellm
 import pytest
 import pytest_asyncio
+from litellm.anthropic_interface.messages import acreate
 from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 from provider import Provider
 
@@ -109,7 +110,7 @@ CASES = [
     Case("reranking", litellm.arerank, rerank, streams=False),
     Case("responses", litellm.responses, responses),
     Case("responses", litellm.aresponses, responses),
-    Case("Anthropic messages", litellm.anthropic.messages.acreate, messages),
+    Case("Anthropic messages", acreate, messages),
 ]
 
 
