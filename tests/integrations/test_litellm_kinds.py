@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),  # LiteLLM's own, as it logs a response
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # it leaves clients to the collector
-    pytest.mark.filterwarnings("ignore:Items .* on TypedDict class"),  # as it imports its proxy, to log a message
 ]
 
 DOCS = Path(__file__).parents[2] / "docs" / "litellm.md"

@@ -10,6 +10,7 @@ from typing import Any
 import litellm
 import pytest
 import pytest_asyncio
+from litellm import exceptions
 from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 from litellm.router import Router
 from provider import Provider
@@ -203,14 +204,14 @@ class _Fails(BaseHTTPRequestHandler):
 
 
 FAILURES = [
-    (400, "context_length_exceeded: this model's maximum context length is 10", litellm.ContextWindowExceededError),
-    (400, "no such thing", litellm.BadRequestError),
-    (401, "no such key", litellm.AuthenticationError),
-    (403, "not for you", litellm.APIError),  # as LiteLLM makes of it
-    (404, "no such model", litellm.NotFoundError),
-    (429, "too much", litellm.RateLimitError),
-    (500, "broken", litellm.InternalServerError),
-    (503, "busy", litellm.ServiceUnavailableError),
+    (400, "context_length_exceeded: this model's maximum context length is 10", exceptions.ContextWindowExceededError),
+    (400, "no such thing", exceptions.BadRequestError),
+    (401, "no such key", exceptions.AuthenticationError),
+    (403, "not for you", exceptions.APIError),  # as LiteLLM makes of it
+    (404, "no such model", exceptions.NotFoundError),
+    (429, "too much", exceptions.RateLimitError),
+    (500, "broken", exceptions.InternalServerError),
+    (503, "busy", exceptions.ServiceUnavailableError),
 ]
 
 
@@ -257,7 +258,7 @@ async def test_a_failure_is_not_recorded_unless_asked_for(
 ) -> None:
     server = Failing(429, "too much")
     monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path))
-    with pytest.raises(litellm.RateLimitError):
+    with pytest.raises(exceptions.RateLimitError):
         await complete(api_base=server.url, max_retries=0)
     monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, mode="replay"))
     with pytest.raises(ReplayMiss):
