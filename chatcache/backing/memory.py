@@ -1,7 +1,7 @@
 """Backing persistence in the memory of this process, gone with it: for tests, and for what need not last."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from chatcache._bridge import Lock, anew_in_children
@@ -80,16 +80,16 @@ class _MemoryStore:
         return self.note(key)
 
     def set(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
-        self._update([(key, value, ttl)], None if note is None else encode(note))
+        self._update([(key, value, ttl)], {key: note})
 
     async def aset(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
         self.set(key, value, ttl, note=note)
 
-    def set_many(self, entries: Iterable[Entry]) -> None:
-        self._update(entries, None)
+    def set_many(self, entries: Iterable[Entry], *, notes: Mapping[str, Any] | None = None) -> None:
+        self._update(entries, notes or {})
 
-    async def aset_many(self, entries: Iterable[Entry]) -> None:
-        self.set_many(entries)
+    async def aset_many(self, entries: Iterable[Entry], *, notes: Mapping[str, Any] | None = None) -> None:
+        self.set_many(entries, notes=notes)
 
     def remove(self, key: str) -> None:
         with self._memory.lock:
@@ -113,8 +113,15 @@ class _MemoryStore:
                 return None
             return row
 
-    def _update(self, entries: Iterable[Entry], note: bytes | None) -> None:
+    def _update(self, entries: Iterable[Entry], notes: Mapping[str, Any]) -> None:
         now = milliseconds(self._memory.clock)
-        rows = {check_key(key): (encode(value), expires_at(ttl, now), note) for key, value, ttl in entries}
+        rows = {
+            check_key(key): (encode(value), expires_at(ttl, now), _encoded(notes.get(key)))
+            for key, value, ttl in entries
+        }
         with self._memory.lock:
             self._rows.update(rows)
+
+
+def _encoded(note: Any) -> bytes | None:
+    return None if note is None else encode(note)

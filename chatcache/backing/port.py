@@ -1,6 +1,6 @@
 """The contract of a backing store: statements 1-18 of Effect's ``BackingPersistence``, in Python."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from chatcache.ttl import TTL
@@ -59,11 +59,16 @@ class BackingStore(Protocol):
         """Awaiting twin of `set`."""
         ...
 
-    def set_many(self, entries: Iterable[Entry]) -> None:
-        """Store entries, without notes: all of them, or none."""
+    def set_many(self, entries: Iterable[Entry], *, notes: Mapping[str, Any] | None = None) -> None:
+        """Store entries: all of them, or none.
+
+        Args:
+            entries: the entries.
+            notes: the notes of some of them, by their keys.
+        """
         ...
 
-    async def aset_many(self, entries: Iterable[Entry]) -> None:
+    async def aset_many(self, entries: Iterable[Entry], *, notes: Mapping[str, Any] | None = None) -> None:
         """Awaiting twin of `set_many`."""
         ...
 

@@ -88,19 +88,19 @@ class ObjectStore:
 
     def set(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
         """Store a value, and a note, over whatever was there."""
-        drive(self._set(blocking, [(key, value, ttl)], note))
+        drive(self._set(blocking, [(key, value, ttl)], {key: note}))
 
     async def aset(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
         """Awaiting twin of `set`."""
-        await self._set(awaiting, [(key, value, ttl)], note)
+        await self._set(awaiting, [(key, value, ttl)], {key: note})
 
-    def set_many(self, entries: Iterable[Entry]) -> None:
-        """Store entries, all or none."""
-        drive(self._set(blocking, entries, None))
+    def set_many(self, entries: Iterable[Entry], *, notes: Mapping[str, Any] | None = None) -> None:
+        """Store entries, and the notes of some of them, all or none."""
+        drive(self._set(blocking, entries, notes or {}))
 
-    async def aset_many(self, entries: Iterable[Entry]) -> None:
+    async def aset_many(self, entries: Iterable[Entry], *, notes: Mapping[str, Any] | None = None) -> None:
         """Awaiting twin of `set_many`."""
-        await self._set(awaiting, entries, None)
+        await self._set(awaiting, entries, notes or {})
 
     def remove(self, key: str) -> None:
         """Remove an entry."""
@@ -159,12 +159,12 @@ class ObjectStore:
         cell = await colour(self._storage.get, self._storage.aget, note_row(row))
         return await self._value(colour, row, note_row(row), cell, None)
 
-    async def _set(self, colour: Colour, entries: Iterable[Entry], note: Any) -> None:
+    async def _set(self, colour: Colour, entries: Iterable[Entry], notes: Mapping[str, Any]) -> None:
         entries = [*entries]
-        if colour is awaiting and is_heavy([entries, note]):
-            made = await off_loop(self._written, entries, note)
+        if colour is awaiting and is_heavy([entries, notes]):
+            made = await off_loop(self._written, entries, notes)
         else:
-            made = self._written(entries, note)
+            made = self._written(entries, notes)
         await self._put(colour, made)
 
     async def _put(self, colour: Colour, made: Mapping[str, Written]) -> None:
@@ -233,10 +233,10 @@ class ObjectStore:
             return self._prefix + key
         raise InvalidNameError(f"key {key!r:.200} is of type {type(key).__name__}: keys are str")
 
-    def _written(self, entries: Iterable[Entry], note: Any) -> dict[str, Written]:
-        """Return what is to be written of entries that have all the same note, by the keys of their rows."""
+    def _written(self, entries: Iterable[Entry], notes: Mapping[str, Any]) -> dict[str, Written]:
+        """Return what is to be written of entries, by the keys of their rows."""
         now, longest = milliseconds(self._clock), self._storage.longest_row
         return {
-            (row := self._row(key)): written(row, value, note, expires_at(ttl, now), longest)
+            (row := self._row(key)): written(row, value, notes.get(key), expires_at(ttl, now), longest)
             for key, value, ttl in entries
         }

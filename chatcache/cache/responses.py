@@ -20,6 +20,7 @@ from collections.abc import (
     Collection,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
 )
 from contextlib import aclosing
@@ -369,6 +370,71 @@ class ResponseCache:
         self._missed(key, request, mode, reason)
         return None
 
+    def lookup_many(
+        self, requests: Mapping[str, Any], read: Callable[[Hit], T], *, mode: Mode | None = None
+    ) -> list[T | None]:
+        """Return what `lookup` returns of each of some requests, read at once.
+
+        Args:
+            requests: the requests, by their keys.
+            read: as in `lookup`.
+            mode: instead of the mode of the cache.
+
+        Raises:
+            ReplayMiss: in mode ``replay``, there is no record of one of them.
+            PersistenceError: in mode ``replay``, or with ``on_store_error="raise"``, the records could not be read.
+        """
+        mode = mode or self.mode
+        if not mode.reads:
+            return [None] * len(requests)
+        try:
+            records = self._store.get_many([*requests], _ABSENT)
+        except PersistenceError as error:
+            self._unread(error, mode)
+            return [None] * len(requests)
+        found: list[T | None] = []
+        for (key, request), record in zip(requests.items(), records, strict=True):
+            result, reason = None, _NOTHING
+            if record is not _ABSENT:
+                try:
+                    result = self._read(key, record, read)
+                except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+                    reason = f"the record cannot be read ({type(error).__name__}: {error})"
+            if result is None:
+                self._missed(key, request, mode, reason)
+            found.append(result)
+        return found
+
+    def update_many(
+        self, answers: Mapping[str, tuple[Any, About]], *, ttl: TTL = None, mode: Mode | None = None
+    ) -> int:
+        """Keep some answers, all or none, in one step; return how many were kept. As `update`.
+
+        Args:
+            answers: the answers, and what else is known of them, by the keys of their requests.
+            ttl: instead of the TTL of the cache.
+            mode: instead of the mode of the cache.
+
+        Raises:
+            NotStoredError: with ``on_store_error="raise"``, they could not be stored.
+        """
+        if not answers or not self._admits(None, ttl, mode or self.mode):
+            return 0
+        lives = self.ttl if ttl is None else ttl
+        entries, notes, stored = [], {}, 0
+        try:
+            for key, (answer, about) in answers.items():
+                made = _Made(key, answer, self._timed(key, about))
+                record, notes[key], size = self._built(made, made.about)
+                entries.append((key, record, lives))
+                stored += size
+            self._store.set_many(entries, notes=notes)
+        except Exception as error:  # noqa: BLE001 - the answers were paid for, whatever is wrong with them
+            self._unstored([answer for answer, _ in answers.values()], error)
+            return 0
+        self._counts.add(stores=len(entries), bytes_stored=stored)
+        return len(entries)
+
     def lead(
         self,
         key: str,
@@ -705,13 +771,10 @@ class ResponseCache:
         return await self._update(colour, record, refusal, call.ttl, call.mode)
 
     async def _update(self, colour: Colour, made: "_Made", refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
-        asked = self._asked.get(made.asked)
-        self._asked.remove(made.asked)
+        about = self._timed(made.asked, made.about)
         if not self._admits(refusal, ttl, mode):
             return False
-        about, lives = made.about, self.ttl if ttl is None else ttl
-        if about.took is None and asked is not None:
-            about = replace(about, took=time.monotonic() - asked)
+        lives = self.ttl if ttl is None else ttl
         try:
             record, story, size = await _off_loop_if(colour, made.size, lambda: self._built(made, about))
             if self._max_bytes is not None and size > self._max_bytes:
@@ -727,6 +790,12 @@ class ResponseCache:
             return self._unstored(made.answer, error)
         self._counts.add(stores=1, bytes_stored=size)
         return True
+
+    def _timed(self, key: str, about: About) -> About:
+        """Return what is known of a call, with how long it took since it was looked up, if nothing else tells."""
+        asked = self._asked.get(key)
+        self._asked.remove(key)
+        return about if about.took is not None or asked is None else replace(about, took=time.monotonic() - asked)
 
     def _set_later(self, key: str, record: Any, lives: TTL, story: Any) -> None:
         """Write a record in a thread: a blocking call on the thread of a loop must not wait for tasks of that loop."""

@@ -201,6 +201,13 @@ class BackingSuite(Suite):
         assert [call(other, "note", key) for other, key in others[1:]] == ["of e:a", "of store:a"]
         assert call(store, "note", "b") == (None if over == ("clear",) else "of b")
 
+    def test_many_entries_may_have_notes(self, store: BackingStore, call: Call) -> None:
+        """Each its own, and those that are given none have none."""
+        call(store, "set", "b", 0, note="old")
+        call(store, "set_many", [("a", 1, None), ("b", 2, None), ("c", 3, None)], notes={"a": "of a", "c": "of c"})
+        assert call(store, "get_many", ["a", "b", "c"]) == [1, 2, 3]
+        assert [call(store, "note", key) for key in "abc"] == ["of a", None, "of c"]
+
     def test_a_note_that_cannot_be_stored_fails_and_nothing_is_written(self, store: BackingStore, call: Call) -> None:
         """As such a value does."""
         call(store, "set", "key", "old", note="old")

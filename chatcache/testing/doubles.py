@@ -1,6 +1,6 @@
 """A backing that counts what it is asked, and fails where it is told to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from chatcache.backing import Backing, BackingStore, Entry
@@ -76,13 +76,13 @@ class _WatchedStore:
         self._watched.note("set")
         await self._store.aset(key, value, ttl, note=note)
 
-    def set_many(self, entries: Iterable[Entry]) -> None:
+    def set_many(self, entries: Iterable[Entry], *, notes: Mapping[str, Any] | None = None) -> None:
         self._watched.note("set_many")
-        self._store.set_many(entries)
+        self._store.set_many(entries, notes=notes)
 
-    async def aset_many(self, entries: Iterable[Entry]) -> None:
+    async def aset_many(self, entries: Iterable[Entry], *, notes: Mapping[str, Any] | None = None) -> None:
         self._watched.note("set_many")
-        await self._store.aset_many(entries)
+        await self._store.aset_many(entries, notes=notes)
 
     def remove(self, key: str) -> None:
         self._watched.note("remove")

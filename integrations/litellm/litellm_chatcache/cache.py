@@ -3,9 +3,11 @@
 LiteLLM asks no class of the cache, only attributes, which over its versions it spelt with and without an underscore.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from os import PathLike
+from threading import Thread
 from typing import Any, Literal
 
 from chatcache import (
@@ -120,6 +122,7 @@ class DOCache(Hook):
         self.single_flight = single_flight
         self.record_errors = record_errors
         self.cache = self
+        self._writing: dict[str, Thread] = {}  # what is just being written, by the keys of its requests
         self._key = key
         self._ignore = _names(ignore)
         self._default_off = default_off
@@ -183,6 +186,7 @@ class DOCache(Hook):
         if call.kind is EMBEDDINGS:
             return self._joined(call, arguments)
         key, read = call.key or "", self._reader(call)
+        self._wait(key)
         try:
             found = self.engine.lookup(key, call.request, read, mode=call.mode, forms=call.forms)
             if found is None and self._is_shared(call):
@@ -201,6 +205,7 @@ class DOCache(Hook):
         if call is None:
             return None
         key, read = call.key or "", self._reader(call)
+        await self._await(key)
         try:
             found = await self.engine.alookup(key, call.request, read, mode=call.mode, forms=call.forms)
             if found is None and self._is_shared(call):
@@ -226,10 +231,20 @@ class DOCache(Hook):
         """
         if arguments.get("stream") is not True:
             call = self._call(arguments)
-            briefly(lambda: self.keep(call, result, arguments))
+            self.briefly(call, lambda: self.keep(call, result, arguments))
         return nothing_left()
 
     async_add_cache_pipeline = async_add_cache
+
+    def briefly(self, call: Call, work: Callable[[], None]) -> None:
+        """Do work that records a call, and hold up the running event loop only for a moment.
+
+        Who asks for the same before it is done waits for it.
+        """
+        writing = briefly(work)
+        if writing is not None:
+            self._writing = {key: each for key, each in self._writing.items() if each.is_alive()}
+            self._writing.update(dict.fromkeys(call.items or [call.key or ""], writing))
 
     def keep(self, call: Call, answer: Any, arguments: Mapping[str, Any]) -> None:
         """Record the answer of a call. Never raises."""
@@ -393,6 +408,18 @@ class DOCache(Hook):
         assert call.kind is not None  # noqa: S101 - who calls this has looked
         return keyed(arguments, call.kind, namespace=call.controls.namespace, ignore=self._ignore, key=self._key)
 
+    def _wait(self, key: str) -> None:
+        """Wait for what is just being written under a key."""
+        writing = self._writing.get(key)
+        if writing is not None:
+            writing.join()
+
+    async def _await(self, key: str) -> None:
+        """Awaiting twin of `_wait`."""
+        writing = self._writing.get(key)
+        if writing is not None:
+            await asyncio.to_thread(writing.join)
+
     def _reader(self, call: Call) -> Callable[[Hit], Found]:
         return partial(found_in, call=call)
 
@@ -423,17 +450,16 @@ class DOCache(Hook):
 
     def _joined(self, call: Call, arguments: Mapping[str, Any]) -> Any:
         """Return the embeddings of a call, if there is a record of each of its inputs, or None."""
-        records = []
-        for value in EMBEDDINGS.inputs(arguments):
-            key, request = self._keyed(call, {**arguments, "input": value})
-            record = self.engine.lookup(key, request, partial(fresh, call=call), mode=call.mode)
-            if record is None:
-                return None
-            records.append(record)
-        if not records:
+        keyed = [self._keyed(call, {**arguments, "input": value}) for value in EMBEDDINGS.inputs(arguments)]
+        requests = dict(keyed)
+        for key in requests:
+            self._wait(key)
+        hits = self.engine.lookup_many(requests, partial(fresh, call=call), mode=call.mode)
+        found = {key: hit for key, hit in zip(requests, hits, strict=True) if hit is not None}
+        if not found or len(found) < len(requests):
             return None
-        joined = EMBEDDINGS.joined([hit.answer for hit in records])
-        return self._replayed(Answer(joined, max(hit.age for hit in records)), call, arguments)
+        joined = EMBEDDINGS.joined([found[key].answer for key, _ in keyed])
+        return self._replayed(Answer(joined, max(hit.age for hit in found.values())), call, arguments)
 
     async def _entry(self, call: Call, key: str) -> Any:
         """Return what LiteLLM wants of one input of an awaited call, or None."""
@@ -442,8 +468,12 @@ class DOCache(Hook):
             if call.mode is Mode.REPLAY:
                 raise self.engine.miss(None, repr(key), "its arguments have no key")
             return None
+        await self._await(key)
         hit = await self.engine.alookup(key, request, partial(fresh, call=call), mode=call.mode)
-        return None if hit is None else EMBEDDINGS.entry(hit.answer)
+        if hit is None:
+            return None
+        call.age = max(call.age, hit.age)
+        return EMBEDDINGS.entry(hit.answer)
 
     def may_keep(self, call: Call, arguments: Mapping[str, Any]) -> bool:
         """Whether the answer of a call is to be kept, also of one that was not looked up, as with ``no-cache``."""
@@ -474,11 +504,12 @@ class DOCache(Hook):
 
     def _keep_each(self, call: Call, result: Any, arguments: Mapping[str, Any]) -> None:
         inputs = EMBEDDINGS.inputs(arguments)
+        answers = {}
         for value, record in zip(inputs, EMBEDDINGS.split(result, len(inputs)), strict=True):
             key, request = self._keyed(call, {**arguments, "input": value})
-            about = About(request=request, model=call.model, cost=cost_of(EMBEDDINGS, record, call.model))
-            refusal = EMBEDDINGS.refusal(record)
-            self.engine.update(key, record, about=about, refusal=refusal, ttl=call.controls.ttl, mode=call.mode)
+            cost = cost_of(EMBEDDINGS, record, call.model)
+            answers[key] = record, About(request=request, model=call.model, cost=cost)
+        self.engine.update_many(answers, ttl=call.controls.ttl, mode=call.mode)
 
     def _mode(self, controls: Controls) -> Mode:
         return self.engine.mode if controls.mode is None else controls.mode

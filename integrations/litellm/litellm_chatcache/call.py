@@ -38,6 +38,7 @@ class Call:
         leader: that others wait for it, if they do.
         items: the requests of its single inputs, by their keys, where they are cached one by one.
         cut: whether LiteLLM's own stream within its stream ended without a reason to finish.
+        age: how old the oldest record is that was found of its inputs, in seconds.
         over: whether nothing more is to come of it.
         began: when it was begun, by the monotonic clock.
     """
@@ -57,6 +58,7 @@ class Call:
         self.leader: Leader | None = None
         self.items: dict[str, dict[str, Any]] = {}
         self.cut = False
+        self.age = 0.0
         self.over = False
         self.began = time.monotonic()
 

@@ -1,7 +1,7 @@
 """What the seams in LiteLLM want of the cache that is set as ``litellm.cache``."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import litellm
@@ -52,6 +52,13 @@ class Hook(ABC):
             chunks: the records of its chunks.
             offsets: when each of them came, in seconds since it was asked for.
             ended: whether the provider said that it is the end.
+        """
+
+    @abstractmethod
+    def briefly(self, call: Call, work: Callable[[], None]) -> None:
+        """Do work that records a call, and hold up the running event loop only for a moment.
+
+        Who asks for the same before it is done waits for it.
         """
 
     @abstractmethod

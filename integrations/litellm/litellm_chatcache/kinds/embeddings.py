@@ -12,8 +12,6 @@ from typing import Any
 
 from litellm.types.utils import EmbeddingResponse, Usage
 
-from chatcache import Refusal
-
 from .base import JSON, Kind, dumped
 
 __all__ = ["EMBEDDINGS"]
@@ -80,9 +78,6 @@ class _Embeddings(Kind):
             for index, each in enumerate(records)
         ]
         return EmbeddingResponse(model=records[0]["model"], data=data, usage=usage)
-
-    def refusal(self, record: JSON) -> Refusal | None:
-        return None if record.get("embedding") else Refusal.EMPTY
 
 
 EMBEDDINGS = _Embeddings()

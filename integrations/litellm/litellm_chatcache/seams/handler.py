@@ -79,11 +79,16 @@ def _in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _awaited_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        before = CURRENT.set(getattr(self, _CALL, None))
+        call: Call | None = getattr(self, _CALL, None)
+        before = CURRENT.set(call)
         try:
-            return await original(self, *args, **kwargs)
+            found = await original(self, *args, **kwargs)
         finally:
             CURRENT.reset(before)
+        embeddings = getattr(found, "final_embedding_cached_response", None)
+        if call is not None and embeddings is not None:  # which LiteLLM made of our entries
+            embeddings._hidden_params |= {"cache_age": call.age, "cache_key": next(iter(call.items))}  # noqa: SLF001
+        return found
 
     return method
 

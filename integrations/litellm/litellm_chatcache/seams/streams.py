@@ -16,7 +16,7 @@ from litellm_chatcache.streams import Tape
 
 from .handler import call_of
 from .replacing import replace
-from .writes import briefly, nothing_left
+from .writes import nothing_left
 
 __all__ = ["install"]
 
@@ -82,7 +82,7 @@ def _anext(kind: Kind, original: Callable[..., Any]) -> Callable[..., Any]:
             chunk = await original(self)
         except StopAsyncIteration:
             ended = _ended(self)
-            briefly(lambda: tape.end(ended=ended))
+            tape.end_briefly(ended=ended)
             raise
         except Exception as error:
             tape.fail(error)
@@ -147,6 +147,10 @@ class _Within:
         """Take note whether it came to its end."""
         self._call.cut = ended is False
 
+    def end_briefly(self, *, ended: bool | None) -> None:
+        """As `end`."""
+        self.end(ended=ended)
+
     def fail(self, error: Exception) -> None:
         """Leave it to the other stream."""
 
@@ -166,7 +170,7 @@ class _Recorded:
         try:
             chunk = await anext(self._stream)
         except StopAsyncIteration:
-            briefly(self._tape.end)
+            self._tape.end_briefly(ended=None)
             raise
         except Exception as error:
             self._tape.fail(error)

@@ -22,18 +22,19 @@ def install() -> None:
     replace(caching_handler, "is_response_without_output", _left_to_the_cache)
 
 
-def briefly(work: Callable[[], None]) -> None:
+def briefly(work: Callable[[], None]) -> Thread | None:
     """Do work that may wait for the disk or for another process, and hold up the running event loop only so long.
 
-    What takes longer goes on in a thread, for which the program waits at its end.
+    What takes longer goes on in a thread, which is returned, and for which the program waits at its end.
     """
     thread = Thread(target=work)
     try:
         thread.start()
     except RuntimeError:  # the interpreter is ending and starts no more threads
         work()
-    else:
-        thread.join(_BRIEFLY)
+        return None
+    thread.join(_BRIEFLY)
+    return thread if thread.is_alive() else None
 
 
 async def nothing_left() -> None:

@@ -1,13 +1,23 @@
 """Recorded streams, of the kinds that callers of LiteLLM expect."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
 from litellm.responses.streaming_iterator import CachedResponsesAPIStreamingIterator
 
 __all__ = ["ReplayedMessages", "ReplayedResponses", "ReplayedStream"]
+
+
+_HOMES = tuple(
+    f"litellm.llms.anthropic.{home}.streaming_iterator"
+    for home in ("messages.native", "pass_through.messages", "experimental_pass_through.messages")
+)
+"""Where LiteLLM has its streams of messages, over its versions."""
 
 
 class ReplayedStream(CustomStreamWrapper):
@@ -100,16 +110,11 @@ class ReplayedMessages:
         raise StopAsyncIteration
 
     async def _tell(self) -> None:
-        try:  # it needs what comes with litellm[proxy]
-            from litellm.llms.anthropic.pass_through.messages.streaming_iterator import (
-                BaseAnthropicMessagesStreamingIterator,
-            )
-        except ImportError:
+        iterator = _messages_iterator()
+        if iterator is None:
             return
         logging: Any = self._arguments["litellm_logging_obj"]
-        teller: Any = BaseAnthropicMessagesStreamingIterator(
-            litellm_logging_obj=logging, request_body=dict(self._arguments)
-        )
+        teller: Any = iterator(litellm_logging_obj=logging, request_body=dict(self._arguments))
         await teller._handle_streaming_logging(self._chunks)  # noqa: SLF001 - as LiteLLM's own cached stream does
 
 
@@ -156,6 +161,15 @@ class ReplayedResponses(CachedResponsesAPIStreamingIterator):
         return False
 
 
+@cache
+def _messages_iterator() -> Any:
+    """Return LiteLLM's class that logs event streams of messages, or None without what comes with its proxy."""
+    for home in _HOMES:
+        with suppress(ImportError):
+            return import_module(home).BaseAnthropicMessagesStreamingIterator
+    return None
+
+
 def tell(logging: Any, whole: Any, began: datetime, *, awaited: bool) -> None:
     """Tell LiteLLM's callbacks of a hit."""
     handler = logging._llm_caching_handler  # noqa: SLF001 - its name in every version
@@ -165,4 +179,6 @@ def tell(logging: Any, whole: Any, began: datetime, *, awaited: bool) -> None:
     if awaited:
         handler._async_log_cache_hit_on_callbacks(logging, whole, began, ended, cache_hit=True)  # noqa: SLF001 - as LiteLLM tells a hit
     else:
-        logging.handle_sync_success_callbacks_for_async_calls(whole, began, ended, cache_hit=True)
+        names = ("handle_sync_cache_hit_success_callbacks", "handle_sync_success_callbacks_for_async_calls")
+        told = next(getattr(logging, name) for name in names if hasattr(logging, name))
+        told(whole, began, ended, cache_hit=True)

@@ -50,6 +50,10 @@ class Tape:
         said = not self._call.cut and (self._streams.ended(self._chunks) if ended is None else ended)
         self._recorder.keep_stream(self._call, self._chunks, self._offsets, ended=said)
 
+    def end_briefly(self, *, ended: bool | None) -> None:
+        """As `end`, on the thread of a loop, which is held up only for a moment."""
+        self._recorder.briefly(self._call, lambda: self.end(ended=ended))
+
     def fail(self, error: Exception) -> None:
         """Take note that it broke off."""
         self._recorder.keep_failure(self._call, error, self._chunks)
