@@ -22,9 +22,11 @@ class Call:
     Args:
         function: the function of LiteLLM that was called.
         within: the call that it is a part of, if it is.
+        awaited: whether it is awaited.
 
     Attributes:
         function: as above.
+        awaited: as above.
         within: as above.
         kind: what it asks for, or None where that is not cached.
         key: the key of its request, or None as long as it was not looked up.
@@ -43,9 +45,10 @@ class Call:
         began: when it was begun, by the monotonic clock.
     """
 
-    def __init__(self, function: str, within: "Call | None" = None) -> None:
+    def __init__(self, function: str, within: "Call | None" = None, *, awaited: bool = False) -> None:
         self.kind: Kind | None = FUNCTIONS.get(function)
         self.function = function
+        self.awaited = awaited
         self.within = within
         self.key: str | None = None
         self.request: dict[str, Any] | None = None

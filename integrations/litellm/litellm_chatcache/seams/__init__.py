@@ -10,6 +10,9 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
     recorded as the caller reads them.
 ``failures``
     LiteLLM tells a cache no error. Who waits for a call that failed is told so.
+``callbacks``
+    Of a blocking hit LiteLLM tells its callbacks only where one of them is of a sort that awaited calls have, too, such
+    as the ``"cache"`` that its own cache adds.
 ``retries``
     What LiteLLM tries again, it does not ask the cache for, nor does it store the answer.
 ``unasked``
@@ -23,7 +26,7 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
     stream of one of its proxy's classes, and cannot import them (BerriAI/litellm#42195).
 """
 
-from . import failures, handler, imports, retries, streams, unasked, writes
+from . import callbacks, failures, handler, imports, retries, streams, unasked, writes
 from .writes import briefly, nothing_left
 
 __all__ = ["briefly", "install", "nothing_left"]
@@ -36,5 +39,5 @@ def install() -> None:
     global _installed  # noqa: PLW0603 - LiteLLM is there once
     if not _installed:
         _installed = True
-        for seam in (handler, streams, failures, retries, unasked, writes, imports):
+        for seam in (handler, streams, failures, callbacks, retries, unasked, writes, imports):
             seam.install()

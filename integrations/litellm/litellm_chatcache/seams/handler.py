@@ -1,5 +1,6 @@
 """The object that LiteLLM makes for each call, to ask the cache."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,7 +53,11 @@ def _begins(original: Callable[..., None]) -> Callable[..., None]:
             outer = _handler_of(request_kwargs.get("litellm_logging_obj"))
             whole: Call | None = getattr(outer, _CALL, None)
             whole = whole and (whole.within or whole)
-            call = Call(original_function.__name__, whole if whole is not None and whole.goes_on else None)
+            call = Call(
+                original_function.__name__,
+                whole if whole is not None and whole.goes_on else None,
+                awaited=inspect.iscoroutinefunction(original_function),
+            )
             if call.within is None:
                 hook.guard(call, request_kwargs)
             setattr(self, _CALL, call)
