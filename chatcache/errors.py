@@ -191,7 +191,11 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
         store_id: the store that was asked.
         reason: why there is no answer, in a few words.
         where: the file of the records.
+        status_code: what a server answers where it is not caught, 424 (Failed Dependency); what routes calls knows by
+            it that there is no sense in trying again.
     """
+
+    status_code = 424
 
     def __init__(self, *, key: str | None, request: Any, store_id: str, reason: str, where: str) -> None:
         self.key = key

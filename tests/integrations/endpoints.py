@@ -113,7 +113,8 @@ def _choice(text: str, reason: str | None) -> dict[str, Any]:
 
 
 def _embeddings(server: Endpoints, body: dict[str, Any]) -> Any:
-    inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
+    asked = body["input"]
+    inputs = asked if isinstance(asked, list) and not isinstance(asked[0], int) else [asked]
     server.inputs.extend(inputs)
     data = [
         {"object": "embedding", "index": index, "embedding": _vector(json.dumps(each), body.get("encoding_format"))}

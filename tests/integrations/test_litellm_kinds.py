@@ -1,4 +1,4 @@
-"""Each kind of call that LiteLLM lets a cache see, blocking and awaited, streamed and not: what is replayed, and how."""
+"""Each kind of call that LiteLLM lets a cache see, blocking and awaited, streamed and not: how it is replayed."""
 
 import asyncio
 import inspect
@@ -12,6 +12,7 @@ from typing import Any
 import litellm
 import pytest
 import pytest_asyncio
+from litellm.anthropic_interface.messages import acreate
 from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 from provider import Provider
 
@@ -22,7 +23,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),  # LiteLLM's own, as it logs a response
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # it leaves clients to the collector
-    pytest.mark.filterwarnings("ignore:Items .* on TypedDict class"),  # as it imports its proxy, to log a message
 ]
 
 DOCS = Path(__file__).parents[2] / "docs" / "litellm.md"
@@ -109,7 +109,7 @@ CASES = [
     Case("reranking", litellm.arerank, rerank, streams=False),
     Case("responses", litellm.responses, responses),
     Case("responses", litellm.aresponses, responses),
-    Case("Anthropic messages", litellm.anthropic.messages.acreate, messages),
+    Case("Anthropic messages", acreate, messages),
 ]
 
 

@@ -3,7 +3,7 @@
 LiteLLM asks no class of the cache, only attributes, which over its versions it spelt with and without an underscore.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from typing import Any, Literal
@@ -280,13 +280,20 @@ class DOCache(Hook):
         finally:
             call.end()
 
-    def keep_failure(self, call: Call, error: Exception) -> None:
-        """Record the error of a call, where that is wanted, and tell those who wait for it. Never raises."""
+    def keep_failure(self, call: Call, error: Exception, chunks: Sequence[Any] = ()) -> None:
+        """Record the error of a call, where that is wanted, and tell those who wait for it. Never raises.
+
+        Args:
+            call: the call.
+            error: what it raised.
+            chunks: the records of the chunks that came before.
+        """
         leader, call.leader = call.leader, None
         if leader is not None:
             leader.failed(error)
         record = record_of(error) if self.record_errors and call.key is not None and call.within is None else None
         if record is not None:
+            record["chunks"] = [*chunks]
             about = About(request=call.request, model=call.model)
             try:
                 self.engine.update(

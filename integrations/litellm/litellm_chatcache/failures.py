@@ -17,16 +17,20 @@ _CLASSES: dict[str, type[Exception]] = {
 }
 """The classes that a failure may be of, by name: nothing else is ever made of a record."""
 
-_FIELDS = ("message", "status_code", "llm_provider", "model", "code", "type", "param", "body", "litellm_debug_info")
+_ANEW = {"request", "response"}  # objects of the connection
+_OTHERS = ("litellm_response_headers", "max_retries", "num_retries", "request_id")  # that LiteLLM may ask for
 _NOWHERE = "http://replayed.invalid"
 
 
 def record_of(error: BaseException) -> dict[str, Any] | None:
-    """Return the record of an error, or None where it is none of LiteLLM's."""
+    """Return the record of an error, or None where it is none of LiteLLM's.
+
+    What of its attributes is not JSON is as good as None, but the error that it was made of.
+    """
     name = type(error).__name__
     if _CLASSES.get(name) is not type(error):
         return None
-    fields = {field: value for field in _FIELDS if _is_json(value := getattr(error, field, None))}
+    fields = {name: _recorded(value) for name, value in vars(error).items() if name not in _ANEW}
     return {"class": name, "fields": fields, "text": str(error.args[0]) if error.args else ""}
 
 
@@ -36,19 +40,31 @@ def failure_of(record: dict[str, Any]) -> Exception:
     Raises:
         Exception: any at all, where the record is none that `record_of` writes.
     """
-    error = _CLASSES[record["class"]].__new__(_CLASSES[record["class"]], record["text"])
+    kind = _CLASSES[record["class"]]
+    error = kind.__new__(kind, record["text"])
     error.args = (record["text"],)
-    vars(error).update(dict.fromkeys(("max_retries", "num_retries", "litellm_debug_info", "request_id")))
-    vars(error).update(record["fields"])
+    fields = {name: _replayed(value) for name, value in record["fields"].items()}
     request = httpx.Request("POST", _NOWHERE)
-    response = httpx.Response(int(record["fields"].get("status_code") or 500), request=request)
-    vars(error).update(request=request, response=response)
+    response = httpx.Response(int(fields.get("status_code") or 500), request=request)
+    vars(error).update(dict.fromkeys(_OTHERS) | fields | {"request": request, "response": response})
     return error
 
 
-def _is_json(value: Any) -> bool:
+def _recorded(value: Any) -> Any:
+    if isinstance(value, Exception):
+        return {"error": record_of(value)}
     try:
         canonical_json(value)
     except InvalidValueError:
-        return False
-    return True
+        return None
+    return {"value": value}
+
+
+def _replayed(field: Any) -> Any:
+    match field:
+        case {"value": value}:
+            return value
+        case {"error": dict(record)}:
+            return failure_of(record)
+        case _:
+            return None

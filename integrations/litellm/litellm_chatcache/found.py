@@ -45,22 +45,24 @@ class Stream:
         chunks: LiteLLM's objects, in order.
         records: what they were made of.
         age: how old the record is, in seconds.
+        error: what is raised after them, if it broke off.
     """
 
     call: Call
     chunks: list[Any]
     records: list[Any]
     age: float
+    error: Exception | None = None
 
     def replay(self, arguments: Mapping[str, Any]) -> Any:
         """Return the stream, as the function of LiteLLM does that was called with these arguments."""
         stream: Any
         if self.call.kind is RESPONSES:
-            stream = ReplayedResponses(self._whole(), self.chunks, arguments, self.call.function)
+            stream = ReplayedResponses(self._whole(), self.chunks, self.error, arguments, self.call.function)
         elif self.call.kind is MESSAGES:
-            stream = ReplayedMessages(self.chunks, arguments)
+            stream = ReplayedMessages(self.chunks, self.error, arguments)
         else:
-            stream = ReplayedStream(self.chunks, self._whole, arguments)
+            stream = ReplayedStream(self.chunks, self.error, self._whole, arguments)
         stream._hidden_params["cache_age"] = self.age  # noqa: SLF001 - where LiteLLM's users look for that
         return stream
 
@@ -94,10 +96,10 @@ def found_in(hit: Hit, *, call: Call) -> Found:
     """
     fresh(hit, call=call)
     kind = call.kind
-    if hit.form is Form.FAILURE:
-        return Failure(failure_of(hit.answer))
     if kind is None:
         raise ValueError("no such calls are recorded")
+    if hit.form is Form.FAILURE:
+        return _failed(hit, failure_of(hit.answer), call)
     if not call.streamed or kind.streams is None:
         record = hit.answer if kind.streams is None or hit.form is Form.ANSWER else kind.streams.whole(hit.chunks)
         return Answer(kind.answer(record), hit.age)
@@ -106,6 +108,15 @@ def found_in(hit: Hit, *, call: Call) -> Found:
     record = hit.answer if hit.form is Form.ANSWER else kind.streams.whole(hit.chunks)
     chunks = [*kind.streams.chunks(record, with_usage=call.with_usage)]
     return Stream(call, chunks, [kind.streams.chunk_record(each) for each in chunks], hit.age)
+
+
+def _failed(hit: Hit, error: Exception, call: Call) -> Found:
+    """Return the error of a record, after the chunks that came before it."""
+    records = hit.answer["chunks"]
+    streams = None if call.kind is None else call.kind.streams
+    if not call.streamed or streams is None or not records:
+        return Failure(error)
+    return Stream(call, [streams.chunk(each) for each in records], records, hit.age, error)
 
 
 def fresh(hit: Hit, *, call: Call) -> Hit:

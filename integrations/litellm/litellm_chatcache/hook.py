@@ -1,7 +1,7 @@
 """What the seams in LiteLLM want of the cache that is set as ``litellm.cache``."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import litellm
@@ -55,8 +55,14 @@ class Hook(ABC):
         """
 
     @abstractmethod
-    def keep_failure(self, call: Call, error: Exception) -> None:
-        """Record the error of a call, where that is wanted, and tell those who wait for it. Never raises."""
+    def keep_failure(self, call: Call, error: Exception, chunks: Sequence[Any] = ()) -> None:
+        """Record the error of a call, where that is wanted, and tell those who wait for it. Never raises.
+
+        Args:
+            call: the call.
+            error: what it raised.
+            chunks: the records of the chunks that came before.
+        """
 
 
 def hooked() -> Hook | None:

@@ -168,13 +168,16 @@ def keyed(
         key: makes of the arguments that count what is to count instead of them.
 
     Raises:
-        InvalidValueError: an argument holds what is not JSON, nor can be taken for it.
+        InvalidValueError: an argument holds what is not JSON, nor can be taken for it, or `key` raised something.
     """
     counting: Any = _counting(arguments)
     for name in ignore:
         _leave_out(counting, name.split("."))
     if key is not None:
-        counting = key(counting)
+        try:
+            counting = key(counting)
+        except Exception as error:
+            raise InvalidValueError(f"key= raised {type(error).__name__}: {error}") from error
     request = {"client": "litellm", "asks": kind.name, "namespace": namespace, "arguments": counting}
     try:
         return request_key(request), request

@@ -18,6 +18,8 @@ HIDDEN_USAGE = "hidden_usage"
 
 _WORDS = re.compile(r"\s*\S+\s*|\s+")
 _SAID_ONCE = ("choices", "object", "usage")
+_OF_A_DELTA = ("message", "delta")
+_OF_A_STREAM = (*_SAID_ONCE, HIDDEN_USAGE, "obfuscation")
 
 
 class _Chat(Kind):
@@ -38,10 +40,11 @@ class _Chunks(Streamed):
         return record
 
     def chunk(self, record: JSON) -> ModelResponseStream:
-        usage = record.pop(HIDDEN_USAGE, None)
-        chunk = ModelResponseStream(**record)
-        if usage is not None:
-            chunk._hidden_params["usage"] = Usage(**usage)  # noqa: SLF001 - as above
+        usage = record.get(HIDDEN_USAGE)
+        if usage is None:
+            return ModelResponseStream(**record)
+        chunk = ModelResponseStream(**{name: value for name, value in record.items() if name != HIDDEN_USAGE})
+        chunk._hidden_params["usage"] = Usage(**usage)  # noqa: SLF001 - as above
         return chunk
 
     def ended(self, records: Sequence[JSON]) -> bool:
@@ -49,13 +52,13 @@ class _Chunks(Streamed):
 
     def whole(self, records: Sequence[JSON]) -> JSON:
         usage = self.usage(records)
-        whole = litellm.stream_chunk_builder([self.chunk({**each}) for each in records])
+        whole = litellm.stream_chunk_builder([self.chunk(each) for each in records])
         if not isinstance(whole, ModelResponse):
             raise ValueError("LiteLLM makes no answer of the chunks")  # noqa: TRY004 - the record is the fault
         record = dumped(whole)
         if usage is not None:
             record["usage"] = usage
-        return record
+        return _completed(record, records)
 
     def chunks(self, record: JSON, *, with_usage: bool) -> Sequence[ModelResponseStream]:
         return [*_chunks(record, with_usage=with_usage)]
@@ -92,7 +95,8 @@ def _chunks(record: JSON, *, with_usage: bool) -> Iterator[ModelResponseStream]:
     for choice in record["choices"]:
         for delta in _deltas(dict(choice["message"])):
             yield _chunk(head, choice["index"], delta)
-        last = _chunk(head, choice["index"], Delta(), choice["finish_reason"], choice.get("logprobs"))
+        said = {name: value for name, value in choice.items() if name not in _OF_A_DELTA}
+        last = ModelResponseStream(**head, choices=[StreamingChoices(**said, delta=Delta())])
         if usage is not None and not with_usage:
             last._hidden_params["usage"] = usage  # noqa: SLF001 - where LiteLLM's users find it
         yield last
@@ -115,8 +119,31 @@ def _deltas(message: dict[str, Any]) -> Iterator[Delta]:
         yield Delta(tool_calls=[{**call, "index": index} for index, call in enumerate(calls)])
 
 
-def _chunk(
-    head: dict[str, Any], index: int, delta: Delta, finish_reason: str | None = None, logprobs: Any = None
-) -> ModelResponseStream:
-    choice = StreamingChoices(index=index, delta=delta, finish_reason=finish_reason, logprobs=logprobs)
-    return ModelResponseStream(**head, choices=[choice])
+def _chunk(head: dict[str, Any], index: int, delta: Delta) -> ModelResponseStream:
+    return ModelResponseStream(**head, choices=[StreamingChoices(index=index, delta=delta)])
+
+
+def _completed(record: JSON, chunks: Sequence[JSON]) -> JSON:
+    """Return the record of an answer with what the chunks say, and LiteLLM leaves out when it joins them."""
+    for chunk in chunks:
+        for name, value in chunk.items():
+            if value is not None and record.get(name) is None and name not in _OF_A_STREAM:
+                record[name] = value
+    for choice in record["choices"]:
+        said: dict[str, Any] = {}
+        for chunk in chunks:
+            for each in chunk["choices"]:
+                _add(said, each["delta"] if each["index"] == choice["index"] else {})
+        message = choice["message"]
+        message.update({name: value for name, value in said.items() if message.get(name) is None})
+    return record
+
+
+def _add(said: dict[str, Any], delta: dict[str, Any]) -> None:
+    for name, value in delta.items():
+        known = said.get(name)
+        match known, value:
+            case (str(), str()) | (list(), list()):
+                said[name] = known + value
+            case _ if value is not None:
+                said[name] = value

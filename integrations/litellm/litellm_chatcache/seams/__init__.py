@@ -17,7 +17,7 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
 ``writes``
     What an awaited call returned is stored by a task that nobody waits for. A program that asks the same again at once
     pays twice; one that ends there (``asyncio.run`` returns) may cancel the task before it begins, and has paid in
-    vain. It is stored before the caller goes on.
+    vain. It is stored before the caller goes on. Answers without output are for the cache to refuse, or to allow.
 ``imports``
     From 1.102 on, the first hit crashes where ``litellm[proxy]`` is not installed: LiteLLM looks whether a hit is a
     stream of one of its proxy's classes, and cannot import them (BerriAI/litellm#42195).

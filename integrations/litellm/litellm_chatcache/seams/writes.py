@@ -19,6 +19,7 @@ _BRIEFLY = 0.1  # seconds; an fsync takes some milliseconds
 def install() -> None:
     """Have answers stored before the caller goes on."""
     replace(caching_handler, "create_cache_write_task", _at_once)
+    replace(caching_handler, "is_response_without_output", _left_to_the_cache)
 
 
 def briefly(work: Callable[[], None]) -> None:
@@ -37,6 +38,15 @@ def briefly(work: Callable[[], None]) -> None:
 
 async def nothing_left() -> None:
     """Be awaited by LiteLLM where everything was done before."""
+
+
+def _left_to_the_cache(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Have the cache itself refuse answers without output, which it counts, or allow them."""
+
+    def is_empty(result: Any) -> bool:
+        return hooked() is None and original(result)
+
+    return is_empty
 
 
 def _at_once(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,11 +18,14 @@ class ReplayedStream(CustomStreamWrapper):
 
     Args:
         chunks: the chunks.
+        error: what is raised after them, if it broke off.
         whole: makes the answer that was streamed, for the callbacks.
         arguments: those of the call.
     """
 
-    def __init__(self, chunks: list[Any], whole: Callable[[], Any], arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self, chunks: list[Any], error: Exception | None, whole: Callable[[], Any], arguments: Mapping[str, Any]
+    ) -> None:
         super().__init__(
             completion_stream=None,
             model=arguments["model"],
@@ -30,6 +33,7 @@ class ReplayedStream(CustomStreamWrapper):
             custom_llm_provider="cached_response",
             stream_options=arguments.get("stream_options"),
         )
+        self._error = error
         self._whole: Callable[[], Any] | None = whole
         self._began = datetime.now()  # noqa: DTZ005 - LiteLLM subtracts it from its own naive times
         self._replayed: Iterator[Any] = iter(chunks)
@@ -53,6 +57,8 @@ class ReplayedStream(CustomStreamWrapper):
         raise StopAsyncIteration
 
     def _tell_once(self, *, awaited: bool) -> None:
+        if self._error is not None:
+            raise self._error
         whole, self._whole = self._whole, None
         if whole is not None:
             tell(self.logging_obj, whole(), self._began, awaited=awaited)
@@ -63,10 +69,12 @@ class ReplayedMessages:
 
     Args:
         chunks: the pieces of the event stream.
+        error: what is raised after them, if it broke off.
         arguments: those of the call.
     """
 
-    def __init__(self, chunks: list[Any], arguments: Mapping[str, Any]) -> None:
+    def __init__(self, chunks: list[Any], error: Exception | None, arguments: Mapping[str, Any]) -> None:
+        self._error = error
         self._replayed = iter(chunks)
         self._chunks = chunks
         self._arguments = arguments
@@ -84,6 +92,8 @@ class ReplayedMessages:
         """Return the next piece; after the last one, tell the callbacks."""
         for chunk in self._replayed:
             return chunk
+        if self._error is not None:
+            raise self._error
         if not self._told:
             self._told = True
             await self._tell()
@@ -109,11 +119,14 @@ class ReplayedResponses(CachedResponsesAPIStreamingIterator):
     Args:
         whole: the answer that was streamed.
         events: its events.
+        error: what is raised after them, if it broke off.
         arguments: those of the call.
         function: the function of LiteLLM that was called.
     """
 
-    def __init__(self, whole: Any, events: list[Any], arguments: Mapping[str, Any], function: str) -> None:
+    def __init__(
+        self, whole: Any, events: list[Any], error: Exception | None, arguments: Mapping[str, Any], function: str
+    ) -> None:
         super().__init__(
             response=whole,
             logging_obj=arguments["litellm_logging_obj"],
@@ -122,6 +135,21 @@ class ReplayedResponses(CachedResponsesAPIStreamingIterator):
         )
         self._events = events  # instead of those that LiteLLM makes up
         self.completed_response = events[-1]
+        self._error = error
+
+    def __next__(self) -> Any:
+        """Return the next event; LiteLLM tells the callbacks at the last one."""
+        self._break_off()
+        return super().__next__()
+
+    async def __anext__(self) -> Any:
+        """Awaiting twin of `__next__`."""
+        self._break_off()
+        return await super().__anext__()
+
+    def _break_off(self) -> None:
+        if self._error is not None and self._idx >= len(self._events):
+            raise self._error
 
     def __contains__(self, _item: object) -> bool:
         """Say no, as `ReplayedStream` does."""

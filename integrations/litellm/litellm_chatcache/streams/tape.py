@@ -1,23 +1,12 @@
 """A stream as it is recorded, chunk by chunk."""
 
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from litellm_chatcache.call import Call
+from litellm_chatcache.hook import Hook
 
-__all__ = ["Tape", "Recorder"]
-
-
-class Recorder(Protocol):
-    """What keeps streams: the cache."""
-
-    def keep_stream(self, call: Call, chunks: list[Any], offsets: list[float], *, ended: bool) -> None:
-        """Record a stream that was read to its end. Never raises."""
-        ...
-
-    def keep_failure(self, call: Call, error: Exception) -> None:
-        """Take note of a stream that broke off with an error. Never raises."""
-        ...
+__all__ = ["Tape"]
 
 
 class Tape:
@@ -28,7 +17,7 @@ class Tape:
         recorder: keeps it.
     """
 
-    def __init__(self, call: Call, recorder: Recorder) -> None:
+    def __init__(self, call: Call, recorder: Hook) -> None:
         assert call.kind is not None  # noqa: S101 - else there is no tape
         assert call.kind.streams is not None  # noqa: S101 - as above
         self._call = call
@@ -63,4 +52,4 @@ class Tape:
 
     def fail(self, error: Exception) -> None:
         """Take note that it broke off."""
-        self._recorder.keep_failure(self._call, error)
+        self._recorder.keep_failure(self._call, error, self._chunks)

@@ -1,0 +1,266 @@
+"""What the key of a call through LiteLLM is made of, as users can see and change it, and what a call may ask for."""
+
+import io
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import litellm
+import pytest
+import pytest_asyncio
+from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
+from litellm.router import Router
+from provider import Provider
+
+from chatcache import InvalidInputError
+from litellm_chatcache import DOCache
+from tests.integrations.endpoints import Endpoints, endpoints
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
+CALL: dict[str, Any] = {"model": "openai/gpt-4o", "messages": MESSAGES}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def _close_clients() -> AsyncIterator[None]:
+    yield
+    await close_litellm_async_clients()
+
+
+@pytest.fixture
+def server() -> Iterator[Endpoints]:
+    with endpoints() as running:
+        yield running
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DOCache]:
+    """Makes a cache, and sets it."""
+
+    def made(**options: Any) -> DOCache:
+        cache = DOCache("store", path=tmp_path, **options)
+        monkeypatch.setattr(litellm, "cache", cache)
+        return cache
+
+    return made
+
+
+async def test_explain_says_what_counts_and_what_does_not(make: Callable[..., DOCache], provider: Provider) -> None:
+    cache = make(ignore=["seed"])
+    call = {**CALL, "api_base": provider.url, "api_key": "sk-hush", "temperature": 0.5, "seed": 7, "timeout": 30}
+    before = cache.explain(**call)
+    litellm.completion(**call)
+    list(litellm.completion(**call, stream=True, cache={"mode": "refresh"}))
+    after = cache.explain(**call)
+    assert before.key == after.key == cache.get_cache_key(**call)
+    assert before.left_out == ["api_key", "seed", "timeout"]
+    assert before.request["arguments"] == {**CALL, "api_base": provider.url, "temperature": 0.5}
+    assert (before.recorded, after.recorded) == ([], ["answer", "stream"])
+    said = str(after)
+    assert "counts     temperature = 0.5" in said
+    assert "left out   seed" in said
+    assert "recorded   answer, stream" in said
+    assert "hush" not in said
+
+
+async def test_explain_says_why_a_call_has_no_key(make: Callable[..., DOCache]) -> None:
+    explained = make().explain(**CALL, thing=object())
+    assert explained.key is None
+    assert "$.arguments.thing: <object object" in str(explained)
+
+
+async def test_explain_takes_the_name_of_a_function(make: Callable[..., DOCache]) -> None:
+    cache = make()
+    call = {"model": "openai/gpt-4o", "input": "Hi"}
+    assert cache.explain("responses", **call).key == cache.explain("aresponses", **call).key
+    assert cache.explain("responses", **call).key != cache.explain(**call).key == cache.explain("embedding", **call).key
+    with pytest.raises(InvalidInputError, match=r"'image_generation'.* cannot be cached; pass a list of some of"):
+        cache.explain("image_generation", **call)
+
+
+IGNORED = [
+    (["seed"], {"seed": 1}, {"seed": 2}),
+    (["extra_body.user"], {"extra_body": {"user": 1, "x": 1}}, {"extra_body": {"user": 2, "x": 1}}),
+    (["extra_headers.x-request-id"], {"extra_headers": {"x-request-id": "1"}}, {"extra_headers": {}}),
+    (["not", "there.at.all"], {}, {}),
+]
+
+
+@pytest.mark.parametrize(("ignore", "one", "other"), IGNORED, ids=str)
+async def test_what_is_ignored_does_not_count(
+    make: Callable[..., DOCache], ignore: list[str], one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    cache = make(ignore=ignore)
+    assert cache.get_cache_key(**CALL, **one) == cache.get_cache_key(**CALL, **other) != ""
+
+
+async def test_only_what_is_ignored_does_not_count(make: Callable[..., DOCache]) -> None:
+    cache = make(ignore=["extra_body.user"])
+    one, other = ({"extra_body": {"user": 1, "x": each}} for each in (1, 2))
+    assert cache.get_cache_key(**CALL, **one) != cache.get_cache_key(**CALL, **other)
+    assert one == {"extra_body": {"user": 1, "x": 1}}
+
+
+@pytest.mark.parametrize("ignore", ["seed", [1], [""]], ids=repr)
+async def test_what_cannot_be_ignored_is_refused(tmp_path: Path, ignore: Any) -> None:
+    with pytest.raises(InvalidInputError, match="pass a list of names of arguments"):
+        DOCache("store", path=tmp_path, ignore=ignore)
+
+
+async def test_a_key_of_ones_own(make: Callable[..., DOCache], provider: Provider) -> None:
+    def last_message(counting: dict[str, Any]) -> Any:
+        return [counting["model"], counting["messages"][-1]["content"]]
+
+    make(key=last_message)
+    for history in ([], [{"role": "user", "content": "Hello"}]):
+        messages = [*history, *MESSAGES]
+        litellm.completion("openai/gpt-4o", messages, api_base=provider.url, api_key="none")
+        await litellm.acompletion("openai/gpt-4o", messages, api_base=provider.url, api_key="none")
+    assert provider.calls == 1
+
+
+async def test_a_key_function_that_fails_takes_no_call_down(make: Callable[..., DOCache], provider: Provider) -> None:
+    cache = make(key=lambda counting: counting["nothing"])
+    for _ in range(2):
+        litellm.completion(**CALL, api_base=provider.url, api_key="none")
+    assert provider.calls == 2
+    assert cache.engine.stats().bypasses > 0
+
+
+def deployments(*urls: str, **more: Any) -> list[dict[str, Any]]:
+    return [
+        {"model_name": "group", "litellm_params": {"model": "openai/gpt-4o", "api_base": url, "api_key": "x", **more}}
+        for url in urls
+    ]
+
+
+async def test_the_deployments_of_a_group_share_their_records(make: Callable[..., DOCache]) -> None:
+    make()
+    with Provider() as one, Provider() as other:
+        router: Any = Router(model_list=deployments(one.url, other.url), cache_responses=True)
+        for _ in range(6):
+            await router.acompletion("group", MESSAGES)
+            router.completion("group", MESSAGES)
+        assert one.calls + other.calls == 1
+
+
+async def test_deployments_that_ask_for_something_else_do_not(make: Callable[..., DOCache], provider: Provider) -> None:
+    """With LiteLLM's own cache the second one gets the first one's answer."""
+    make()
+    for body in ({"min_p": 0.1}, {"min_p": 0.2}, {"min_p": 0.1}):
+        router: Any = Router(model_list=deployments(provider.url, extra_body=body), cache_responses=True)
+        await router.acompletion("group", MESSAGES)
+    assert provider.calls == 2
+
+
+async def test_caching_groups_share_their_records(make: Callable[..., DOCache], provider: Provider) -> None:
+    make()
+    parameters = {"model": "openai/gpt-4o", "api_base": provider.url, "api_key": "x"}
+    router: Any = Router(
+        model_list=[{"model_name": name, "litellm_params": parameters} for name in ("one", "two", "three")],
+        cache_responses=True,
+        caching_groups=[("one", "two")],
+    )
+    calls = []
+    for name in ("one", "two", "three", "two"):
+        await router.acompletion(name, MESSAGES)
+        calls.append(provider.calls)
+    assert calls == [1, 1, 2, 2]
+
+
+def named(content: bytes, name: str) -> io.BytesIO:
+    file = io.BytesIO(content)
+    file.name = name
+    return file
+
+
+async def test_a_file_counts_by_its_bytes(make: Callable[..., DOCache], server: Endpoints, tmp_path: Path) -> None:
+    make()
+    path = tmp_path / "speech.wav"
+    path.write_bytes(b"one")
+    read = named(b"one", "a.wav")
+    read.read()
+    for file in (named(b"one", "a.wav"), named(b"one", "b.wav"), ("c.wav", b"one"), str(path), read):
+        await litellm.atranscription(model="openai/whisper-1", file=file, api_base=server.url, api_key="none")
+    assert server.calls["audio/transcriptions"] == 1
+    await litellm.atranscription(
+        model="openai/whisper-1", file=named(b"other", "a.wav"), api_base=server.url, api_key="none"
+    )
+    assert server.calls["audio/transcriptions"] == 2
+
+
+async def test_calls_of_different_kinds_are_not_mixed_up(make: Callable[..., DOCache]) -> None:
+    cache = make()
+    call = {"model": "m", "messages": MESSAGES, "max_tokens": 5}
+    assert cache.explain("completion", **call).key != cache.explain("anthropic_messages", **call).key
+
+
+async def test_opting_in(make: Callable[..., DOCache], provider: Provider) -> None:
+    make(default_off=True)
+    for controls in ({}, {}, {"use-cache": True}, {"use-cache": True}, {"use-cache": False}):
+        litellm.completion(**CALL, api_base=provider.url, api_key="none", cache=controls)
+        await litellm.acompletion(**CALL, api_base=provider.url, api_key="none", cache=controls)
+    assert provider.calls == 7
+
+
+async def test_only_the_kinds_of_calls_that_are_supported_are_cached(
+    make: Callable[..., DOCache], provider: Provider, server: Endpoints
+) -> None:
+    make(supported_call_types=["embedding", "aembedding"])
+    for _ in range(2):
+        litellm.completion(**CALL, api_base=provider.url, api_key="none")
+        litellm.embedding(model="openai/embed", input="Hi", api_base=server.url, api_key="none")
+    assert provider.calls == 2
+    assert server.calls["embeddings"] == 1
+
+
+@pytest.mark.parametrize("functions", [["completion", "speech"], "completion"], ids=repr)
+async def test_what_cannot_be_supported_is_refused(tmp_path: Path, functions: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"supported_call_types: .* cannot be cached; pass a list of some of"):
+        DOCache("store", path=tmp_path, supported_call_types=functions)
+
+
+async def test_controls_that_are_none_are_refused(make: Callable[..., DOCache], provider: Provider) -> None:
+    make()
+    with pytest.raises(InvalidInputError, match="mode in cache= is 'never'"):
+        litellm.completion(**CALL, api_base=provider.url, api_key="none", cache={"mode": "never"})
+    assert provider.calls == 0
+
+
+EMBED: dict[str, Any] = {"model": "openai/embed", "api_key": "none"}
+
+
+async def test_embeddings_are_recorded_one_by_one(make: Callable[..., DOCache], server: Endpoints) -> None:
+    cache = make()
+    first = await litellm.aembedding(**EMBED, input=["a", "b", "c"], api_base=server.url)
+    mixed = await litellm.aembedding(**EMBED, input=["c", "new", "a"], api_base=server.url)
+    assert server.inputs == ["a", "b", "c", "new"]
+    vectors = {text: each["embedding"] for text, each in zip("abc", first.data, strict=True)}
+    assert [mixed.data[0]["embedding"], mixed.data[2]["embedding"]] == [vectors["c"], vectors["a"]]
+    assert [each["index"] for each in mixed.data] == [0, 1, 2]
+    assert mixed.usage.total_tokens == 15
+    assert (cache.engine.stats().hits, cache.engine.stats().stores) == (2, 4)
+
+
+async def test_both_colours_share_their_embeddings(make: Callable[..., DOCache], server: Endpoints) -> None:
+    make()
+    litellm.embedding(**EMBED, input=["a", "b"], api_base=server.url)
+    await litellm.aembedding(**EMBED, input=["b", "a"], api_base=server.url)
+    await litellm.aembedding(**EMBED, input="c", api_base=server.url)
+    litellm.embedding(**EMBED, input=["c", "b"], api_base=server.url)
+    litellm.embedding(**EMBED, input="a", api_base=server.url)
+    assert server.inputs == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+async def test_a_list_of_tokens_is_one_input(make: Callable[..., DOCache], server: Endpoints, encoding: str) -> None:
+    make()
+    call: dict[str, Any] = {**EMBED, "api_base": server.url, "encoding_format": encoding}
+    one = litellm.embedding(**call, input=[1, 2, 3])
+    assert litellm.embedding(**call, input=[1, 2, 3]).data == one.data
+    two = await litellm.aembedding(**call, input=[[4, 5], [6]])
+    assert [each["embedding"] for each in (await litellm.aembedding(**call, input=[[4, 5], [6]])).data] == [
+        each["embedding"] for each in two.data
+    ]
+    assert server.calls["embeddings"] == 2
