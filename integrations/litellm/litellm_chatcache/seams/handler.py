@@ -8,7 +8,6 @@ from litellm.caching.caching_handler import LLMCachingHandler
 from litellm_chatcache.call import BEGUN, CURRENT, SCOPE, Call
 from litellm_chatcache.hook import hooked
 from litellm_chatcache.kinds import MESSAGES
-from litellm_chatcache.statuses import STATUSES
 
 from .replacing import replace
 
@@ -55,8 +54,7 @@ def _begins(original: Callable[..., None]) -> Callable[..., None]:
             whole = whole and (whole.within or whole)
             call = Call(original_function.__name__, whole if whole is not None and whole.goes_on else None)
             if call.within is None:
-                with STATUSES:
-                    hook.guard(call, request_kwargs)
+                hook.guard(call, request_kwargs)
             setattr(self, _CALL, call)
             setattr(self, _OUTER, outer)
             BEGUN.set(call)
@@ -72,8 +70,7 @@ def _in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         before = CURRENT.set(getattr(self, _CALL, None))
         try:
-            with STATUSES:
-                return original(self, *args, **kwargs)
+            return original(self, *args, **kwargs)
         finally:
             CURRENT.reset(before)
 
@@ -84,8 +81,7 @@ def _awaited_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         before = CURRENT.set(getattr(self, _CALL, None))
         try:
-            with STATUSES:
-                return await original(self, *args, **kwargs)
+            return await original(self, *args, **kwargs)
         finally:
             CURRENT.reset(before)
 

@@ -8,7 +8,6 @@ import litellm
 
 from litellm_chatcache.call import Call
 from litellm_chatcache.hook import hooked
-from litellm_chatcache.statuses import STATUSES
 
 from .replacing import replace
 
@@ -54,8 +53,7 @@ def _guarded(original: Callable[..., Any]) -> Callable[..., Any]:
     def guard(arguments: dict[str, Any]) -> None:
         hook = hooked()
         if hook is not None:
-            with STATUSES:
-                hook.guard(Call(original.__name__), {**arguments})
+            hook.guard(Call(original.__name__), {**arguments})
 
     def blocking(*args: Any, **kwargs: Any) -> Any:
         guard(kwargs)
