@@ -57,7 +57,13 @@ class ChatcacheError(Exception):
 
 
 class InvalidInputError(ChatcacheError, ValueError):
-    """What the caller passed cannot be right."""
+    """What the caller passed cannot be right.
+
+    Attributes:
+        status_code: what a server answers where it is not caught, 400 (Bad Request).
+    """
+
+    status_code = 400
 
 
 class InvalidNameError(InvalidInputError):

@@ -719,12 +719,14 @@ class ResponseCache:
         async def look(colour: Colour) -> Hit | None:
             for form in forms:
                 hit = await self._look(colour, key + form)
-                if hit is not None:
+                if hit is not None and _is_read(hit, read):
                     return hit
             return None
 
         led = await self._leading.lead(colour, key, look)
-        return read(led) if isinstance(led, Hit) else led
+        if isinstance(led, Hit):
+            return read(led) if _is_read(led, read) else None
+        return led
 
     async def _led(  # noqa: PLR0913, PLR0917 - what `update` was passed
         self, colour: Colour, made: "_Made", refusal: Refusal | None, ttl: TTL, mode: Mode, leader: Leader | None
@@ -881,6 +883,15 @@ class _Made:
     offsets: list[float] | None = None
     size: int = 0
     asked: str = ""
+
+
+def _is_read(hit: Hit, read: Callable[[Hit], object]) -> bool:
+    """Return whether an answer is one for who asks: one that cannot be read, or is too old, is a miss."""
+    try:
+        read(hit)
+    except Exception:  # noqa: BLE001 - whatever it breaks
+        return False
+    return True
 
 
 def _answered(hit: Hit) -> Hit:

@@ -83,6 +83,7 @@ class DOCache(Hook):
         StorageError: `path` is a file.
     """
 
+    __slots__ = ("cache", "engine")  # not in vars(), which the proxy shows whoever has a key, at /cache/ping
     type = "local"  # what the proxy is told; "redis" would make it ask for more
 
     def __init__(  # noqa: PLR0913 - all by keyword, all with a default
@@ -440,13 +441,10 @@ class DOCache(Hook):
         logging = arguments.get("litellm_logging_obj")
         if logging is not None:  # then LiteLLM prices nothing, neither for the caller nor for callbacks
             logging.model_call_details["cache_hit"] = True
-        match found:
-            case Failure():
-                raise found.error
-            case Stream():
-                return found.replay(arguments)
-            case Answer():
-                return found.marked()
+        if isinstance(found, Failure):
+            raise found.error
+        call.ages.append(found.age)
+        return found.replay(arguments) if isinstance(found, Stream) else found.marked()
 
     def _joined(self, call: Call, arguments: Mapping[str, Any]) -> Any:
         """Return the embeddings of a call, if there is a record of each of its inputs, or None."""
@@ -470,10 +468,8 @@ class DOCache(Hook):
             return None
         await self._await(key)
         hit = await self.engine.alookup(key, request, partial(fresh, call=call), mode=call.mode)
-        if hit is None:
-            return None
-        call.age = max(call.age, hit.age)
-        return EMBEDDINGS.entry(hit.answer)
+        call.ages.append(None if hit is None else hit.age)
+        return None if hit is None else EMBEDDINGS.entry(hit.answer)
 
     def may_keep(self, call: Call, arguments: Mapping[str, Any]) -> bool:
         """Whether the answer of a call is to be kept, also of one that was not looked up, as with ``no-cache``."""

@@ -39,8 +39,8 @@ class Call:
         model: the model that is asked for.
         leader: that others wait for it, if they do.
         items: the requests of its single inputs, by their keys, where they are cached one by one.
+        ages: how old the records are that it was answered with, in seconds; None stands for an input that has none.
         cut: whether LiteLLM's own stream within its stream ended without a reason to finish.
-        age: how old the oldest record is that was found of its inputs, in seconds.
         over: whether nothing more is to come of it.
         began: when it was begun, by the monotonic clock.
     """
@@ -60,8 +60,8 @@ class Call:
         self.model: str | None = None
         self.leader: Leader | None = None
         self.items: dict[str, dict[str, Any]] = {}
+        self.ages: list[float | None] = []
         self.cut = False
-        self.age = 0.0
         self.over = False
         self.began = time.monotonic()
 
@@ -69,6 +69,12 @@ class Call:
     def goes_on(self) -> bool:
         """Whether it was looked up, and something is to come of it still."""
         return not self.over and (self.key is not None or bool(self.items))
+
+    @property
+    def age(self) -> float | None:
+        """How old the oldest record is that it was answered with, or None where it was not answered by records."""
+        ages = [age for age in self.ages if age is not None]
+        return max(ages) if ages and len(ages) == len(self.ages) else None
 
     @property
     def stream_form(self) -> Form:

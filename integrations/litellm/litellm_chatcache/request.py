@@ -5,7 +5,8 @@ credentials, and they are secret: they are left out of the request altogether, f
 
 Tools and schemas count by their content, a pydantic class by its JSON schema, a file by the SHA-256 of its bytes. A
 call through a Router is one of its model group, or of the caching group that holds it: whichever of its deployments is
-chosen, with its own address and name, the request is the same.
+chosen, with its own address and name, the request is the same. Neither does it count who sent it to LiteLLM's proxy, in
+what headers, nor what the proxy logs of it.
 """
 
 import os
@@ -15,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from litellm.types.utils import CustomPricingLiteLLMParams, StandardCallbackDynamicParams
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import PydanticSerializationError
 
@@ -28,17 +30,20 @@ _NOISE = frozenset(
     {
         # what one call is known by, and is logged under
         "litellm_call_id",
+        "litellm_disabled_callbacks",
         "litellm_logging_obj",
         "litellm_metadata",
         "litellm_parent_otel_span",
         "litellm_session_id",
         "litellm_trace_id",
+        "failure_callback",
         "logger_fn",
         "metadata",
         "model_info",
         "no-log",
         "parent_otel_span",
         "proxy_server_request",
+        "success_callback",
         "tags",
         "verbose",
         # who asks: credentials have no place in a key, nor in what a miss shows
@@ -58,16 +63,23 @@ _NOISE = frozenset(
         "client_id",
         "client_secret",
         "litellm_credential_name",
+        "litellm_trusted_callback_vars",
         "organization",
+        "secret_fields",
         "tenant_id",
         "vertex_credentials",
         "vertex_ai_credentials",
         # how the provider is reached: by which client, how long, how often
+        "allow_client_keepalive_override",
+        "allowed_model_region",
         "client",
+        "client_side_timeout",
         "context_window_fallback_dict",
         "cooldown_time",
+        "disable_fallbacks",
         "fallbacks",
         "itpm",
+        "keepalive_seconds",
         "max_parallel_requests",
         "max_retries",
         "num_retries",
@@ -78,10 +90,16 @@ _NOISE = frozenset(
         "retry_policy",
         "retry_strategy",
         "rpm",
+        "router_settings_override",
         "shared_session",
         "stream_timeout",
+        "stream_timeout_by_service_tier",
         "timeout",
+        "timeout_by_service_tier",
         "tpm",
+        "use_in_pass_through",
+        "use_litellm_proxy",
+        "use_xai_oauth",
         "weight",
         # how this call is cached, here and at the provider
         "cache",
@@ -90,6 +108,7 @@ _NOISE = frozenset(
         "preset_cache_key",
         "prompt_cache_key",
         "prompt_cache_retention",
+        "ttl",
         # marks that LiteLLM leaves on its way
         "acompletion",
         "aembedding",
@@ -103,15 +122,27 @@ _NOISE = frozenset(
         "complete_response",
         "stream",
         "stream_options",
-        "input_cost_per_token",
-        "output_cost_per_token",
     }
+    # what a deployment may cost, and who may use how much of it
+    | {
+        "budget_duration",
+        "configurable_clientside_auth_params",
+        "default_api_key_rpm_limit",
+        "default_api_key_tpm_limit",
+        "max_budget",
+        "max_file_size_mb",
+        "provider_affinity_header",
+        "tag_regex",
+    }
+    | CustomPricingLiteLLMParams.model_fields.keys()
+    # where a team's calls are logged, with its credentials
+    | (StandardCallbackDynamicParams.__annotations__.keys() - {"langfuse_prompt_version"})
 )
 
 _OF_A_DEPLOYMENT = frozenset(
     {"api_base", "api_version", "base_url", "custom_llm_provider", "deployment_id", "region_name"}
 )
-_HEADERS = frozenset({"default_headers", "extra_headers", "headers"})
+_HEADERS = frozenset({"default_headers", "extra_headers", "headers", "provider_specific_header"})
 _CREDENTIAL = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
 _METADATA = ("metadata", "litellm_metadata")
 
@@ -223,10 +254,18 @@ def _leave_out(counting: dict[str, Any], path: list[str]) -> None:
 
 
 def _without_credentials(headers: Any) -> Any:
-    """Return HTTP headers without those that hold a secret."""
-    if not isinstance(headers, Mapping):
-        return headers
-    return {name: value for name, value in headers.items() if not _CREDENTIAL.search(str(name))}
+    """Return HTTP headers without those that hold a secret, also those that the proxy sends on to some providers."""
+    match headers:
+        case Mapping():
+            return {
+                name: _without_credentials(value)
+                for name, value in headers.items()
+                if not _CREDENTIAL.search(str(name))
+            }
+        case list() | tuple():
+            return [_without_credentials(each) for each in headers]
+        case _:
+            return headers
 
 
 def _digest(file: Any) -> Any:

@@ -27,9 +27,10 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
 """
 
 from . import callbacks, failures, handler, imports, retries, streams, unasked, writes
+from .handler import call_of
 from .writes import briefly, nothing_left
 
-__all__ = ["briefly", "install", "nothing_left"]
+__all__ = ["briefly", "call_of", "install", "nothing_left"]
 
 _installed = False
 

@@ -92,7 +92,8 @@ def _awaited_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
             CURRENT.reset(before)
         embeddings = getattr(found, "final_embedding_cached_response", None)
         if call is not None and embeddings is not None:  # which LiteLLM made of our entries
-            embeddings._hidden_params |= {"cache_age": call.age, "cache_key": next(iter(call.items))}  # noqa: SLF001
+            embeddings.hidden_params["cache_age"] = max(filter(None, call.ages), default=0.0)
+            embeddings.hidden_params["cache_key"] = next(iter(call.items))
         return found
 
     return method

@@ -1,0 +1,129 @@
+"""LiteLLM's proxy as a process of its own, with chatcache as the example has it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+import httpx
+
+__all__ = ["EXAMPLE", "KEY", "Proxy", "starting"]
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "proxy" / "config.yaml"
+KEY = "sk-only-on-this-machine"
+
+_SECONDS = 100  # that it may take to start: each process imports for some, and the machine may be busy
+_NOT_OURS = ("CHATCACHE_", "LITELLM_", "OPENAI_", "ANTHROPIC_", "DATABASE_", "REDIS_")
+_NOWHERE = "http://127.0.0.1:9"  # nothing listens there: what is not on this machine is not reached
+
+
+class Proxy:
+    """A proxy that runs.
+
+    Attributes:
+        client: reaches it, with its master key, over a new connection each time.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]", port: int, log: Path, workers: int) -> None:
+        headers = {"Authorization": f"Bearer {KEY}", "Connection": "close"}
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60, trust_env=False)
+        self._process = process
+        self._log = log
+        self._workers = workers
+
+    def wait(self) -> None:
+        """Wait until all of its workers serve."""
+        end = time.monotonic() + _SECONDS
+        while self.log().count("Application startup complete.") < self._workers:
+            failed = "Application startup failed." in self.log() or self._process.poll() is not None
+            if failed or time.monotonic() > end:
+                raise RuntimeError(f"the proxy does not start:\n{self.log()}")
+            time.sleep(0.1)
+
+    def log(self) -> str:
+        """Return what it has printed."""
+        return self._log.read_text()
+
+    def workers(self) -> list[int]:
+        """Return the ids of the processes that serve."""
+        return [int(each) for each in re.findall(r"Started server process \[(\d+)\]", self.log())]
+
+    @contextmanager
+    def only(self, worker: int) -> Iterator[None]:
+        """Have only one of its workers serve."""
+        others = [each for each in self.workers() if each != worker]
+        for each in others:
+            os.kill(each, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for each in others:
+                os.kill(each, signal.SIGCONT)
+
+    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """Ask it for something, and return the answer, whatever its status."""
+        return self.client.post(path, json=body)
+
+
+@contextmanager
+def starting(config: str, folder: Path, *, workers: int = 1, **settings: str) -> Iterator[Proxy]:
+    """Give a proxy that does not serve yet: see `Proxy.wait`. It ends with the block.
+
+    Args:
+        config: its configuration, as YAML.
+        folder: where its records are.
+        workers: how many processes are to serve.
+        settings: further variables of its environment.
+    """
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    file, log = folder / f"{port}.yaml", folder / f"{port}.log"
+    file.write_text(config)
+    command = [
+        str(Path(sys.executable).with_name("litellm")),
+        "--config",
+        str(file),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    if workers > 1:  # uvicorn ends workers that take longer to start than 5 seconds
+        command += ["--num_workers", str(workers), "--timeout_worker_healthcheck", str(_SECONDS)]
+    with (
+        log.open("w") as out,
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env=_environment(folder, settings),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        proxy = Proxy(process, port, log, workers)
+        try:
+            yield proxy
+        finally:
+            proxy.client.close()
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _environment(folder: Path, settings: dict[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
+    private = {"CHATCACHE_DIR": str(folder / "records"), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    closed = {"HTTP_PROXY": _NOWHERE, "HTTPS_PROXY": _NOWHERE, "NO_PROXY": "127.0.0.1"}
+    return {**kept, **private, **closed, "PYTHONWARNINGS": "default", **settings}
