@@ -30,7 +30,7 @@ from .explanation import Explanation
 from .failures import record_of
 from .found import Answer, Failure, Found, Stream, found_in, fresh
 from .hook import Hook
-from .kinds import EMBEDDINGS, FUNCTIONS
+from .kinds import EMBEDDINGS, FUNCTIONS, KINDS
 from .prices import cost_of
 from .request import keyed, left_out, model_asked, shown
 from .seams import briefly, install, nothing_left
@@ -222,7 +222,7 @@ class DOCache(Hook):
         Of a stream nothing is recorded here, but chunk by chunk as it is read.
         """
         if arguments.get("stream") is not True:
-            self.keep(self._call(arguments), result, arguments)
+            self.keep(CURRENT.get() or Call(_function(arguments, result)), result, arguments)
 
     def async_add_cache(self, result: Any, dynamic_cache_object: Any = None, **arguments: Any) -> Awaitable[None]:  # noqa: ARG002 - LiteLLM's
         """Record a response before this returns, and return what there is left to await: nothing.
@@ -545,8 +545,11 @@ def _names(ignore: Collection[str]) -> tuple[str, ...]:
     return tuple(ignore)
 
 
-def _function(arguments: Mapping[str, Any]) -> str:
-    """Return the function of LiteLLM that takes these arguments, for who does not say which it is."""
+def _function(arguments: Mapping[str, Any], answer: Any = None) -> str:
+    """Return the function of LiteLLM that takes these arguments, and gives this answer, for who does not say it."""
+    known = next((kind for kind in KINDS if kind.model is not None and isinstance(answer, kind.model)), None)
+    if known is not None:
+        return known.functions[0]
     logging = arguments.get("litellm_logging_obj")
     named = getattr(logging, "call_type", None)
     if named in FUNCTIONS:

@@ -19,12 +19,13 @@ class Kind:
     Attributes:
         name: what it is called in keys and in what is said to users.
         functions: the functions of LiteLLM that make such calls.
-        model: the class of its answers.
+        model: the class of its answers, or None where they are dictionaries.
+        streams: how it is streamed, or None where it is not.
     """
 
     name: str
     functions: tuple[str, ...]
-    model: type[BaseModel]
+    model: type[BaseModel] | None = None
     streams: "Streamed | None" = None
 
     def record(self, answer: Any) -> JSON:
@@ -36,7 +37,7 @@ class Kind:
         match answer:
             case str():
                 return orjson.loads(answer)
-            case self.model():
+            case BaseModel() if self.model is not None and isinstance(answer, self.model):
                 return dumped(answer)
             case _:
                 raise ValueError(f"LiteLLM handed over a {type(answer).__name__} to keep, which is no answer to {self}")
@@ -47,6 +48,7 @@ class Kind:
         Raises:
             Exception: any at all, where the record is none that `record` writes.
         """
+        assert self.model is not None  # noqa: S101 - else this is another method
         return self.model(**record)
 
     def refusal(self, record: JSON) -> Refusal | None:  # noqa: ARG002 - for those that have any

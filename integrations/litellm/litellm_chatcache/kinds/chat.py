@@ -18,6 +18,7 @@ HIDDEN_USAGE = "hidden_usage"
 
 _WORDS = re.compile(r"\s*\S+\s*|\s+")
 _SAID_ONCE = ("choices", "object", "usage")
+_CONTINUED = {"content", "reasoning", "reasoning_content", "refusal", "text"}
 _OF_A_DELTA = ("message", "delta")
 _OF_A_STREAM = (*_SAID_ONCE, HIDDEN_USAGE, "obfuscation")
 
@@ -64,8 +65,12 @@ class _Chunks(Streamed):
         return [*_chunks(record, with_usage=with_usage)]
 
     def usage(self, records: Sequence[JSON]) -> Any:
+        """Return what is hidden in a chunk, since LiteLLM may show less of it, under what is shown."""
         told = super().usage(records)
-        return told or next((each[HIDDEN_USAGE] for each in reversed(records) if HIDDEN_USAGE in each), None)
+        hidden = next((each[HIDDEN_USAGE] for each in reversed(records) if HIDDEN_USAGE in each), None)
+        if told is None or hidden is None:
+            return told or hidden
+        return {**hidden, **{name: value for name, value in told.items() if value is not None}}
 
 
 CHAT = _Chat()
@@ -127,7 +132,11 @@ def _completed(record: JSON, chunks: Sequence[JSON]) -> JSON:
     """Return the record of an answer with what the chunks say, and LiteLLM leaves out when it joins them."""
     for chunk in chunks:
         for name, value in chunk.items():
-            if value is not None and record.get(name) is None and name not in _OF_A_STREAM:
+            if value is None or name in _OF_A_STREAM:
+                continue
+            if isinstance(value, dict) and isinstance(record.get(name), dict):  # one chunk says more of it than another
+                record[name] = {**record[name], **value}
+            elif record.get(name) is None:
                 record[name] = value
     for choice in record["choices"]:
         said: dict[str, Any] = {}
@@ -143,7 +152,7 @@ def _add(said: dict[str, Any], delta: dict[str, Any]) -> None:
     for name, value in delta.items():
         known = said.get(name)
         match known, value:
-            case (str(), str()) | (list(), list()):
+            case (str(), str()) | (list(), list()) if name in _CONTINUED or isinstance(value, list):
                 said[name] = known + value
             case _ if value is not None:
                 said[name] = value

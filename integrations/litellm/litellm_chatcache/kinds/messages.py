@@ -1,6 +1,7 @@
 """Anthropic's Messages API, whose answers LiteLLM hands over as dictionaries, and streams as server-sent events."""
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,20 +39,26 @@ class _Messages(Kind):
 
 
 class _Events(Streamed):
-    """A chunk is some bytes of the event stream, which are text, cut wherever LiteLLM cut them."""
+    """A chunk is some bytes of the event stream, cut wherever LiteLLM cut them, so within a character, too."""
 
     def chunk_record(self, chunk: Any) -> JSON:
-        return chunk.decode() if isinstance(chunk, bytes) else {"text": chunk}
-
-    def chunk(self, record: JSON) -> bytes | str:
-        if isinstance(record, str):
-            return record.encode()
-        text: str = record["text"]
+        if isinstance(chunk, str):
+            return {"text": chunk}
+        try:
+            text: str = chunk.decode()
+        except UnicodeDecodeError:
+            return {"base64": b64encode(chunk).decode()}
         return text
 
+    def chunk(self, record: JSON) -> bytes | str:
+        if isinstance(record, dict) and "text" in record:
+            text: str = record["text"]
+            return text
+        return _bytes(record)
+
     def ended(self, records: Sequence[JSON]) -> bool:
-        events = [*_events(records)]
-        return bool(events) and events[-1].get("type") == "message_stop"
+        kinds = [event.get("type") for event in _events(records)]
+        return "error" not in kinds and kinds[-1:] == ["message_stop"]
 
     def whole(self, records: Sequence[JSON]) -> JSON:
         message: dict[str, Any] = {}
@@ -87,9 +94,18 @@ MESSAGES = _Messages()
 MESSAGES.streams = _Events()
 
 
+def _bytes(record: JSON) -> bytes:
+    match record:
+        case str():
+            return record.encode()
+        case {"text": str(text)}:
+            return text.encode()
+        case _:
+            return b64decode(record["base64"])
+
+
 def _events(records: Sequence[JSON]) -> Iterator[dict[str, Any]]:
-    text = "".join(each if isinstance(each, str) else each["text"] for each in records)
-    for line in text.splitlines():
+    for line in b"".join(map(_bytes, records)).decode().splitlines():
         if line.startswith("data:"):
             event = json.loads(line.removeprefix("data:"))
             if isinstance(event, dict):

@@ -57,10 +57,24 @@ class _Events(Streamed):
         from litellm.responses import streaming_iterator
 
         build: Any = streaming_iterator.build_synthetic_response_events
-        return [*build(transformed=RESPONSES.answer(record), logging_obj=None, chunk_size=20)]
+        made = build(transformed=RESPONSES.answer(record), logging_obj=None, chunk_size=20)
+        return [self.chunk(_begun(self.chunk_record(event))) for event in made]
 
     def usage(self, records: Sequence[JSON]) -> Any:
         return (self.whole(records) or {}).get("usage")
+
+
+_ADDED = {"response.output_item.added": "item", "response.content_part.added": "part"}
+_GROWING: dict[str, Any] = {"arguments": "", "content": [], "summary": [], "text": ""}
+
+
+def _begun(record: JSON) -> JSON:
+    """Return an event without what those after it add: LiteLLM tells it twice, and who adds it up has it twice."""
+    event = record["event"]
+    part = event.get(_ADDED.get(event["type"], ""))
+    if part:
+        part.update({name: empty for name, empty in _GROWING.items() if part.get(name)})
+    return record
 
 
 RESPONSES = _Responses()
