@@ -220,7 +220,7 @@ async def test_nothing_of_it_is_called_in_mode_replay(
     assert asked.calls == 1
 
 
-class Told(CustomLogger):
+class ToldOfEachKind(CustomLogger):
     """Counts the callbacks of hits, and notes what they are told."""
 
     def __init__(self) -> None:
@@ -237,7 +237,7 @@ class Told(CustomLogger):
             self.blocking.append(kwargs)
 
 
-TOLD = Told()  # one for all tests: LiteLLM takes two of one class for the same
+TOLD = ToldOfEachKind()  # one for all tests: LiteLLM takes two whose classes are called the same for one
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -211,6 +211,7 @@ class DOCache(Hook):
             found = await self.engine.alookup(key, call.request, read, mode=call.mode, forms=call.forms)
             if found is None and self._is_shared(call):
                 found = self._led(call, await self.engine.alead(key, read, mode=call.mode, forms=call.forms))
+                _end_with_its_task(call)
         except InvalidNameError as error:
             self.engine.bypass(error)
             return None
@@ -517,6 +518,13 @@ class DOCache(Hook):
         return f"<litellm_chatcache.DOCache {self.engine.store_id!r} in {str(self.engine.location)!r}>"
 
 
+def _end_with_its_task(call: Call) -> None:
+    """Have nobody wait for a call whose task was cancelled, of which LiteLLM tells nothing."""
+    task = asyncio.current_task()
+    if call.leader is not None and task is not None:
+        task.add_done_callback(lambda ended: call.end() if ended.cancelled() else None)
+
+
 def _stream_refusal(call: Call, chunks: list[Any], *, ended: bool) -> Refusal | None:
     """Return why a stream is not worth keeping, if it is not."""
     kind = call.kind
@@ -550,16 +558,16 @@ def _function(arguments: Mapping[str, Any], answer: Any = None) -> str:
     known = next((kind for kind in KINDS if kind.model is not None and isinstance(answer, kind.model)), None)
     if known is not None:
         return known.functions[0]
-    logging = arguments.get("litellm_logging_obj")
-    named = getattr(logging, "call_type", None)
+    named = getattr(arguments.get("litellm_logging_obj"), "call_type", None)
     if named in FUNCTIONS:
         return str(named)
-    if "messages" in arguments:
-        return "completion"
-    if "prompt" in arguments:
-        return "text_completion"
-    if "file" in arguments:
-        return "transcription"
-    if "documents" in arguments:
-        return "rerank"
-    return "embedding" if "input" in arguments else "completion"
+    return next((function for name, function in _TOLD_BY.items() if name in arguments), "completion")
+
+
+_TOLD_BY = {
+    "messages": "completion",
+    "prompt": "text_completion",
+    "file": "transcription",
+    "documents": "rerank",
+    "input": "embedding",
+}

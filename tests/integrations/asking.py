@@ -1,0 +1,99 @@
+"""How tests ask LiteLLM: any of its functions, blocking or awaited, and a stream is read to its end."""
+
+import inspect
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import litellm
+import pytest
+import pytest_asyncio
+from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
+
+from litellm_chatcache import DOCache
+from tests.integrations.endpoints import Endpoints, endpoints
+
+__all__ = ["MARKS", "Ask", "ask", "cache", "close_clients", "current", "folder", "others", "text_of"]
+
+MARKS = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.filterwarnings("ignore:Items .* on TypedDict class"),  # as LiteLLM imports its proxy, to log a call
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # it leaves clients to the collector
+]
+
+
+def current() -> object:
+    """Return the cache of LiteLLM."""
+    return litellm.cache
+
+
+class Ask:
+    """Calls a function of LiteLLM.
+
+    Args:
+        colour: ``blocking``, or ``awaiting``: then it is the function with an ``a`` before its name.
+    """
+
+    def __init__(self, colour: str) -> None:
+        self.colour = colour
+
+    async def __call__(self, function: str, **arguments: Any) -> Any:
+        answer = await self.begin(function, **arguments)
+        return await self.read(answer) if arguments.get("stream") else answer
+
+    async def begin(self, function: str, **arguments: Any) -> Any:
+        """Return what the function returns; a stream is not read."""
+        answer = getattr(litellm, function if self.colour == "blocking" else f"a{function}")(**arguments)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    async def read(self, stream: Any) -> list[Any]:
+        return list(stream) if self.colour == "blocking" else [chunk async for chunk in stream]
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    return Ask(request.param)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Give a folder where an fsync costs nothing, if there is one: an awaited call waits for it only so long."""
+    with TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:  # noqa: S108
+        yield Path(name)
+
+
+@pytest.fixture
+def cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DOCache]:
+    cache = DOCache("store", path=folder)
+    monkeypatch.setattr(litellm, "cache", cache)
+    yield cache
+    cache.engine.close()
+
+
+@pytest.fixture
+def others() -> Iterator[Endpoints]:
+    """The provider of all but chat completions."""
+    with endpoints() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def close_clients() -> AsyncIterator[None]:
+    yield
+    await close_litellm_async_clients()
+    clients: Any = litellm.in_memory_llm_clients_cache
+    for client in clients.cache_dict.values():
+        closed = client.close()
+        if inspect.isawaitable(closed):
+            await closed
+    clients.flush_cache()
+
+
+def text_of(answer: Any) -> str:
+    """Return the text of a chat completion, or of its chunks."""
+    if isinstance(answer, list):
+        return "".join(chunk.choices[0].delta.content or "" for chunk in answer if chunk.choices)
+    content: str = answer.choices[0].message.content
+    return content
