@@ -193,25 +193,7 @@ async def test_a_replay_equals_the_uncached_outcome(
         assert replayed.error["class"] == "ReplayMiss"
 
 
-X_GROQ = "x_groq comes twice in the stream; the whole answer has the first one only, which tells no times"
-COSTS = "LiteLLM's blocking stream hides more of the usage than it shows; the whole answer has what is shown only"
-FAULTS = {
-    "chat_completions-9-blocking": X_GROQ,
-    "chat_completions-9-awaiting": X_GROQ,
-    "chat_completions-70-blocking": COSTS,
-    "chat_completions-77-blocking": COSTS,
-    "chat_completions-78-blocking": COSTS,
-}
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=pytest.mark.xfail(reason=FAULTS[str(case)]) if str(case) in FAULTS else ())
-        for case in CASES
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("case", CASES, ids=str)
 async def test_it_is_replayed_in_the_other_form_too(
     case: Case, recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:

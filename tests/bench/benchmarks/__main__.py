@@ -9,12 +9,24 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from . import imports, langchain, litellm, many, responses, storage, sweeping
+from . import (
+    imports,
+    langchain,
+    litellm,
+    litellm_embeddings,
+    litellm_streams,
+    many,
+    responses,
+    storage,
+    sweeping,
+)
 from .measure import Amount, Line, Measured, measure
 
 ROWS: list[Line] = [
     *langchain.ROWS,
     *litellm.ROWS,
+    *litellm_streams.ROWS,
+    *litellm_embeddings.ROWS,
     *imports.ROWS,
     *responses.ROWS,
     *many.ROWS,

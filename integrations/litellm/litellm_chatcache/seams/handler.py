@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from litellm.caching.caching_handler import LLMCachingHandler
+from litellm.types.utils import EmbeddingResponse
 
 from litellm_chatcache.call import BEGUN, CURRENT, SCOPE, Call
 from litellm_chatcache.hook import hooked
@@ -26,6 +27,7 @@ def install() -> None:
     replace(LLMCachingHandler, ("sync_set_cache", "_sync_set_cache"), _last_in_its_call)
     replace(LLMCachingHandler, ("async_set_cache", "_async_set_cache"), _awaited_last_in_its_call)
     replace(LLMCachingHandler, "_convert_cached_result_to_model_response", _messages_as_they_are)
+    replace(LLMCachingHandler, "_update_litellm_logging_obj_environment", _without_vectors)
 
 
 def call_of(logging: Any) -> Call | None:
@@ -128,6 +130,18 @@ def _end(handler: Any) -> None:
     call: Call | None = getattr(handler, _CALL, None)
     if call is not None:
         call.end()
+
+
+def _without_vectors(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Have embeddings logged without their numbers: to write those out takes longer than all the rest of a hit."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = kwargs.get("cached_result")
+        if isinstance(found, EmbeddingResponse) and getattr(self, _CALL, None) is not None:
+            kwargs["cached_result"] = f"EmbeddingResponse(model={found.model!r}, {len(found.data)} embeddings)"
+        return original(self, *args, **kwargs)
+
+    return method
 
 
 def _messages_as_they_are(original: Callable[..., Any]) -> Callable[..., Any]:
