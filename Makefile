@@ -6,13 +6,17 @@ MEMBERS := integrations/litellm integrations/langchain
 SOURCES := $(shell git ls-files chatcache integrations) pyproject.toml README.md LICENSE CHANGELOG.md
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: demo test fuzz bench lint types oracles versions clean
+.PHONY: demo test test-matrix fuzz bench lint types oracles versions matrix-versions clean
 
 demo: .venv/ready
 	@$(BIN)/python examples/demo.py
 
 test: lint types oracles build/venvs/ready
 	$(BIN)/python -m pytest
+
+# the tests of the LiteLLM adapter with plain installs of the oldest release it is for, of 1.101, and of the newest
+test-matrix: .venv/ready
+	$(BIN)/python tests/packaging/matrix.py $(PYTHON)
 
 # make fuzz N=200000 SEED=1 runs so many random operations in our storage and in workerd's, in our stores and in Effect's,
 # and then kills for a minute, at random, processes that ask a cache for the same
@@ -53,6 +57,12 @@ build/venvs/ready: .venv/ready $(SOURCES) tests/packaging/prepare.py
 versions:
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 		--upgrade --group dev --all-extras pyproject.toml | grep -v 'chatcache$$' | grep -v '^-e' > versions.txt
+
+# the lists of test-matrix: make matrix-versions LITELLM="1.98.0 1.101.6 1.110.2"
+matrix-versions: .venv/ready
+	rm -f versions/litellm-*.txt
+	for version in $(LITELLM); do echo "litellm==$$version" | $(BIN)/uv pip compile --quiet --universal --no-header \
+		--no-annotate --no-emit-index-url --no-emit-find-links versions/tests.in - -o versions/litellm-$$version.txt; done
 
 clean:
 	rm -rf .venv build dist .chatcache-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

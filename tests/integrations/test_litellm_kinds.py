@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,10 @@ class Asked:
             return _dumped(await self.case.function(**self._call(arguments)))
         return await asyncio.to_thread(lambda: _dumped(self.case.function(**self._call(arguments))))
 
+    def skip_without_proxy(self) -> None:
+        if self.case.kind == "Anthropic messages" and find_spec("fastapi") is None:
+            pytest.skip("LiteLLM streams messages only where litellm[proxy] is installed")
+
     async def answer(self, **arguments: Any) -> Any:
         """What the function returns, not read."""
         if self.awaited:
@@ -141,6 +146,7 @@ class Asked:
         return await asyncio.to_thread(lambda: self.case.function(**self._call(arguments)))
 
     async def stream(self, **arguments: Any) -> list[Any]:
+        self.skip_without_proxy()
         call = self._call({"stream": True, **arguments})
         if self.awaited:
             return [_dumped(chunk) async for chunk in await self.case.function(**call)]

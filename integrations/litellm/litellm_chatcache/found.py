@@ -30,9 +30,9 @@ class Answer:
         """Return the answer, marked as a hit where LiteLLM's users look for that."""
         hidden = getattr(self.answer, "_hidden_params", None)
         if isinstance(hidden, dict):
-            hidden["cache_age"] = self.age
+            hidden.update(cache_hit=True, cache_age=self.age)
         elif hidden is not None:  # that of a text completion is an object
-            hidden.cache_age = self.age
+            hidden.cache_hit, hidden.cache_age = True, self.age
         return self.answer
 
 

@@ -94,8 +94,8 @@ def _awaited_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
             CURRENT.reset(before)
         embeddings = getattr(found, "final_embedding_cached_response", None)
         if call is not None and embeddings is not None:  # which LiteLLM made of our entries
-            embeddings.hidden_params["cache_age"] = max(filter(None, call.ages), default=0.0)
-            embeddings.hidden_params["cache_key"] = next(iter(call.items))
+            age = max(filter(None, call.ages), default=0.0)
+            embeddings._hidden_params.update(cache_age=age, cache_key=next(iter(call.items)))  # noqa: SLF001 - its name
         return found
 
     return method

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cache
 from importlib import import_module
 from typing import Any
+from warnings import catch_warnings
 
 import litellm
 from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
@@ -168,7 +169,7 @@ class ReplayedResponses(CachedResponsesAPIStreamingIterator):
 def _messages_iterator() -> Any:
     """Return LiteLLM's class that logs event streams of messages, or None without what comes with its proxy."""
     for home in _HOMES:
-        with suppress(ImportError):
+        with suppress(ImportError), catch_warnings(action="ignore"):  # its old homes say that they are old
             return import_module(home).BaseAnthropicMessagesStreamingIterator
     return None
 
