@@ -92,6 +92,8 @@ def seen(record: Any) -> tuple[str, str, str]:
             return seen(answer)
         case {"choices": [{"message": dict(message)}, *_], "model": model}:
             return "LiteLLM", str(model), said(message)
+        case {"chunks": [{"choices": _, "model": model}, *_] as chunks}:
+            return "LiteLLM", str(model), "".join(map(streamed, chunks))
         case [{"kind": _, "message": _, "fields": dict(message)}, *_]:
             return "LangChain", str(message.get("response_metadata", {}).get("model_name", "")), said(message)
         case [{"kind": _, "text": str(text)}, *_]:
@@ -105,8 +107,17 @@ def said(message: dict[str, Any]) -> str:
     content = message.get("content") or ""
     if not isinstance(content, str):
         content = " ".join(block.get("text", "") for block in content if isinstance(block, dict))
-    calls = [call.get("name") or call["function"]["name"] for call in message.get("tool_calls") or ()]
-    return content or " ".join(f"{name}(...)" for name in calls)
+    names = [call.get("name") or call["function"]["name"] for call in message.get("tool_calls") or ()]
+    return content or " ".join(f"{name}(...)" for name in names if name)
+
+
+def streamed(chunk: dict[str, Any]) -> str:
+    """Return what a chunk of a stream adds to its message."""
+    match chunk:
+        case {"choices": [{"delta": dict(delta)}, *_]}:
+            return said(delta)
+        case _:
+            return ""
 
 
 def in_one_line(text: str) -> Text:

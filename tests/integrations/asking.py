@@ -2,26 +2,18 @@
 
 import inspect
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import litellm
 import pytest
-import pytest_asyncio
-from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 
 from litellm_chatcache import DOCache
 from tests.integrations.endpoints import Endpoints, endpoints
 
-__all__ = ["MARKS", "Ask", "ask", "cache", "close_clients", "current", "folder", "others", "text_of"]
-
-MARKS = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.filterwarnings("ignore:Items .* on TypedDict class"),  # as LiteLLM imports its proxy, to log a call
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # it leaves clients to the collector
-]
+__all__ = ["Ask", "ask", "cache", "current", "folder", "others", "text_of"]
 
 
 def current() -> object:
@@ -77,18 +69,6 @@ def others() -> Iterator[Endpoints]:
     """The provider of all but chat completions."""
     with endpoints() as running:
         yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def close_clients() -> AsyncIterator[None]:
-    yield
-    await close_litellm_async_clients()
-    clients: Any = litellm.in_memory_llm_clients_cache
-    for client in clients.cache_dict.values():
-        closed = client.close()
-        if inspect.isawaitable(closed):
-            await closed
-    clients.flush_cache()
 
 
 def text_of(answer: Any) -> str:

@@ -5,17 +5,15 @@ import logging
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import litellm
 import provider as provider_module
 import pytest
-import pytest_asyncio
 from litellm.caching.caching import Cache
 from litellm.integrations.custom_logger import CustomLogger
-from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 from litellm.router import Router
 from litellm.types.utils import Message
 from provider import Provider
@@ -28,12 +26,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Complete = Callable[..., Awaitable[Any]]
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def _close_clients() -> AsyncIterator[None]:
-    yield
-    await close_litellm_async_clients()
 
 
 @pytest.fixture

@@ -16,13 +16,10 @@ from provider import Provider
 import litellm_chatcache
 from litellm_chatcache import DOCache
 from tests.core.loops import until
-from tests.integrations.asking import MARKS, close_clients
 from tests.integrations.endpoints import Endpoints, endpoints
 from tests.integrations.gate import Gate, gate
 
-__all__ = ["close_clients"]
-
-pytestmark = MARKS
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
 MANY = 12

@@ -21,12 +21,12 @@ from provider import Provider
 import litellm_chatcache
 from litellm_chatcache import DOCache
 from tests.core.loops import until
-from tests.integrations.asking import MARKS, Ask, ask, cache, close_clients, current, folder, others, text_of
+from tests.integrations.asking import Ask, ask, cache, current, folder, others, text_of
 from tests.integrations.endpoints import Endpoints
 
-__all__ = ["ask", "cache", "close_clients", "folder", "others"]
+__all__ = ["ask", "cache", "folder", "others"]
 
-pytestmark = MARKS
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
 

@@ -13,12 +13,12 @@ from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import Embedding, EmbeddingResponse, PromptTokensDetailsWrapper, Usage
 
 from litellm_chatcache import DOCache
-from tests.integrations.asking import MARKS, Ask, ask, cache, close_clients, folder, others
+from tests.integrations.asking import Ask, ask, cache, folder, others
 from tests.integrations.endpoints import Endpoints
 
-__all__ = ["ask", "cache", "close_clients", "folder", "others"]
+__all__ = ["ask", "cache", "folder", "others"]
 
-pytestmark = MARKS
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MODEL = "local/text-embedding-005"
 Answer = Callable[[Sequence[str]], EmbeddingResponse]

@@ -11,11 +11,11 @@ import pytest
 from provider import Provider
 
 from litellm_chatcache import DOCache
-from tests.integrations.asking import MARKS, Ask, ask, cache, close_clients, folder
+from tests.integrations.asking import Ask, ask, cache, folder
 
-__all__ = ["ask", "cache", "close_clients", "folder"]
+__all__ = ["ask", "cache", "folder"]
 
-pytestmark = MARKS
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MESSAGES = [{"role": "user", "content": "Hello, world!"}]
 CHAT: dict[str, Any] = {"model": "gpt-3.5-turbo", "messages": MESSAGES}

@@ -12,11 +12,11 @@ import litellm
 import pytest
 
 from litellm_chatcache import DOCache
-from tests.integrations.asking import MARKS, cache, close_clients, folder
+from tests.integrations.asking import cache, folder
 
-__all__ = ["cache", "close_clients", "folder"]
+__all__ = ["cache", "folder"]
 
-pytestmark = MARKS
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CALL: dict[str, Any] = {
     "model": "anthropic/claude-sonnet-4-5",

@@ -16,15 +16,12 @@ from provider import Provider
 
 from litellm_chatcache import DOCache
 from tests.core.loops import until
-from tests.integrations.asking import MARKS, Ask, ask, cache, close_clients, folder, others, text_of
+from tests.integrations.asking import Ask, ask, cache, folder, others, text_of
 from tests.integrations.endpoints import Endpoints
 
-__all__ = ["ask", "cache", "close_clients", "folder", "others"]
+__all__ = ["ask", "cache", "folder", "others"]
 
-pytestmark = [
-    *MARKS,
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),  # LiteLLM's own, as it logs a response
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
 

@@ -1,14 +1,12 @@
 """What the key of a call through LiteLLM is made of, as users can see and change it, and what a call may ask for."""
 
 import io
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import litellm
 import pytest
-import pytest_asyncio
-from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 from litellm.router import Router
 from provider import Provider
 
@@ -20,12 +18,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
 CALL: dict[str, Any] = {"model": "openai/gpt-4o", "messages": MESSAGES}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def _close_clients() -> AsyncIterator[None]:
-    yield
-    await close_litellm_async_clients()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import io
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,28 +12,16 @@ from typing import Any
 
 import litellm
 import pytest
-import pytest_asyncio
 from litellm.anthropic_interface.messages import acreate
 from litellm.integrations.custom_logger import CustomLogger
-from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 from provider import Provider
 
 from litellm_chatcache import DOCache
 from tests.integrations.endpoints import Endpoints, endpoints
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),  # LiteLLM's own, as it logs a response
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # it leaves clients to the collector
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DOCS = Path(__file__).parents[2] / "docs" / "litellm.md"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def _close_clients() -> AsyncIterator[None]:
-    yield
-    await close_litellm_async_clients()
 
 
 @pytest.fixture

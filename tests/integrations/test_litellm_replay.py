@@ -1,7 +1,7 @@
 """Mode ``replay`` behind LiteLLM: nothing reaches a provider, by whatever way; failures are replayed as they were."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -9,9 +9,7 @@ from typing import Any
 
 import litellm
 import pytest
-import pytest_asyncio
 from litellm import exceptions
-from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 from litellm.router import Router
 from provider import Provider
 
@@ -23,12 +21,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
 Complete = Callable[..., Awaitable[Any]]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def _close_clients() -> AsyncIterator[None]:
-    yield
-    await close_litellm_async_clients()
 
 
 @pytest.fixture

@@ -13,18 +13,13 @@ import litellm
 import pytest
 import pytest_asyncio
 from litellm.anthropic_interface import messages
-from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 
 from chatcache import Mode
 from litellm_chatcache import DOCache
 from tests.integrations.seen import amount, chunk_fields, error_fields, fields
 from tests.integrations.traffic import exchanges, running
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # it leaves clients to the collector
-    pytest.mark.filterwarnings("ignore:Items .* on TypedDict class"),  # as it imports its proxy, to log a message
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EXCHANGES = {kind: exchanges(kind) for kind in ("chat_completions", "responses", "messages")}
 MODELS = {
@@ -155,7 +150,6 @@ async def recording(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
     for cache in caches.values():
         cache.engine.mode = Mode.REPLAY
     yield Recording(upstream.url, uncached, recorded, caches)
-    await close_litellm_async_clients()
     for cache in caches.values():
         cache.engine.close()
 

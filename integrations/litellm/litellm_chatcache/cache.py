@@ -5,6 +5,7 @@ LiteLLM asks no class of the cache, only attributes, which over its versions it 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from os import PathLike
 from threading import Thread
@@ -521,8 +522,20 @@ class DOCache(Hook):
 def _end_with_its_task(call: Call) -> None:
     """Have nobody wait for a call whose task was cancelled, of which LiteLLM tells nothing."""
     task = asyncio.current_task()
-    if call.leader is not None and task is not None:
-        task.add_done_callback(lambda ended: call.end() if ended.cancelled() else None)
+    if call.leader is None or task is None:
+        return
+    loop = task.get_loop()
+
+    def end(ended: "asyncio.Task[Any]") -> None:
+        if ended.cancelled():
+            call.end()
+
+    def forget() -> None:  # on whatever thread the call ends; its task may make a great many of them
+        with suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(task.remove_done_callback, end)
+
+    task.add_done_callback(end)
+    call.forget = forget
 
 
 def _stream_refusal(call: Call, chunks: list[Any], *, ended: bool) -> Refusal | None:

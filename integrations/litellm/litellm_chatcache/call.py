@@ -1,7 +1,7 @@
 """One call of LiteLLM, from its lookup to what becomes of it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -42,6 +42,7 @@ class Call:
         ages: how old the records are that it was answered with, in seconds; None stands for an input that has none.
         cut: whether LiteLLM's own stream within its stream ended without a reason to finish.
         over: whether nothing more is to come of it.
+        forget: is called when it ends, if somebody wants to know.
         began: when it was begun, by the monotonic clock.
     """
 
@@ -63,6 +64,7 @@ class Call:
         self.ages: list[float | None] = []
         self.cut = False
         self.over = False
+        self.forget: Callable[[], None] | None = None
         self.began = time.monotonic()
 
     @property
@@ -101,6 +103,9 @@ class Call:
         leader, self.leader = self.leader, None
         if leader is not None:
             leader.give_up()
+        forget, self.forget = self.forget, None
+        if forget is not None:
+            forget()
 
 
 BEGUN: ContextVar[Call | None] = ContextVar("litellm_chatcache_begun", default=None)
