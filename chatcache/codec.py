@@ -41,17 +41,32 @@ from typing import Any
 import orjson
 
 from .errors import CorruptRecordError, InvalidValueError, shown
+from .plain import fits_64_bits, is_plain
 
-__all__ = ["decode", "encode", "is_utf8"]
+__all__ = ["Part", "decode", "encode", "is_json", "is_utf8", "part_of"]
 
 _PLAIN, _TAGGED, _BYTES = b"\x01", b"\x02", b"\x03"
-_LEAST, _GREATEST = -(2**63), 2**64 - 1
-_SCALARS = frozenset({str, bool, type(None)})
-_STORABLE = _SCALARS | {int, float, bytes, datetime, list, tuple, dict, set, frozenset}
 _DEPTH = (
     "the value contains itself, or nests too deeply to be stored: some 250 lists or dictionaries in one another are "
     "the most, or 120 tuples or sets, or 80 dictionaries whose keys are no str; store the inner parts by themselves"
 )
+
+
+class Part:
+    """What stands for a value that is encoded already, in another value that is to be encoded; `part_of` makes it.
+
+    Attributes:
+        json: the JSON of the value.
+    """
+
+    __slots__ = ("json",)
+
+    def __init__(self, json: bytes) -> None:
+        self.json = json
+
+
+_SCALARS = frozenset({str, bool, type(None), Part})
+_STORABLE = _SCALARS | {int, float, bytes, datetime, list, tuple, dict, set, frozenset}
 
 
 def encode(value: Any) -> bytes:
@@ -61,9 +76,9 @@ def encode(value: Any) -> bytes:
         InvalidValueError: some part of the value is of no storable type; the message holds the path to it.
     """
     try:
-        if _is_plain(value):
+        if is_json(value):
             try:
-                return _PLAIN + orjson.dumps(value)
+                return _PLAIN + orjson.dumps(value, _fragment)
             except orjson.JSONEncodeError:
                 pass  # lone surrogates, which the tagged form has a place for
         if type(value) is bytes:
@@ -71,6 +86,17 @@ def encode(value: Any) -> bytes:
         return _TAGGED + orjson.dumps(_tagged(value))
     except (RecursionError, orjson.JSONEncodeError):
         raise InvalidValueError(_DEPTH) from None
+
+
+def part_of(data: bytes) -> Part | Any:
+    """Return what stands for the value that these bytes are of, in another value that is to be encoded.
+
+    It is put in there as it is, and not encoded a second time.
+
+    Args:
+        data: what `encode` returned.
+    """
+    return Part(data[1:]) if data[:1] == _PLAIN else decode(data)
 
 
 def decode(data: bytes) -> Any:
@@ -92,29 +118,13 @@ def decode(data: bytes) -> Any:
     raise CorruptRecordError(f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache")
 
 
-def _is_plain(value: Any) -> bool:  # noqa: C901, PLR0911 - a table, a case a row
-    """Whether JSON says it all, lone surrogates aside."""
-    kind = type(value)
-    if kind is dict:
-        for key, item in value.items():
-            if type(key) is not str:
-                return False
-            kind = type(item)
-            if kind in _SCALARS:
-                continue
-            if kind is int:
-                if not _LEAST <= item <= _GREATEST:
-                    return False
-            elif not _is_plain(item):
-                return False
-        return True
-    if kind is list:
-        return all(type(item) in _SCALARS or _is_plain(item) for item in value)
-    if kind is int:
-        return bool(_LEAST <= value <= _GREATEST)
-    if kind is float:
-        return isfinite(value)
-    return kind in _SCALARS
+def is_json(value: Any) -> bool:
+    """Return whether JSON says all that there is of a value, lone surrogates aside."""
+    return is_plain(value, _SCALARS, isfinite)
+
+
+def _fragment(part: Part) -> orjson.Fragment:
+    return orjson.Fragment(part.json)
 
 
 def _tagged(value: Any) -> Any:
@@ -166,11 +176,11 @@ def _tagged_scalar(value: Any) -> Any:
             return value if is_utf8(value) else {"$str": _base64(value.encode("utf-8", "surrogatepass"))}
         case bytes():
             return {"$bytes": _base64(value)}
-        case datetime():
-            return {"$datetime": _iso(value)}
+        case datetime() | Part():
+            return {"$datetime": _iso(value)} if isinstance(value, datetime) else _tagged(orjson.loads(value.json))
         case float() if not isfinite(value):
             return {"$float": repr(value)}
-        case int() if not -(2**63) <= value < 2**64:
+        case int() if not fits_64_bits(value):
             return {"$int": hex(value)}
         case _:
             return value

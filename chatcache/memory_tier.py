@@ -34,7 +34,7 @@ class MemoryTier(Generic[V]):
         """Return the value of a key, or None where there is none, or it expired."""
         with self._lock:
             entry = self._entries.pop(key, None)
-            if entry is None or (entry[1] is not None and entry[1] <= milliseconds(self._clock)):
+            if entry is None or self._is_over(entry[1]):
                 return None
             self._entries[key] = entry
             return entry[0]
@@ -47,7 +47,11 @@ class MemoryTier(Generic[V]):
             while len(self._entries) > self._capacity:
                 del self._entries[next(iter(self._entries))]
 
-    def remove(self, key: Hashable) -> None:
-        """Drop the value of a key, if there is one."""
+    def pop(self, key: Hashable) -> V | None:
+        """Drop the value of a key, and return it, or None where there is none, or it expired."""
         with self._lock:
-            self._entries.pop(key, None)
+            entry = self._entries.pop(key, None)
+        return None if entry is None or self._is_over(entry[1]) else entry[0]
+
+    def _is_over(self, expires: int | None) -> bool:
+        return expires is not None and expires <= milliseconds(self._clock)

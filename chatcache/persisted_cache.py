@@ -227,7 +227,7 @@ class PersistedCache(Generic[T]):
         return max_age is None or stored.written + max_age > milliseconds(self._clock)
 
     def _forget(self, request: Persistable[Any]) -> None:
-        self._memory.remove(_key(request))
+        self._memory.pop(_key(request))
         self._flights.forget(_key(request))
 
     def _bypassed(self) -> None:

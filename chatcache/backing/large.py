@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from chatcache.codec import decode, encode
+from chatcache.codec import Part, decode, encode
 from chatcache.errors import CorruptRecordError
 from chatcache.storage import Storage
 
@@ -26,6 +26,8 @@ def is_heavy(value: Any) -> bool:
     left, rest = _HEAVY, [value]
     while rest:
         each = rest.pop()
+        if isinstance(each, Part):
+            each = each.json
         if isinstance(each, str | bytes | dict | list | tuple | set | frozenset):
             left -= len(each)
             if left < 0:

@@ -1,5 +1,6 @@
 """The entries of one store id in the storage of an object; `chatcache.backing.rows` says which rows an entry has."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from .rows import note_part_rows, note_row, part_rows, rows_of_store, total_row
 __all__ = ["ObjectStore"]
 
 T = TypeVar("T")
+_LOOK = 1.0  # seconds between looks at whether somebody counts what a store holds
 
 
 class ObjectStore:
@@ -41,6 +43,7 @@ class ObjectStore:
         self._store = store
         self._prefix = f"{store}:"
         self._clock = clock
+        self._looks_at = 0.0
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a live entry, or `default`."""
@@ -48,7 +51,7 @@ class ObjectStore:
         cell = self._storage.get(row)
         if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - nearly every one: it never expires
             return cell[0]
-        return drive(self._value(blocking, row, row, cell, default))
+        return default if cell is None else drive(self._value(blocking, row, row, cell, default))
 
     async def aget(self, key: str, default: Any = None) -> Any:
         """Awaiting twin of `get`."""
@@ -56,7 +59,7 @@ class ObjectStore:
         cell = await self._storage.aget(row)
         if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - as above
             return cell[0]
-        return await self._value(awaiting, row, row, cell, default)
+        return default if cell is None else await self._value(awaiting, row, row, cell, default)
 
     def remember(self, key: str, name: bytes) -> None:
         """Have the value of an entry, if it is in memory, be found by a name as well, of all names in the object."""
@@ -199,12 +202,17 @@ class ObjectStore:
         await self._change(colour, {}, rows_of_store(self._store).values(), alarm)
 
     async def _is_counted(self, colour: Colour) -> bool:
-        """Return whether somebody counts what the store holds."""
+        """Return whether somebody counts what the store holds; that nobody does is taken to be so for a moment."""
+        if time.monotonic() < self._looks_at:
+            return False
         try:
             cell = await colour(self._storage.get, self._storage.aget, total_row(self._store))
         except CorruptRecordError:
             return False
-        return total_of(cell) is not None
+        is_counted = total_of(cell) is not None
+        if not is_counted:
+            self._looks_at = time.monotonic() + _LOOK
+        return is_counted
 
     async def _transact(self, colour: Colour, body: Callable[[Transaction], T]) -> T:
         return await colour(partial(self._storage.transaction, body), partial(self._storage.abatch, body))

@@ -12,7 +12,6 @@ Its story is a note beside it (see `chatcache.BackingStore`), which is read only
     {"request": value, "model": text, "answered_by": text, "usage": {...}, "versions": {"chatcache": text, ...}}
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -202,21 +201,20 @@ def record_of(answer: Any, offsets: Sequence[float] | None, about: About, *, at:
 
 
 def story_of(
-    answer: Any, about: About, canonical: bytes | None, requests: Requests, versions: Mapping[str, str]
+    answer: Any, about: About, request: Any, requests: Requests, versions: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the note of a record.
 
     Args:
         answer: the answer, or the list of chunks.
         about: what else is known of the call.
-        canonical: the canonical form of the request, if it is known.
+        request: the request, a JSON value, or None where it is not known.
         requests: what is to be kept of the request.
         versions: the versions of the packages that write it.
 
     Raises:
         RecursionError: the request nests too deeply.
     """
-    request = None if canonical is None else json.loads(canonical.decode("utf-8", "surrogatepass"))
     asked = request.get("model") if isinstance(request, dict) else None
     story = {
         "request": _kept(request, requests),

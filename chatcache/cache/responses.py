@@ -9,6 +9,7 @@ counted, and said once, as a warning of the logger ``chatcache``. With ``on_stor
 ``replay`` it is always raised, and so is whatever is not replayed, since nothing may be called.
 """
 
+import json
 import os
 import time
 from collections.abc import (
@@ -33,7 +34,7 @@ from typing import Any, Literal, TypeVar, cast
 from chatcache._bridge import CANCELLATIONS, Colour, Worker, awaiting, blocking, drive, each, off_loop, steps
 from chatcache.backing import DurableObjectPersistence, Limits, sweep_expired
 from chatcache.clock import Clock, milliseconds
-from chatcache.codec import encode
+from chatcache.codec import encode, is_json, part_of
 from chatcache.errors import (
     InvalidInputError,
     InvalidValueError,
@@ -77,6 +78,9 @@ _MOST_MISSES = 1_000  # whose times are remembered until they are answered
 
 class ResponseCache:
     """Records of one store, each an answer under the key of its request.
+
+    What is recorded is in the file before its caller goes on, and survives a killed process. Where the machine itself
+    goes down, the last records may be lost: there is no fsync for each of them.
 
     Args:
         store_id: the namespace of these records within the object: 1 to 512 bytes of UTF-8.
@@ -134,7 +138,9 @@ class ResponseCache:
         self.mode = _mode_of(mode)
         writes = self.mode.writes
         handler = sweep_expired if writes else None
-        namespace = ObjectNamespace(folder, _NAMESPACE, alarm=handler, timeout=timeout, clock=clock)
+        namespace = ObjectNamespace(
+            folder, _NAMESPACE, alarm=handler, durability="normal", timeout=timeout, clock=clock
+        )
         self._object = namespace.get_by_name(object)
         persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=writes, tidies=writes)
         self._store = persistence.make(store_id, limits=Limits(max_entries, max_bytes), evicted=self._evicted)
@@ -741,7 +747,7 @@ class ResponseCache:
             if kept:
                 leader.recorded()
             else:
-                leader.answered(made.key, self._built(made, made.about)[0])
+                leader.answered(made.key, self._record(made, made.about, made.size or len(encode(made.answer))))
         return kept
 
     async def _look(self, colour: Colour, key: str) -> Hit | None:
@@ -795,8 +801,7 @@ class ResponseCache:
 
     def _timed(self, key: str, about: About) -> About:
         """Return what is known of a call, with how long it took since it was looked up, if nothing else tells."""
-        asked = self._asked.get(key)
-        self._asked.remove(key)
+        asked = self._asked.pop(key)
         return about if about.took is not None or asked is None else replace(about, took=time.monotonic() - asked)
 
     def _set_later(self, key: str, record: Any, lives: TTL, story: Any) -> None:
@@ -812,22 +817,23 @@ class ResponseCache:
         worker.submit(write)
         worker.stop()
 
-    def _built(self, made: "_Made", about: About) -> tuple[dict[str, Any], dict[str, Any] | None, int]:
-        """Return a record, its story, and the size of the answer."""
-        size = made.size or len(encode(made.answer))
-        record = record_of(made.answer, made.offsets, about, at=milliseconds(self._clock), size=size)
-        return record, self._story(made.answer, about, made.canonical), size
+    def _built(self, made: "_Made", about: About) -> tuple[dict[str, Any], Any, int]:
+        """Return a record and its story, of which all that is large is encoded, and the size of the answer."""
+        data = encode(made.answer)
+        record = self._record(made, about, made.size or len(data))
+        record["answer" if made.offsets is None else "chunks"] = part_of(data)
+        return record, self._story(made, about), made.size or len(data)
 
-    def _story(self, answer: Any, about: About, canonical: bytes | None) -> dict[str, Any] | None:
+    def _record(self, made: "_Made", about: About, size: int) -> dict[str, Any]:
+        return record_of(made.answer, made.offsets, about, at=milliseconds(self._clock), size=size)
+
+    def _story(self, made: "_Made", about: About) -> Any:
         """Return the story of a record, or None where it cannot be stored, as of a request that nests too deeply."""
         try:
-            if canonical is None and about.request is not None:
-                canonical = canonical_json(about.request)
-            story = story_of(answer, about, canonical, self._requests, versions_of(self._packages))
-            encode(story)
+            request = _request_of(about, made.canonical)
+            return part_of(encode(story_of(made.answer, about, request, self._requests, versions_of(self._packages))))
         except (InvalidValueError, RecursionError):
             return None
-        return story
 
     def _unstored(self, answer: Any, error: Exception) -> bool:
         if self._errors.raised:
@@ -883,6 +889,19 @@ class _Made:
     offsets: list[float] | None = None
     size: int = 0
     asked: str = ""
+
+
+def _request_of(about: About, canonical: bytes | None) -> Any:
+    """Return a request as JSON has it, or None where it is not known.
+
+    Raises:
+        InvalidValueError: it is not JSON.
+    """
+    if canonical is None:
+        if about.request is None or is_json(about.request):
+            return about.request
+        canonical = canonical_json(about.request)
+    return json.loads(canonical.decode("utf-8", "surrogatepass"))
 
 
 def _is_read(hit: Hit, read: Callable[[Hit], object]) -> bool:

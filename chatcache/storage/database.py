@@ -130,13 +130,19 @@ class Database:
         """Return the value in the row of a key, or None."""
         if time.monotonic() > self._looks_at:
             self._look_for_the_file()
-        return self._recent.get(key) or self.read(self._recent.read, key, None)
+        value = self._recent.get(key)
+        if value is None and not self._recent.lacks(key):
+            value = self.read(self._recent.read, key, None)
+        return value
 
     async def aget(self, key: str) -> bytes | None:
         """Awaiting twin of `get`."""
         if time.monotonic() > self._looks_at:
             self._look_for_the_file()
-        return self._recent.get(key) or await self.aread(self._recent.read, key, None)
+        value = self._recent.get(key)
+        if value is None and not self._recent.lacks(key):
+            value = await self.aread(self._recent.read, key, None)
+        return value
 
     def recall(self, name: bytes) -> bytes | None:
         """Return what a row holds that was given a name, if it was read a moment ago and is still there, or None."""

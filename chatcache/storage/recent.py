@@ -1,5 +1,8 @@
 """Rows that were read lately, kept in memory, and given again only while nothing was committed since.
 
+Of a row that was looked for in vain it is kept that up to the next one there is none: the rows of a request that was
+never recorded would all be in one such gap, and cost one search.
+
 SQLite's own readers know whether the pages they hold are still right by one comparison: the header of the WAL index,
 the first 48 bytes of the ``-shm`` file, which a commit of whatever connection of whatever process writes last. It holds
 a counter of commits, the salts of the log, and a checksum over all of its frames. `Recent` makes the same comparison,
@@ -23,7 +26,7 @@ from weakref import finalize
 
 from chatcache._bridge import Lock
 
-from .rows import read_row
+from .rows import read_next
 
 __all__ = ["Recent", "WalIndex"]
 
@@ -102,6 +105,7 @@ class Recent:
         """Keep nothing so far; from now on it is this index that says what is still right."""
         self._kept: tuple[WalIndex | None, bytes, dict[str | bytes, bytes]] = index, b"", {}
         self._size = 0
+        self._gap: tuple[WalIndex, bytes, str, str | None] | None = None
 
     def get(self, key: str | bytes) -> bytes | None:
         """Return a value that was read before and is still what the file holds, or None; for any thread.
@@ -115,6 +119,17 @@ class Recent:
             return None
         return value
 
+    def lacks(self, key: str) -> bool:
+        """Return whether there is still no row of a key, since none was found in the gap that it is in; for any thread.
+
+        A str is compared as SQLite compares its UTF-8.
+        """
+        gap = self._gap
+        if gap is None:
+            return False
+        index, header, first, end = gap
+        return first <= key and (end is None or key < end) and index.header[:] == header
+
     def remember(self, key: str, name: bytes) -> None:
         """Give a value that is kept by its key a name, too; for any thread."""
         rows = self._kept[2]
@@ -125,12 +140,17 @@ class Recent:
             self._size += len(name)
 
     def read(self, connection: Connection, key: str) -> bytes | None:
-        """Return a value from the file, and keep it; for one thread at a time."""
+        """Return a value from the file, and keep it, or that there is none; for one thread at a time."""
         index = self._kept[0]
-        header = index.header[:] if index is not None else b""
-        value = read_row(connection, key)
-        if value is not None and index is not None and index.header[:] == header:
-            self._keep(index, header, key, value)
+        if index is None:
+            return read_next(connection, key)[1]
+        header = index.header[:]
+        found, value = read_next(connection, key)
+        if index.header[:] == header:
+            if value is None:
+                self._gap = index, header, key, found
+            else:
+                self._keep(index, header, key, value)
         return value
 
     def _keep(self, index: WalIndex, header: bytes, key: str, value: bytes) -> None:

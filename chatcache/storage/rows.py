@@ -24,6 +24,7 @@ __all__ = [
     "range_query",
     "read_alarm",
     "read_name",
+    "read_next",
     "read_row",
     "read_rows",
     "run_query",
@@ -50,6 +51,7 @@ _PAGES = (
 )
 _HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV'"
 _GET = "SELECT value FROM _cf_KV WHERE key = ?"
+_NEXT = "SELECT key, CASE key WHEN ?1 THEN value END FROM _cf_KV WHERE key >= ?1 ORDER BY key LIMIT 1"
 _PUT = "INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
 _DELETE = "DELETE FROM _cf_KV WHERE key = ?"
 _GET_METADATA = "SELECT value FROM _cf_METADATA WHERE key = ?"
@@ -65,6 +67,12 @@ def read_row(connection: Connection, key: str) -> bytes | None:
     """Return the value of a row, or None."""
     row = connection.execute(_GET, (key,)).fetchone()
     return None if row is None else row[0]
+
+
+def read_next(connection: Connection, key: str) -> tuple[str | None, bytes | None]:
+    """Return the key of the first row from a key on, or None where there is none, and its value if it is that key's."""
+    row = connection.execute(_NEXT, (key,)).fetchone()
+    return (None, None) if row is None else row
 
 
 def read_rows(connection: Connection, keys: Iterable[str]) -> list[Row]:

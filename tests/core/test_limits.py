@@ -21,6 +21,7 @@ from chatcache import (
     Transaction,
 )
 from chatcache.backing import ledger, rows
+from chatcache.backing import store as stores
 from chatcache.backing.limits import LimitedStore
 from chatcache.testing import ManualClock
 
@@ -439,8 +440,13 @@ async def test_a_sweep_gets_over_a_row_that_cannot_be_read(
 
 
 async def test_who_writes_without_limits_counts_for_those_who_have_some(
-    persistence: DurableObjectPersistence, storage: Storage, clock: ManualClock, call: Call
+    persistence: DurableObjectPersistence,
+    storage: Storage,
+    clock: ManualClock,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(stores, "_LOOK", 0)
     free, limited = persistence.make("store"), persistence.make("store", limits=Limits(max_entries=100))
     await call(free, "set", "a", 1)
     assert storage.get("%total:store") is None
@@ -456,6 +462,20 @@ async def test_who_writes_without_limits_counts_for_those_who_have_some(
     await call(free, "get", "d")
     storage._turns.worker.submit(int).result()
     assert hold(storage)[0] == 2
+
+
+async def test_who_did_not_notice_yet_that_there_are_limits_has_the_store_counted_anew(
+    persistence: DurableObjectPersistence, storage: Storage, call: Call
+) -> None:
+    free, limited = persistence.make("store"), persistence.make("store", limits=Limits(max_entries=3))
+    await call(free, "set", "a", 1)
+    await call(limited, "set", "b", 1)
+    await call(free, "set", "c", 1)
+    await call(free, "set", "d", 1)
+    assert storage.get("%total:store") is None
+    await call(limited, "set", "e", 1)
+    assert hold(storage)[0] == 3
+    assert limited.get("e") == 1
 
 
 async def test_awaited_writes_are_committed_together(persistence: DurableObjectPersistence, storage: Storage) -> None:

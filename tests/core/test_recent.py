@@ -23,13 +23,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is kept
 def reads_of_the_file(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that grows by the key of each row which SQLite is asked for."""
     keys: list[str] = []
-    read_row = rows.read_row
+    read_next = rows.read_next
 
-    def noted(connection: sqlite3.Connection, key: str) -> bytes | None:
+    def noted(connection: sqlite3.Connection, key: str) -> tuple[str | None, bytes | None]:
         keys.append(key)
-        return read_row(connection, key)
+        return read_next(connection, key)
 
-    monkeypatch.setattr(recent, "read_row", noted)
+    monkeypatch.setattr(recent, "read_next", noted)
     return keys
 
 
@@ -40,6 +40,19 @@ async def test_what_is_read_again_is_not_searched_again(storage: Storage, monkey
     assert [await storage.aget("two"), storage.get("two")] == [[2], [2]]
     assert reads == ["one", "two"]
     assert storage.get("one") is not storage.get("one")  # each caller may change what it got
+
+
+async def test_what_lies_in_one_gap_is_searched_for_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = reads_of_the_file(monkeypatch)
+    storage.put_many({"a": 1, "key/x": 2})
+    for key in ("key", "key/", "key/stream", "key/w", "key"):
+        assert storage.get(key, "absent") == await storage.aget(key, "absent") == "absent"
+    assert storage.get("key/x") == 2
+    assert [storage.get(key, "absent") for key in ("key/x/", "z", "é", "😀")] == ["absent"] * 4
+    assert reads == ["key", "key/x", "key/x/"]
+    assert storage.get("b", "absent") == "absent"
+    assert storage.get("a") == 1
+    assert reads == ["key", "key/x", "key/x/", "b", "a"]
 
 
 async def test_whatever_is_written_is_read_from_the_file_again(storage: Storage, tmp_path: Path) -> None:
@@ -56,6 +69,7 @@ async def test_whatever_is_written_is_read_from_the_file_again(storage: Storage,
         (lambda: elsewhere("INSERT INTO _cf_KV SELECT 'key', value FROM _cf_KV WHERE key = 'other'"), 2),
         (lambda: ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage.put("key", 3), 3),
         (lambda: storage.delete_prefix("k"), None),
+        (lambda: elsewhere("INSERT INTO _cf_KV SELECT 'key', value FROM _cf_KV WHERE key = 'other'"), 2),
     ]
     for write, expected in writes:
         storage.get("key")
@@ -74,15 +88,17 @@ def test_what_is_committed_during_a_read_is_not_taken_for_what_was_read(
 ) -> None:
     storage.put("key", "before")
     elsewhere = ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage
-    read_row = rows.read_row
+    read_next = rows.read_next
 
-    def overtaken(connection: sqlite3.Connection, key: str) -> bytes | None:
-        value = read_row(connection, key)
+    def overtaken(connection: sqlite3.Connection, key: str) -> tuple[str | None, bytes | None]:
+        found = read_next(connection, key)
         elsewhere.put("key", "after")
-        return value
+        return found
 
-    monkeypatch.setattr(recent, "read_row", overtaken)
+    monkeypatch.setattr(recent, "read_next", overtaken)
     assert storage.get("key") == "before"
+    storage.delete("key")
+    assert storage.get("key", "absent") == "absent"
     monkeypatch.undo()
     assert storage.get("key") == "after"
 

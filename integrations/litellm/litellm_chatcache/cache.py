@@ -32,7 +32,7 @@ from .failures import record_of
 from .found import Answer, Failure, Found, Stream, found_in, fresh
 from .hook import Hook
 from .kinds import EMBEDDINGS, FUNCTIONS, KINDS
-from .prices import cost_of
+from .prices import billed, cost_of
 from .request import keyed, left_out, model_asked, shown
 from .seams import briefly, install, nothing_left
 
@@ -475,7 +475,8 @@ class DOCache(Hook):
 
     def may_keep(self, call: Call, arguments: Mapping[str, Any]) -> bool:
         """Whether the answer of a call is to be kept, also of one that was not looked up, as with ``no-cache``."""
-        self._note(call, arguments)
+        if call.key is None:
+            self._note(call, arguments)
         if call.kind is None or not call.mode.writes or self._too_long(arguments):
             return False
         if call.key is None and call.kind is not EMBEDDINGS:
@@ -489,7 +490,8 @@ class DOCache(Hook):
             self._keep_each(call, result, arguments)
         elif kind is not None and call.key is not None:
             record = kind.record(result)
-            about = About(request=call.request, model=call.model, cost=cost_of(kind, record, call.model))
+            cost = billed(call.answer or result, arguments) or cost_of(kind, record, call.model)
+            about = About(request=call.request, model=call.model, cost=cost)
             self.engine.update(
                 call.key,
                 record,
@@ -502,10 +504,12 @@ class DOCache(Hook):
 
     def _keep_each(self, call: Call, result: Any, arguments: Mapping[str, Any]) -> None:
         inputs = EMBEDDINGS.inputs(arguments)
+        records = EMBEDDINGS.split(result, len(inputs))
+        whole = cost_of(EMBEDDINGS, {"model": result.model, "usage": result.usage}, call.model)
+        cost = whole and whole / len(inputs)
         answers = {}
-        for value, record in zip(inputs, EMBEDDINGS.split(result, len(inputs)), strict=True):
+        for value, record in zip(inputs, records, strict=True):
             key, request = self._keyed(call, {**arguments, "input": value})
-            cost = cost_of(EMBEDDINGS, record, call.model)
             answers[key] = record, About(request=request, model=call.model, cost=cost)
         self.engine.update_many(answers, ttl=call.controls.ttl, mode=call.mode)
 

@@ -38,6 +38,7 @@ class Call:
         several: whether it asks for several choices.
         model: the model that is asked for.
         leader: that others wait for it, if they do.
+        answer: what LiteLLM is about to return, or None as long as there is none.
         items: the requests of its single inputs, by their keys, where they are cached one by one.
         ages: how old the records are that it was answered with, in seconds; None stands for an input that has none.
         cut: whether LiteLLM's own stream within its stream ended without a reason to finish.
@@ -60,6 +61,7 @@ class Call:
         self.several = False
         self.model: str | None = None
         self.leader: Leader | None = None
+        self.answer: Any = None
         self.items: dict[str, dict[str, Any]] = {}
         self.ages: list[float | None] = []
         self.cut = False

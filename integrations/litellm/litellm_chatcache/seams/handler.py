@@ -2,8 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
+from litellm.caching import caching_handler
 from litellm.caching.caching_handler import LLMCachingHandler
 from litellm.types.utils import EmbeddingResponse
 
@@ -28,6 +30,7 @@ def install() -> None:
     replace(LLMCachingHandler, ("async_set_cache", "_async_set_cache"), _awaited_last_in_its_call)
     replace(LLMCachingHandler, "_convert_cached_result_to_model_response", _messages_as_they_are)
     replace(LLMCachingHandler, "_update_litellm_logging_obj_environment", _without_vectors)
+    replace(caching_handler, "convert_args_to_kwargs", _where_there_are_any)
 
 
 def call_of(logging: Any) -> Call | None:
@@ -48,6 +51,9 @@ def _handler_of(logging: Any) -> Any:
     return getattr(logging, "_llm_caching_handler", None)  # its name in every version
 
 
+_is_awaited = cache(inspect.iscoroutinefunction)
+
+
 def _begins(original: Callable[..., None]) -> Callable[..., None]:
     def begin(self: Any, original_function: Any, request_kwargs: dict[str, Any], start_time: Any) -> None:
         hook = hooked()
@@ -58,7 +64,7 @@ def _begins(original: Callable[..., None]) -> Callable[..., None]:
             call = Call(
                 original_function.__name__,
                 whole if whole is not None and whole.goes_on else None,
-                awaited=inspect.iscoroutinefunction(original_function),
+                awaited=_is_awaited(original_function),
             )
             if call.within is None:
                 hook.guard(call, request_kwargs)
@@ -116,9 +122,12 @@ def _last_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
 def _awaited_last_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
     inner = _awaited_in_its_call(original)
 
-    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    async def method(self: Any, result: Any, *args: Any, **kwargs: Any) -> Any:
+        call: Call | None = getattr(self, _CALL, None)
+        if call is not None:
+            call.answer = result  # of which the cache is shown the JSON text
         try:
-            return await inner(self, *args, **kwargs)
+            return await inner(self, result, *args, **kwargs)
         finally:
             _end(self)
 
@@ -142,6 +151,15 @@ def _without_vectors(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(self, *args, **kwargs)
 
     return method
+
+
+def _where_there_are_any(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Give names to arguments only where some have none; LiteLLM would look at the signature before it sees that."""
+
+    def convert(original_function: Any, args: Any = None) -> dict[str, Any]:
+        return original(original_function, args) if args or hooked() is None else {}
+
+    return convert
 
 
 def _messages_as_they_are(original: Callable[..., Any]) -> Callable[..., Any]:
