@@ -36,10 +36,7 @@ _FINISH_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may 
 
 def running_loop() -> Loop | None:
     """Return the loop that runs in this thread, or None."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+    return asyncio._get_running_loop()  # noqa: SLF001 - in its __all__; the other one raises where there is none
 
 
 class Outcome:

@@ -491,7 +491,7 @@ class DOCache(Hook):
         elif kind is not None and call.key is not None:
             record = kind.record(result)
             cost = billed(call.answer or result, arguments) or cost_of(kind, record, call.model)
-            about = About(request=call.request, model=call.model, cost=cost)
+            about = About(request=call.request, model=call.model, cost=cost, took=call.took)
             self.engine.update(
                 call.key,
                 record,

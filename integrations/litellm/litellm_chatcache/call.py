@@ -75,6 +75,11 @@ class Call:
         return not self.over and (self.key is not None or bool(self.items))
 
     @property
+    def took(self) -> float:
+        """How long ago it was begun, in seconds."""
+        return time.monotonic() - self.began
+
+    @property
     def age(self) -> float | None:
         """How old the oldest record is that it was answered with, or None where it was not answered by records."""
         ages = [age for age in self.ages if age is not None]
