@@ -350,9 +350,10 @@ class DOCache(Hook):
         return True
 
     def get_preset_cache_key_from_kwargs(self, **arguments: Any) -> str | None:
-        """Return the key that LiteLLM left in the arguments, for its logs."""
+        """Return the key that was looked up, for LiteLLM's logs; before 1.102 it asks for it here."""
         parked: str | None = (arguments.get("litellm_params") or {}).get("preset_cache_key")
-        return parked
+        call = CURRENT.get()
+        return parked or (None if call is None else call.key)
 
     async def ping(self) -> bool:
         """Say that the cache is there."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from litellm.caching import caching_handler
 from litellm.caching.caching_handler import LLMCachingHandler
-from litellm.types.utils import EmbeddingResponse
+from litellm.types.utils import Embedding, EmbeddingResponse
 
 from litellm_chatcache.call import BEGUN, CURRENT, SCOPE, Call
 from litellm_chatcache.hook import hooked
@@ -29,7 +29,9 @@ def install() -> None:
     replace(LLMCachingHandler, ("sync_set_cache", "_sync_set_cache"), _last_in_its_call)
     replace(LLMCachingHandler, ("async_set_cache", "_async_set_cache"), _awaited_last_in_its_call)
     replace(LLMCachingHandler, "_convert_cached_result_to_model_response", _messages_as_they_are)
-    replace(LLMCachingHandler, "_update_litellm_logging_obj_environment", _without_vectors)
+    replace(LLMCachingHandler, "_update_litellm_logging_obj_environment", _logged)
+    joins = "combine_cached_embedding_response_with_api_result"
+    replace(LLMCachingHandler, (joins, f"_{joins}"), _numbered)
     replace(caching_handler, "convert_args_to_kwargs", _where_there_are_any)
 
 
@@ -102,7 +104,34 @@ def _awaited_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
         if call is not None and embeddings is not None:  # which LiteLLM made of our entries
             age = max(filter(None, call.ages), default=0.0)
             embeddings._hidden_params.update(cache_age=age, cache_key=next(iter(call.items)))  # noqa: SLF001 - its name
+            if not found.embedding_all_elements_cache_hit:
+                _ask_for_the_rest(kwargs["kwargs"], embeddings)
         return found
+
+    return method
+
+
+def _ask_for_the_rest(arguments: dict[str, Any], known: EmbeddingResponse) -> None:
+    """Have a call ask only for the inputs that there is no record of.
+
+    Some versions of LiteLLM ask for all of them, and then take the first ones that come for the first ones missing.
+    """
+    inputs = arguments["input"]
+    if len(inputs) == len(known.data):  # else it asks for the rest by itself
+        arguments["input"] = [value for value, each in zip(inputs, known.data, strict=True) if each is None]
+
+
+def _numbered(original: Callable[..., EmbeddingResponse]) -> Callable[..., EmbeddingResponse]:
+    """Have embeddings numbered by their places in the whole; before 1.102 those that were asked for are by their own."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> EmbeddingResponse:
+        whole = original(self, *args, **kwargs)
+        if getattr(self, _CALL, None) is not None:
+            whole.data = [
+                Embedding(embedding=each["embedding"], index=place, object="embedding")
+                for place, each in enumerate(whole.data)
+            ]
+        return whole
 
     return method
 
@@ -141,13 +170,19 @@ def _end(handler: Any) -> None:
         call.end()
 
 
-def _without_vectors(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Have embeddings logged without their numbers: to write those out takes longer than all the rest of a hit."""
+def _logged(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a hit logged with its provider, which LiteLLM before 1.102 leaves out of a blocking one.
+
+    Embeddings are logged without their numbers: to write those out takes longer than all the rest of a hit.
+    """
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        found = kwargs.get("cached_result")
-        if isinstance(found, EmbeddingResponse) and getattr(self, _CALL, None) is not None:
-            kwargs["cached_result"] = f"EmbeddingResponse(model={found.model!r}, {len(found.data)} embeddings)"
+        if getattr(self, _CALL, None) is not None:
+            found = kwargs.get("cached_result")
+            if isinstance(found, EmbeddingResponse):
+                kwargs["cached_result"] = f"EmbeddingResponse(model={found.model!r}, {len(found.data)} embeddings)"
+            if kwargs.get("custom_llm_provider") is None:
+                kwargs["custom_llm_provider"] = kwargs["model"].partition("/")[0]
         return original(self, *args, **kwargs)
 
     return method
