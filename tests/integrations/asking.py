@@ -1,10 +1,8 @@
 """How tests ask LiteLLM: any of its functions, blocking or awaited, and a stream is read to its end."""
 
 import inspect
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import litellm
@@ -13,7 +11,7 @@ import pytest
 from litellm_chatcache import DOCache
 from tests.integrations.endpoints import Endpoints, endpoints
 
-__all__ = ["Ask", "ask", "cache", "current", "folder", "others", "text_of"]
+__all__ = ["Ask", "ask", "cache", "current", "others", "text_of"]
 
 
 def current() -> object:
@@ -50,15 +48,8 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """Give a folder where an fsync costs nothing, if there is one: an awaited call waits for it only so long."""
-    with TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:  # noqa: S108
-        yield Path(name)
-
-
-@pytest.fixture
-def cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DOCache]:
-    cache = DOCache("store", path=folder)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DOCache]:
+    cache = DOCache("store", path=tmp_path)
     monkeypatch.setattr(litellm, "cache", cache)
     yield cache
     cache.engine.close()

@@ -21,10 +21,10 @@ from provider import Provider
 import litellm_chatcache
 from litellm_chatcache import DOCache
 from tests.core.loops import until
-from tests.integrations.asking import Ask, ask, cache, current, folder, others, text_of
+from tests.integrations.asking import Ask, ask, cache, current, others, text_of
 from tests.integrations.endpoints import Endpoints
 
-__all__ = ["ask", "cache", "folder", "others"]
+__all__ = ["ask", "cache", "others"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -106,29 +106,31 @@ async def test_whether_a_model_thinks_is_a_part_of_what_is_asked(
 
 
 async def test_a_new_cache_finds_what_another_one_stored(
-    cache: DOCache, provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, folder: Path
+    cache: DOCache, provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Of test_litellm/caching/test_disk_cache_sdk.py: test_persistence_across_new_cache_instance."""
     first = await ask("completion", **call)
     cache.engine.close()
-    monkeypatch.setattr(litellm, "cache", DOCache("store", path=folder))
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path))
     assert (await ask("completion", **call)).id == first.id
     assert provider.calls == 1
 
 
 async def test_another_store_is_another_namespace(
-    cache: DOCache, provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, folder: Path
+    cache: DOCache, provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Of test_litellm/caching/test_disk_cache_sdk.py: test_namespace_isolates_keys."""
     await ask("completion", **call)
-    monkeypatch.setattr(litellm, "cache", DOCache("another", path=folder))
+    monkeypatch.setattr(litellm, "cache", DOCache("another", path=tmp_path))
     await ask("completion", **call)
     assert provider.calls == 2
 
 
-async def test_an_answer_without_choices_is_not_stored(ask: Ask, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+async def test_an_answer_without_choices_is_not_stored(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Of LiteLLM's test_empty_choices_chat_completion_is_not_cached."""
-    monkeypatch.setattr(litellm, "cache", DOCache("store", path=folder, ignore=["mock_response"]))
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, ignore=["mock_response"]))
     answers = [
         await ask("completion", model="gpt-4o", messages=MESSAGES, mock_response=each)
         for each in (ModelResponse(choices=[]), "hi", "ho")
@@ -182,25 +184,25 @@ async def test_the_controls(
 
 
 async def test_a_ttl_of_the_cache(
-    provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, folder: Path
+    provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Of local_testing/test_caching.py: test_caching_with_default_ttl; of
     test_litellm/caching/test_disk_cache_sdk.py: test_global_ttl_zero_expires_immediately.
     """
-    monkeypatch.setattr(litellm, "cache", DOCache("store", path=folder, ttl=0))
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, ttl=0))
     for controls in ({}, {}, {"ttl": 60}, {}):
         await ask("completion", **call, cache=controls)
     assert provider.calls == 3
 
 
 async def test_off_by_default_is_on_for_who_asks_for_it(
-    provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, folder: Path
+    provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Of local_testing/test_caching.py: test_cache_default_off_acompletion; of
     test_litellm/caching/test_disk_cache_sdk.py: test_mode_default_off_does_not_cache_without_optin,
     test_mode_default_off_caches_with_use_cache.
     """
-    monkeypatch.setattr(litellm, "cache", DOCache("store", path=folder, default_off=True))
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, default_off=True))
     first, second = [await ask("completion", **call, caching=True) for _ in range(2)]
     assert first.id != second.id
     third, fourth = [
@@ -211,10 +213,10 @@ async def test_off_by_default_is_on_for_who_asks_for_it(
 
 
 async def test_only_the_call_types_that_were_asked_for_are_cached(
-    provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, folder: Path
+    provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Of local_testing/test_caching.py: test_redis_cache_atext_completion, with its supported_call_types."""
-    monkeypatch.setattr(litellm, "cache", DOCache("store", path=folder, supported_call_types=["completion"]))
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, supported_call_types=["completion"]))
     for _ in range(2):
         await ask("completion", **call)
     assert provider.calls == (1 if ask.colour == "blocking" else 2)
@@ -246,12 +248,12 @@ def switched_off() -> Iterator[None]:
 
 
 async def test_our_switches(
-    provider: Provider, call: dict[str, Any], ask: Ask, folder: Path, switched_off: None
+    provider: Provider, call: dict[str, Any], ask: Ask, tmp_path: Path, switched_off: None
 ) -> None:
     """Of local_testing/test_caching.py: test_cache_context_managers, with the helpers that stand beside LiteLLM's."""
     litellm_chatcache.disable()
     for _ in range(2):
-        cache = litellm_chatcache.enable("store", path=folder)
+        cache = litellm_chatcache.enable("store", path=tmp_path)
         assert current() is cache
         assert vars(cache)
         for _ in range(2):
@@ -264,13 +266,13 @@ async def test_our_switches(
 
 
 async def test_caches_can_be_changed(
-    cache: DOCache, provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, folder: Path
+    cache: DOCache, provider: Provider, call: dict[str, Any], ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Of LiteLLM's tests of its native completions: the one that stores, replaces the cache, disables it, and puts the
     first one back.
     """
     stored = [(await ask("completion", **call)).id for _ in range(2)]
-    monkeypatch.setattr(litellm, "cache", DOCache("another", path=folder))
+    monkeypatch.setattr(litellm, "cache", DOCache("another", path=tmp_path))
     replaced = [(await ask("completion", **call)).id for _ in range(2)]
     litellm.disable_cache()
     disabled = [(await ask("completion", **call)).id for _ in range(2)]

@@ -13,10 +13,10 @@ from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import Embedding, EmbeddingResponse, PromptTokensDetailsWrapper, Usage
 
 from litellm_chatcache import DOCache
-from tests.integrations.asking import Ask, ask, cache, folder, others
+from tests.integrations.asking import Ask, ask, cache, others
 from tests.integrations.endpoints import Endpoints
 
-__all__ = ["ask", "cache", "folder", "others"]
+__all__ = ["ask", "cache", "others"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,9 +11,9 @@ import pytest
 from provider import Provider
 
 from litellm_chatcache import DOCache
-from tests.integrations.asking import Ask, ask, cache, folder
+from tests.integrations.asking import Ask, ask, cache
 
-__all__ = ["ask", "cache", "folder"]
+__all__ = ["ask", "cache"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -121,14 +121,14 @@ async def test_a_callers_own_key_is_taken(cache: DOCache, provider: Provider, as
 
 
 async def test_a_function_of_the_users_makes_the_key(
-    provider: Provider, ask: Ask, monkeypatch: pytest.MonkeyPatch, folder: Path
+    provider: Provider, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Of local_testing/test_caching.py: test_custom_redis_cache_with_key."""
 
     def key(arguments: dict[str, Any]) -> Any:
         return [arguments.get("model"), arguments.get("temperature")]
 
-    monkeypatch.setattr(litellm, "cache", DOCache("store", path=folder, key=key))
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, key=key))
     call: dict[str, Any] = {"model": "openai/gpt-4o", "api_base": provider.url, "api_key": "none"}
     first = await ask("completion", **call, messages=MESSAGES, temperature=1)
     second = await ask("completion", **call, messages=[{"role": "user", "content": "else"}], temperature=1)

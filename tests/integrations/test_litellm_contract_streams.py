@@ -4,6 +4,7 @@ they test what its users rely on; see test_litellm_contract.py.
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +17,10 @@ from provider import Provider
 
 from litellm_chatcache import DOCache
 from tests.core.loops import until
-from tests.integrations.asking import Ask, ask, cache, folder, others, text_of
+from tests.integrations.asking import Ask, ask, cache, others, text_of
 from tests.integrations.endpoints import Endpoints
 
-__all__ = ["ask", "cache", "folder", "others"]
+__all__ = ["ask", "cache", "others"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -328,14 +329,14 @@ async def test_transcriptions(cache: DOCache, others: Endpoints, ask: Ask) -> No
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_text_completions(
-    others: Endpoints, ask: Ask, monkeypatch: pytest.MonkeyPatch, folder: Any, *, stream: bool
+    others: Endpoints, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, stream: bool
 ) -> None:
     """Of local_testing/test_caching.py: test_redis_cache_atext_completion; of
     test_litellm/caching/test_disk_cache_sdk.py: test_text_completion_cache_hit_sync,
     test_text_completion_cache_hit_async.
     """
     supported = ["text_completion", "atext_completion"]
-    monkeypatch.setattr(litellm, "cache", DOCache("store", path=folder, supported_call_types=supported))
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, supported_call_types=supported))
     call: dict[str, Any] = {"model": "text-completion-openai/babbage", "prompt": "hi", "stream": stream}
     call |= {"api_base": others.url, "api_key": "none", "max_tokens": 40, "temperature": 1}
     first, second = [await ask("text_completion", **call) for _ in range(2)]

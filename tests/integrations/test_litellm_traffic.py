@@ -16,6 +16,7 @@ from litellm.anthropic_interface import messages
 
 from chatcache import Mode
 from litellm_chatcache import DOCache
+from tests.integrations.release import LITELLM
 from tests.integrations.seen import amount, chunk_fields, error_fields, fields
 from tests.integrations.traffic import exchanges, running
 
@@ -33,6 +34,7 @@ FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {
     "messages": {"awaiting": messages.acreate},
 }
 COLOURS = ("blocking", "awaiting")
+HIDES_USAGE = (1, 102)  # from which release on its blocking streams hide it in an object of its own
 NOT_OPENAIS = ("models", "moderation", "provider", "reasoning", "thinking", "transforms")
 """Parameters of other providers, which `litellm.completion` sends on in the body when asked so."""
 
@@ -167,6 +169,13 @@ def of_any_run(case: Case, seen: Outcome) -> Outcome:
     return seen
 
 
+def without_old_usage(seen: Outcome) -> Outcome:
+    """An outcome without the tokens that LiteLLM hides in a chunk, where that is not yet an object of LiteLLM's own."""
+    if LITELLM < HIDES_USAGE and seen.chunks:
+        return replace(seen, chunks=[{**each, "hidden_usage": None} for each in seen.chunks])
+    return seen
+
+
 def is_kept(seen: Outcome) -> bool:
     """Whether an outcome is recorded: all but the errors that are no provider's."""
     return seen.error is None or "status_code" in seen.error
@@ -182,7 +191,7 @@ async def test_a_replay_equals_the_uncached_outcome(
     monkeypatch.setattr(litellm, "cache", recording.caches[case.colour])
     replayed = await outcome(case, recording.url)
     if is_kept(recorded):
-        assert replayed == recorded
+        assert without_old_usage(replayed) == without_old_usage(recorded)
     else:
         assert replayed.error["class"] == "ReplayMiss"
 
@@ -195,6 +204,8 @@ async def test_it_is_replayed_in_the_other_form_too(
     recorded = recording.recorded[case]
     if recorded.error:
         pytest.skip("there is no answer to replay")
+    if LITELLM < HIDES_USAGE and (case.kind, case.number) == ("chat_completions", 9):
+        pytest.skip("this LiteLLM says that there were no tokens, until the stream was read")
     monkeypatch.setattr(litellm, "cache", recording.caches[case.colour])
     other = await outcome(case, recording.url, stream=not case.streams)
     assert other.form != recorded.form
@@ -204,10 +215,15 @@ async def test_it_is_replayed_in_the_other_form_too(
 
 
 async def test_no_exchange_dropped_out(recording: Recording) -> None:
-    """Of 11 completions that fail uncached, 3 are recorded errors, 4 LiteLLM refuses, and 4 are no answers to it."""
+    """Of 11 completions that fail uncached, 3 are recorded errors, 4 LiteLLM refuses, and 4 are no answers to it.
+
+    In LiteLLM 1.98 there is one more, and in 1.110 one less.
+    """
+    answers = {(1, 98): 89, (1, 110): 91}.get(LITELLM, 90)
+    completions = {"answer": answers, "stream": 8, "error": 101 - answers}
     forms = {
-        ("chat_completions", "blocking"): {"answer": 90, "stream": 8, "error": 11},
-        ("chat_completions", "awaiting"): {"answer": 90, "stream": 8, "error": 11},
+        ("chat_completions", "blocking"): completions,
+        ("chat_completions", "awaiting"): completions,
         ("responses", "blocking"): {"answer": 80, "stream": 6, "error": 1},
         ("responses", "awaiting"): {"answer": 80, "stream": 6, "error": 1},
         ("messages", "awaiting"): {"answer": 94, "stream": 3} if find_spec("fastapi") else {"answer": 94, "error": 3},

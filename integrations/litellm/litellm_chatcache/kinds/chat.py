@@ -28,6 +28,15 @@ class _Chat(Kind):
     functions = ("completion", "acompletion")
     model = ModelResponse
 
+    def answer(self, record: JSON) -> ModelResponse:
+        answer: ModelResponse = super().answer(record)
+        for choice, each in zip(answer.choices, record["choices"], strict=True):
+            if "logprobs" in each and "logprobs" not in vars(
+                choice
+            ):  # as LiteLLM makes it where the provider said null
+                choice.logprobs = None
+        return answer
+
     def refusal(self, record: JSON) -> Refusal | None:
         return refusal_of_choices(record, lambda choice: _holds_something(choice.get("message") or {}))
 

@@ -56,7 +56,8 @@ class _Events(Streamed):
     def chunks(self, record: JSON, *, with_usage: bool) -> Sequence[Any]:  # noqa: ARG002 - it is in the last one
         from litellm.responses import streaming_iterator
 
-        build: Any = streaming_iterator.build_synthetic_response_events
+        known, name = vars(streaming_iterator), "build_synthetic_response_events"
+        build = known.get(name) or known[f"_{name}"]  # its name before 1.99
         made = build(transformed=RESPONSES.answer(record), logging_obj=None, chunk_size=20)
         return [self.chunk(_begun(self.chunk_record(event))) for event in made]
 

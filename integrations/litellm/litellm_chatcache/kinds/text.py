@@ -23,7 +23,10 @@ class _Text(Kind):
 
 class _Chunks(Streamed):
     def chunk(self, record: JSON) -> TextCompletionResponse:
-        return TextCompletionResponse(**record)
+        chunk = TextCompletionResponse(**record)
+        if record.get("usage") is None and "usage" in record:
+            chunk.usage = None  # which LiteLLM would make into one of no tokens
+        return chunk
 
     def ended(self, records: Sequence[JSON]) -> bool:
         return any(choice.get("finish_reason") for each in records for choice in each["choices"])
