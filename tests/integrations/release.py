@@ -4,5 +4,7 @@ from importlib.metadata import version
 
 __all__ = ["LITELLM"]
 
-LITELLM = tuple(map(int, version("litellm").split(".")[:2]))
+_MAJOR, _MINOR, *_ = version("litellm").split(".")
+
+LITELLM = int(_MAJOR), int(_MINOR)
 """Its first two numbers."""

@@ -169,6 +169,17 @@ PARTIAL: list[tuple[int, set[int]]] = [
 ]
 
 
+async def test_arguments_need_no_names(cache: DOCache, embedder: Embedder, ask: Ask) -> None:
+    """With LiteLLM's own cache an awaited call without names is a KeyError."""
+    function = litellm.embedding if ask.colour == "blocking" else litellm.aembedding
+    for inputs in (["a", "b"], ["a", "b"], ["c", "a"], ["b", "c"]):
+        asked: Any = function(MODEL, inputs)
+        answer = await asked if ask.colour == "awaiting" else asked
+        assert vectors(answer) == [vector(each) for each in inputs]
+    assert embedder.asked == [["a", "b"], ["c", "a"]]
+    assert cache.engine.stats().bypasses == 0
+
+
 @pytest.mark.parametrize(("count", "known"), PARTIAL, ids=str)
 async def test_what_is_known_is_not_asked_for_again(
     cache: DOCache, embedder: Embedder, count: int, known: set[int]

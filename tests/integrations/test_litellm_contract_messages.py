@@ -12,9 +12,9 @@ import litellm
 import pytest
 
 from litellm_chatcache import DOCache
-from tests.integrations.asking import cache, folder
+from tests.integrations.asking import cache
 
-__all__ = ["cache", "folder"]
+__all__ = ["cache"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+import litellm
 from litellm.caching import caching_handler
 from litellm.caching.caching_handler import LLMCachingHandler
 from litellm.types.utils import Embedding, EmbeddingResponse
@@ -25,7 +26,7 @@ def install() -> None:
     """Have each handler know its call, and each lookup and each store be one of that call."""
     replace(LLMCachingHandler, "__init__", _begins)
     replace(LLMCachingHandler, ("sync_get_cache", "_sync_get_cache"), _in_its_call)
-    replace(LLMCachingHandler, ("async_get_cache", "_async_get_cache"), _awaited_in_its_call)
+    replace(LLMCachingHandler, ("async_get_cache", "_async_get_cache"), _awaited_lookup)
     replace(LLMCachingHandler, ("sync_set_cache", "_sync_set_cache"), _last_in_its_call)
     replace(LLMCachingHandler, ("async_set_cache", "_async_set_cache"), _awaited_last_in_its_call)
     replace(LLMCachingHandler, "_convert_cached_result_to_model_response", _messages_as_they_are)
@@ -97,24 +98,49 @@ def _awaited_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
         call: Call | None = getattr(self, _CALL, None)
         before = CURRENT.set(call)
         try:
-            found = await original(self, *args, **kwargs)
+            return await original(self, *args, **kwargs)
         finally:
             CURRENT.reset(before)
+
+    return method
+
+
+def _awaited_lookup(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark embeddings that LiteLLM made of records of ours, and have it ask for no more than is missing."""
+    inner = _awaited_in_its_call(original)
+
+    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        call: Call | None = getattr(self, _CALL, None)
+        positional = bool(kwargs.get("args"))
+        kwargs = _with_names(call, kwargs)
+        found = await inner(self, *args, **kwargs)
         embeddings = getattr(found, "final_embedding_cached_response", None)
-        if call is not None and embeddings is not None:  # which LiteLLM made of our entries
-            age = max(filter(None, call.ages), default=0.0)
-            embeddings._hidden_params.update(cache_age=age, cache_key=next(iter(call.items)))  # noqa: SLF001 - its name
-            if not found.embedding_all_elements_cache_hit:
-                _ask_for_the_rest(kwargs["kwargs"], embeddings)
+        if call is None or embeddings is None:
+            return found
+        age = max(filter(None, call.ages), default=0.0)
+        embeddings._hidden_params.update(cache_age=age, cache_key=next(iter(call.items)))  # noqa: SLF001 - its name
+        if found.embedding_all_elements_cache_hit:
+            return found
+        if positional:  # it will ask for all of them
+            return None
+        _ask_for_the_rest(kwargs["kwargs"], embeddings)
         return found
 
     return method
 
 
+def _with_names(call: Call | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return what a method is called with, with names for positional arguments of `aembedding`: LiteLLM has none."""
+    if call is None or call.function != "aembedding" or not kwargs.get("args"):
+        return kwargs
+    names = caching_handler.convert_args_to_kwargs(litellm.embedding, kwargs["args"])
+    return {**kwargs, "kwargs": kwargs["kwargs"] | names, "args": None}
+
+
 def _ask_for_the_rest(arguments: dict[str, Any], known: EmbeddingResponse) -> None:
     """Have a call ask only for the inputs that there is no record of.
 
-    Some versions of LiteLLM ask for all of them, and then take the first ones that come for the first ones missing.
+    Before 1.102 LiteLLM asks for all of them, and then takes the first ones that come for the first ones missing.
     """
     inputs = arguments["input"]
     if len(inputs) == len(known.data):  # else it asks for the rest by itself
@@ -122,7 +148,7 @@ def _ask_for_the_rest(arguments: dict[str, Any], known: EmbeddingResponse) -> No
 
 
 def _numbered(original: Callable[..., EmbeddingResponse]) -> Callable[..., EmbeddingResponse]:
-    """Have embeddings numbered by their places in the whole; before 1.102 those that were asked for are by their own."""
+    """Have embeddings numbered by their places in the whole, which LiteLLM before 1.102 does for those known only."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> EmbeddingResponse:
         whole = original(self, *args, **kwargs)
@@ -156,7 +182,7 @@ def _awaited_last_in_its_call(original: Callable[..., Any]) -> Callable[..., Any
         if call is not None:
             call.answer = result  # of which the cache is shown the JSON text
         try:
-            return await inner(self, result, *args, **kwargs)
+            return await inner(self, result, *args, **_with_names(call, kwargs))
         finally:
             _end(self)
 
