@@ -182,9 +182,9 @@ async def test_arguments_need_no_names(cache: DOCache, embedder: Embedder, ask: 
 
 @pytest.mark.parametrize(("count", "known"), PARTIAL, ids=str)
 async def test_what_is_known_is_not_asked_for_again(
-    cache: DOCache, embedder: Embedder, count: int, known: set[int]
+    cache: DOCache, embedder: Embedder, ask: Ask, count: int, known: set[int]
 ) -> None:
-    """Where the call is awaited: a blocking one LiteLLM looks up as a whole.
+    """LiteLLM itself looks up a blocking call as a whole only.
 
     Of local_testing/test_caching.py: test_embedding_caching_azure_individual_items; of test_caching_handler.py:
     test_combine_cached_embedding_response_with_api_result,
@@ -195,16 +195,26 @@ async def test_what_is_known_is_not_asked_for_again(
     """
     inputs = [f"{index} {'x' * index}" for index in range(count)]
     if known:
-        await litellm.aembedding(model=MODEL, input=[inputs[index] for index in sorted(known)])
+        await ask("embedding", model=MODEL, input=[inputs[index] for index in sorted(known)])
     embedder.asked.clear()
     for _ in range(2):
-        answer = await litellm.aembedding(model=MODEL, input=inputs)
+        answer = await ask("embedding", model=MODEL, input=inputs)
         assert vectors(answer) == [vector(each) for each in inputs]
         assert indices(answer) == [*range(count)]
         assert answer.usage.prompt_tokens == answer.usage.total_tokens == 5 * count
     assert answer._hidden_params["cache_hit"] is True
     unknown = [each for index, each in enumerate(inputs) if index not in known]
     assert embedder.asked == ([unknown] if unknown else [])
+
+
+async def test_only_what_was_asked_for_is_billed(cache: DOCache, others: Endpoints) -> None:
+    call: dict[str, Any] = {"model": "openai/text-embedding-3-small", "api_base": others.url, "api_key": "none"}
+    litellm.embedding(**call, input=["a", "b"])
+    mixed = litellm.embedding(**call, input=["a", "c", "b"])
+    alone = litellm.embedding(**call, input=["c"], cache={"mode": "off"})
+    assert mixed._hidden_params["response_cost"] == alone._hidden_params["response_cost"] > 0
+    assert mixed._hidden_params["cache_hit"] is True
+    assert mixed.usage.total_tokens == 3 * alone.usage.total_tokens
 
 
 @pytest.mark.parametrize("first", ["blocking", "awaiting"])

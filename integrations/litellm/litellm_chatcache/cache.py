@@ -450,7 +450,7 @@ class DOCache(Hook):
         return found.replay(arguments) if isinstance(found, Stream) else found.marked()
 
     def _joined(self, call: Call, arguments: Mapping[str, Any]) -> Any:
-        """Return the embeddings of a call, if there is a record of each of its inputs, or None."""
+        """Return the embeddings of a call, if there is a record of each of its inputs; else None, and note which."""
         keyed = [self._keyed(call, {**arguments, "input": value}) for value in EMBEDDINGS.inputs(arguments)]
         requests = dict(keyed)
         for key in requests:
@@ -458,6 +458,8 @@ class DOCache(Hook):
         hits = self.engine.lookup_many(requests, partial(fresh, call=call), mode=call.mode)
         found = {key: hit for key, hit in zip(requests, hits, strict=True) if hit is not None}
         if not found or len(found) < len(requests):
+            call.known = {place: found[key].answer for place, (key, _) in enumerate(keyed) if key in found}
+            call.ages += [None if hit is None else hit.age for hit in hits]
             return None
         joined = EMBEDDINGS.joined([found[key].answer for key, _ in keyed])
         return self._replayed(Answer(joined, max(hit.age for hit in found.values())), call, arguments)

@@ -40,6 +40,7 @@ class Call:
         leader: that others wait for it, if they do.
         answer: what LiteLLM is about to return, or None as long as there is none.
         items: the requests of its single inputs, by their keys, where they are cached one by one.
+        known: the records of some of its inputs, by their places, where there are not records of all.
         ages: how old the records are that it was answered with, in seconds; None stands for an input that has none.
         cut: whether LiteLLM's own stream within its stream ended without a reason to finish.
         over: whether nothing more is to come of it.
@@ -63,6 +64,7 @@ class Call:
         self.leader: Leader | None = None
         self.answer: Any = None
         self.items: dict[str, dict[str, Any]] = {}
+        self.known: dict[int, Any] = {}
         self.ages: list[float | None] = []
         self.cut = False
         self.over = False
@@ -84,6 +86,11 @@ class Call:
         """How old the oldest record is that it was answered with, or None where it was not answered by records."""
         ages = [age for age in self.ages if age is not None]
         return max(ages) if ages and len(ages) == len(self.ages) else None
+
+    @property
+    def oldest(self) -> float:
+        """How old the oldest record is that it was answered with in part."""
+        return max(filter(None, self.ages), default=0.0)
 
     @property
     def stream_form(self) -> Form:

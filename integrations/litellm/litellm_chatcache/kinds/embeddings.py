@@ -6,11 +6,11 @@ Floats are kept as the base64 of their 64 bits, which reads three times as quick
 
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from sys import byteorder
 from typing import Any
 
-from litellm.types.utils import EmbeddingResponse, Usage
+from litellm.types.utils import Embedding, EmbeddingResponse, Usage
 
 from .base import JSON, Kind, dumped
 
@@ -66,21 +66,41 @@ class _Embeddings(Kind):
 
     def joined(self, records: Sequence[JSON]) -> EmbeddingResponse:
         """Return the answer to a call of all the inputs that these are the records of."""
-        usages = [record["usage"] for record in records]
-        prompt, total = (sum(each[name] for each in usages) for name in ("prompt_tokens", "total_tokens"))
-        details: dict[str, Any] = {}
-        for each in usages:
-            for name, value in (each["prompt_tokens_details"] or {}).items():
-                details[name] = value if not isinstance(value, int) else details.get(name, 0) + value
-        usage = Usage(prompt_tokens=prompt, total_tokens=total, prompt_tokens_details=details or None)
         data = [
             {"object": each.get("object"), "index": index, "embedding": _unpacked(each["embedding"])}
             for index, each in enumerate(records)
         ]
+        usage = _sum([record["usage"] for record in records])
         return EmbeddingResponse(model=records[0]["model"], data=data, usage=usage)
+
+    def rest(self, inputs: Sequence[Any], known: Mapping[int, JSON]) -> list[Any]:
+        """Return the inputs but those in the places of which records are known."""
+        return [each for place, each in enumerate(inputs) if place not in known]
+
+    def complete(self, answer: EmbeddingResponse, known: Mapping[int, JSON]) -> None:
+        """Add records of what was known to an answer to the rest of the inputs, each in its place."""
+        asked = iter(answer.data)
+        vectors = [
+            _unpacked(known[place]["embedding"]) if place in known else next(asked)["embedding"]
+            for place in range(len(answer.data) + len(known))
+        ]
+        answer.data = [Embedding(embedding=each, index=at, object="embedding") for at, each in enumerate(vectors)]
+        stated = [] if answer.usage is None else [dumped(answer.usage)]
+        answer.usage = _sum([*(record["usage"] for record in known.values()), *stated])
 
 
 EMBEDDINGS = _Embeddings()
+
+
+def _sum(usages: Sequence[JSON]) -> Usage:
+    """Return the tokens of several inputs together."""
+    prompt, total = (sum(each[name] or 0 for each in usages) for name in ("prompt_tokens", "total_tokens"))
+    details: dict[str, Any] = {}
+    for each in usages:
+        for name, value in (each["prompt_tokens_details"] or {}).items():
+            if value is not None:
+                details[name] = value if not isinstance(value, int) else details.get(name, 0) + value
+    return Usage(prompt_tokens=prompt, total_tokens=total, prompt_tokens_details=details or None)
 
 
 def _shares(total: int | None, count: int) -> list[int]:

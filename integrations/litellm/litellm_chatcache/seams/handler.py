@@ -12,7 +12,8 @@ from litellm.types.utils import Embedding, EmbeddingResponse
 
 from litellm_chatcache.call import BEGUN, CURRENT, SCOPE, Call
 from litellm_chatcache.hook import hooked
-from litellm_chatcache.kinds import MESSAGES
+from litellm_chatcache.kinds import EMBEDDINGS, MESSAGES
+from litellm_chatcache.prices import billed
 
 from .replacing import replace
 
@@ -25,7 +26,7 @@ _OUTER = "_chatcache_outer"
 def install() -> None:
     """Have each handler know its call, and each lookup and each store be one of that call."""
     replace(LLMCachingHandler, "__init__", _begins)
-    replace(LLMCachingHandler, ("sync_get_cache", "_sync_get_cache"), _in_its_call)
+    replace(LLMCachingHandler, ("sync_get_cache", "_sync_get_cache"), _lookup)
     replace(LLMCachingHandler, ("async_get_cache", "_async_get_cache"), _awaited_lookup)
     replace(LLMCachingHandler, ("sync_set_cache", "_sync_set_cache"), _last_in_its_call)
     replace(LLMCachingHandler, ("async_set_cache", "_async_set_cache"), _awaited_last_in_its_call)
@@ -93,6 +94,24 @@ def _in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
+def _lookup(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a call for embeddings ask for no more than is missing, which LiteLLM does for awaited ones only."""
+    inner = _in_its_call(original)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = inner(self, *args, **kwargs)
+        call: Call | None = getattr(self, _CALL, None)
+        if call is not None and call.known:
+            inputs = kwargs["kwargs"].get("input")
+            if inputs is None:  # it is positional, and there is no taking anything away from it
+                call.known = {}
+            else:
+                kwargs["kwargs"]["input"] = EMBEDDINGS.rest(inputs, call.known)
+        return found
+
+    return method
+
+
 def _awaited_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         call: Call | None = getattr(self, _CALL, None)
@@ -117,8 +136,7 @@ def _awaited_lookup(original: Callable[..., Any]) -> Callable[..., Any]:
         embeddings = getattr(found, "final_embedding_cached_response", None)
         if call is None or embeddings is None:
             return found
-        age = max(filter(None, call.ages), default=0.0)
-        embeddings._hidden_params.update(cache_age=age, cache_key=next(iter(call.items)))  # noqa: SLF001 - its name
+        embeddings._hidden_params.update(cache_age=call.oldest, cache_key=next(iter(call.items)))  # noqa: SLF001 - its name
         if found.embedding_all_elements_cache_hit:
             return found
         if positional:  # it will ask for all of them
@@ -165,13 +183,22 @@ def _numbered(original: Callable[..., EmbeddingResponse]) -> Callable[..., Embed
 def _last_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
     inner = _in_its_call(original)
 
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Any, result: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return inner(self, *args, **kwargs)
+            return inner(self, result, *args, **kwargs)
         finally:
             _end(self)
+            _complete(getattr(self, _CALL, None), result, kwargs.get("kwargs") or {})
 
     return method
+
+
+def _complete(call: Call | None, result: Any, arguments: dict[str, Any]) -> None:
+    """Add to the embeddings that were asked for, and are priced, those that were known."""
+    if call is not None and call.known:
+        billed(result, arguments)
+        EMBEDDINGS.complete(result, call.known)
+        result._hidden_params.update(cache_hit=True, cache_age=call.oldest)  # noqa: SLF001 - as LiteLLM marks such a one
 
 
 def _awaited_last_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
