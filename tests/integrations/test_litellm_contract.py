@@ -1,4 +1,10 @@
-"""LiteLLM's own tests of its caching, as far as they test what its users rely on, against `DOCache`."""
+"""LiteLLM's own tests of its caching, as far as they test what its users rely on, against `DOCache`.
+
+The modules test_litellm_contract*.py stand for 141 of them, which their docstrings name, by the files that they are in.
+Left out are those that need a network or a server (a provider, Redis, S3, GCS, Azure, Qdrant), those of what only
+LiteLLM's own backends do (semantic search, eviction from a dictionary, files of diskcache), those that look at how
+LiteLLM's methods call each other by way of mocks, and further ones that rely on the same as one that is here.
+"""
 
 import gc
 import logging

@@ -63,7 +63,7 @@ async def test_nothing_is_logged_of_a_stream_that_is_stored(
 # ---- callbacks
 
 
-class Told(CustomLogger):
+class Listener(CustomLogger):
     """Notes what it is told of hits."""
 
     def __init__(self) -> None:
@@ -84,18 +84,18 @@ class Told(CustomLogger):
         return [each for each in self.hits if each[0] == colour]
 
 
-TOLD = Told()  # one for all tests: LiteLLM takes two of one class for the same
+TOLD = Listener()  # one for all tests: LiteLLM takes two of one class for the same
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
     monkeypatch.setattr(litellm, "callbacks", [TOLD])
     TOLD.hits.clear()
     yield TOLD
     TOLD.hits.clear()
 
 
-async def test_a_hit_is_told_once(cache: DOCache, chat: dict[str, Any], ask: Ask, told: Told) -> None:
+async def test_a_hit_is_told_once(cache: DOCache, chat: dict[str, Any], ask: Ask, told: Listener) -> None:
     """Of local_testing/test_caching_handler.py: test_async_log_cache_hit_on_callbacks."""
     await ask("completion", **chat)
     hit = await ask("completion", **chat)
@@ -107,7 +107,7 @@ async def test_a_hit_is_told_once(cache: DOCache, chat: dict[str, Any], ask: Ask
     assert kwargs["custom_llm_provider"] == "openai"
 
 
-async def test_the_key_of_a_hit_is_told(cache: DOCache, chat: dict[str, Any], told: Told) -> None:
+async def test_the_key_of_a_hit_is_told(cache: DOCache, chat: dict[str, Any], told: Listener) -> None:
     """Of test_litellm/caching/test_caching_handler.py:
     test_cache_hit_records_the_looked_up_key_as_the_preset_cache_key;
     of test_cache_preset_key.py: test_preset_cache_key_is_set_in_litellm_params.
@@ -121,7 +121,7 @@ async def test_the_key_of_a_hit_is_told(cache: DOCache, chat: dict[str, Any], to
 
 @pytest.mark.parametrize("function", ["completion", "responses"])
 async def test_a_stream_is_told_when_it_was_read(
-    cache: DOCache, chat: dict[str, Any], response: dict[str, Any], ask: Ask, told: Told, function: str
+    cache: DOCache, chat: dict[str, Any], response: dict[str, Any], ask: Ask, told: Listener, function: str
 ) -> None:
     """Of local_testing/test_caching_handler.py: test_sync_get_cache_defers_streaming_completion_hit_callbacks,
     test_async_get_cache_defers_streaming_completion_hit_callbacks,
@@ -144,7 +144,7 @@ async def test_a_stream_is_told_when_it_was_read(
     assert kwargs["response_cost"] == 0.0
 
 
-async def test_the_provider_of_embeddings_is_told(cache: DOCache, others: Endpoints, ask: Ask, told: Told) -> None:
+async def test_the_provider_of_embeddings_is_told(cache: DOCache, others: Endpoints, ask: Ask, told: Listener) -> None:
     """Of test_litellm/caching/test_caching_handler.py:
     test_embedding_cache_hit_sets_custom_llm_provider_on_logging_obj.
     """
