@@ -230,7 +230,7 @@ class DOCache(Hook):
         """Record a response before this returns, and return what there is left to await: nothing.
 
         LiteLLM awaits it in a task that nobody waits for, and that ends with the loop. So the write does not wait for
-        the task. It holds up the loop for one fsync; where another process holds the file, for a tenth of a second.
+        the task. It holds up the loop for one commit; where another process holds the file, for a tenth of a second.
         """
         if arguments.get("stream") is not True:
             call = self._call(arguments)

@@ -13,7 +13,7 @@ from .replacing import replace
 
 __all__ = ["briefly", "install", "nothing_left"]
 
-_BRIEFLY = 0.1  # seconds; an fsync takes some milliseconds
+_BRIEFLY = 0.1  # seconds; a commit takes less than one
 
 
 def install() -> None:
