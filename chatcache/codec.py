@@ -41,11 +41,11 @@ from typing import Any
 import orjson
 
 from .errors import CorruptRecordError, InvalidValueError, shown
-from .plain import fits_64_bits, is_plain
 
 __all__ = ["Part", "decode", "encode", "is_json", "is_utf8", "part_of"]
 
 _PLAIN, _TAGGED, _BYTES = b"\x01", b"\x02", b"\x03"
+_LEAST, _GREATEST = -(2**63), 2**64 - 1
 _DEPTH = (
     "the value contains itself, or nests too deeply to be stored: some 250 lists or dictionaries in one another are "
     "the most, or 120 tuples or sets, or 80 dictionaries whose keys are no str; store the inner parts by themselves"
@@ -118,9 +118,29 @@ def decode(data: bytes) -> Any:
     raise CorruptRecordError(f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache")
 
 
-def is_json(value: Any) -> bool:
+def is_json(value: Any) -> bool:  # noqa: C901, PLR0911 - a table, a case a row
     """Return whether JSON says all that there is of a value, lone surrogates aside."""
-    return is_plain(value, _SCALARS, isfinite)
+    kind = type(value)
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                return False
+            kind = type(item)
+            if kind in _SCALARS:
+                continue
+            if kind is int:
+                if not _LEAST <= item <= _GREATEST:
+                    return False
+            elif not is_json(item):
+                return False
+        return True
+    if kind is list:
+        return all(type(item) in _SCALARS or is_json(item) for item in value)
+    if kind is int:
+        return bool(_LEAST <= value <= _GREATEST)
+    if kind is float:
+        return isfinite(value)
+    return kind in _SCALARS
 
 
 def _fragment(part: Part) -> orjson.Fragment:
@@ -180,7 +200,7 @@ def _tagged_scalar(value: Any) -> Any:
             return {"$datetime": _iso(value)} if isinstance(value, datetime) else _tagged(orjson.loads(value.json))
         case float() if not isfinite(value):
             return {"$float": repr(value)}
-        case int() if not fits_64_bits(value):
+        case int() if not _LEAST <= value <= _GREATEST:
             return {"$int": hex(value)}
         case _:
             return value

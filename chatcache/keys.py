@@ -23,12 +23,12 @@ from typing import Any
 import orjson
 
 from .errors import InvalidValueError
-from .plain import fits_64_bits, is_plain
 
 __all__ = ["canonical_json", "key_of", "request_key"]
 
 _VERSIONED = sha256(b"chatcache/1\n")
 _WRITTEN_AS_IS = frozenset({str, bool, type(None)})
+_LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1  # that orjson writes
 _LEAST_ALIKE, _LEAST_UNLIKE = 1e-4, 1e15  # fractions between these orjson writes as Python does, without an exponent
 _Spelling = Callable[[int | float], Any]
 
@@ -61,8 +61,7 @@ def canonical_json(value: Any) -> bytes:
         InvalidValueError: some part of the value is not JSON; the message holds the path to it.
     """
     try:
-        spelled = value if is_plain(value, _WRITTEN_AS_IS, _is_spelled) else _spelled(value, _as_fragment)
-        return orjson.dumps(spelled, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(_spelled(value, _as_fragment), option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
         # Deeper than orjson goes, or a lone surrogate: rare, so the slower encoder may do it. Where both can, the bytes
         # are the same.
@@ -83,13 +82,8 @@ def _as_fragment(number: float) -> int | float | orjson.Fragment:
     """Spell a number that orjson would write in its own way, or not at all, as Python's json does."""
     whole = _whole_as_int(number)
     if isinstance(whole, int):
-        return whole if fits_64_bits(whole) else orjson.Fragment(json.dumps(whole))
+        return whole if _fits_64_bits(whole) else orjson.Fragment(json.dumps(whole))
     return whole if _LEAST_ALIKE <= abs(whole) < _LEAST_UNLIKE else orjson.Fragment(json.dumps(whole))
-
-
-def _is_spelled(fraction: float) -> bool:
-    """Return whether orjson writes a float as Python's json does, and nothing is to be changed."""
-    return _LEAST_ALIKE <= fraction < _LEAST_UNLIKE and not fraction.is_integer()
 
 
 def _whole_as_int(number: float) -> int | float:
@@ -102,13 +96,17 @@ def _whole_as_int(number: float) -> int | float:
     return number
 
 
+def _fits_64_bits(number: int) -> bool:
+    return _LEAST_INT <= number <= _GREATEST_INT
+
+
 def _spelled(value: Any, spell: _Spelling) -> Any:
     """Return the value with its numbers spelled; what needs no change is returned as it is, not copied."""
     kind = type(value)
     if kind in _WRITTEN_AS_IS:
         return value
     if kind is int:
-        return value if fits_64_bits(value) else spell(value)
+        return value if _fits_64_bits(value) else spell(value)
     if kind is float:
         return spell(value)
     if kind is dict:
@@ -123,8 +121,13 @@ def _spelled_dict(value: dict[Any, Any], spell: _Spelling) -> dict[str, Any]:
     for key, item in value.items():
         if type(key) is not str:
             return _spelled_dict(_with_plain_keys(value), spell)
+        kind = type(item)
+        if kind in _WRITTEN_AS_IS or (kind is int and _LEAST_INT <= item <= _GREATEST_INT):
+            continue
+        if kind is float and _LEAST_ALIKE <= item < _LEAST_UNLIKE and not item.is_integer():
+            continue
         try:
-            spelled = _spelled_dict(item, spell) if type(item) is dict else _spelled(item, spell)
+            spelled = _spelled_dict(item, spell) if kind is dict else _spelled(item, spell)
         except InvalidValueError as error:
             raise error.within(key) from None
         if spelled is not item:
@@ -136,8 +139,13 @@ def _spelled_dict(value: dict[Any, Any], spell: _Spelling) -> dict[str, Any]:
 def _spelled_list(value: list[Any], spell: _Spelling) -> list[Any]:
     changed: list[Any] | None = None
     for index, item in enumerate(value):
+        kind = type(item)
+        if kind in _WRITTEN_AS_IS or (kind is int and _LEAST_INT <= item <= _GREATEST_INT):
+            continue
+        if kind is float and _LEAST_ALIKE <= item < _LEAST_UNLIKE and not item.is_integer():
+            continue
         try:
-            spelled = _spelled_dict(item, spell) if type(item) is dict else _spelled(item, spell)
+            spelled = _spelled_dict(item, spell) if kind is dict else _spelled(item, spell)
         except InvalidValueError as error:
             raise error.within(index) from None
         if spelled is not item:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from chatcache import CorruptRecordError, InvalidValueError
-from chatcache.codec import decode, encode
+from chatcache.codec import decode, encode, part_of
 
 NOON = datetime(2024, 2, 29, 12, 30, 0, 7, timezone(timedelta(hours=1)))
 
@@ -249,6 +249,20 @@ def test_what_contains_itself_is_refused(first: Any) -> None:
     circle.append(circle)
     with pytest.raises(InvalidValueError, match="contains itself"):
         encode(circle)
+
+
+def test_what_contains_itself_twice_is_refused_as_soon() -> None:
+    tree: dict[str, Any] = {}
+    tree["children"] = [{"parent": tree}, {"parent": tree}]
+    with pytest.raises(InvalidValueError, match="contains itself"):
+        encode(tree)
+
+
+@pytest.mark.parametrize("value", [[1, {"a": None}], ("x",), {"$a": b"x"}, b"x", 2.5])
+def test_a_part_that_is_encoded_stands_for_its_value(value: Any) -> None:
+    part = part_of(encode(value))
+    assert decode(encode({"part": part, "at": 1})) == {"part": value, "at": 1}
+    assert decode(encode((part,))) == (value,)
 
 
 @pytest.mark.parametrize(

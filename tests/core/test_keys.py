@@ -113,6 +113,13 @@ def test_what_contains_itself_is_refused() -> None:
         request_key(circle)
 
 
+def test_what_contains_itself_twice_is_refused_as_soon() -> None:
+    tree: dict[str, Any] = {}
+    tree["children"] = [{"parent": tree}, {"parent": tree}]
+    with pytest.raises(InvalidValueError, match="contains itself"):
+        request_key(tree)
+
+
 def test_an_int_that_python_will_not_write_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="bits has no key"):
         request_key({"seed": 10**5000})
