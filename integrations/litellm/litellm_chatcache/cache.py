@@ -130,7 +130,7 @@ class DOCache(Hook):
         self._default_off = default_off
         install()
 
-    def get_cache_key(self, **arguments: Any) -> str:
+    def get_cache_key(self, /, **arguments: Any) -> str:
         """Return the key of a call: 64 hex digits, the caller's own ``cache_key``, or ``""`` where it has none."""
         call = self._call(arguments)
         given: str | None = arguments.get("cache_key")
@@ -173,7 +173,7 @@ class DOCache(Hook):
         recorded = [str(form).removeprefix("/") or "answer" for form, story in stories.items() if story is not None]
         return Explanation(key, request, omitted, None, recorded)
 
-    def get_cache(self, **arguments: Any) -> Any:
+    def get_cache(self, /, **arguments: Any) -> Any:
         """Return the recorded response, as a stream where one was asked for, or None.
 
         Raises:
@@ -198,7 +198,7 @@ class DOCache(Hook):
             return None
         return self._replayed(found, call, arguments)
 
-    async def async_get_cache(self, dynamic_cache_object: Any = None, **arguments: Any) -> Any:  # noqa: ARG002 - LiteLLM's
+    async def async_get_cache(self, /, dynamic_cache_object: Any = None, **arguments: Any) -> Any:  # noqa: ARG002 - LiteLLM's
         """Awaiting twin of `get_cache`; of ``aembedding`` it returns what LiteLLM wants of one input."""
         call = CURRENT.get()
         if call is not None and call.function == "aembedding" and "input" not in arguments:
@@ -218,7 +218,7 @@ class DOCache(Hook):
             return None
         return self._replayed(found, call, arguments)
 
-    def add_cache(self, result: Any, **arguments: Any) -> None:
+    def add_cache(self, /, result: Any, **arguments: Any) -> None:
         """Record a response under the key that was looked up. Never raises: LiteLLM would lose the response.
 
         Of a stream nothing is recorded here, but chunk by chunk as it is read.
@@ -226,7 +226,7 @@ class DOCache(Hook):
         if arguments.get("stream") is not True:
             self.keep(CURRENT.get() or Call(_function(arguments, result)), result, arguments)
 
-    def async_add_cache(self, result: Any, dynamic_cache_object: Any = None, **arguments: Any) -> Awaitable[None]:  # noqa: ARG002 - LiteLLM's
+    def async_add_cache(self, /, result: Any, dynamic_cache_object: Any = None, **arguments: Any) -> Awaitable[None]:  # noqa: ARG002 - LiteLLM's
         """Record a response before this returns, and return what there is left to await: nothing.
 
         LiteLLM awaits it in a task that nobody waits for, and that ends with the loop. So the write does not wait for
@@ -349,7 +349,7 @@ class DOCache(Hook):
         """Say that `async_get_cache` is there."""
         return True
 
-    def get_preset_cache_key_from_kwargs(self, **arguments: Any) -> str | None:
+    def get_preset_cache_key_from_kwargs(self, /, **arguments: Any) -> str | None:
         """Return the key that was looked up, for LiteLLM's logs; before 1.102 it asks for it here."""
         parked: str | None = (arguments.get("litellm_params") or {}).get("preset_cache_key")
         call = CURRENT.get()

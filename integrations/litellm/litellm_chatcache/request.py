@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import litellm
 from litellm.types.utils import CustomPricingLiteLLMParams, StandardCallbackDynamicParams
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import PydanticSerializationError
@@ -77,7 +78,6 @@ _NOISE = frozenset(
         "context_window_fallback_dict",
         "cooldown_time",
         "disable_fallbacks",
-        "fallbacks",
         "itpm",
         "keepalive_seconds",
         "max_parallel_requests",
@@ -85,6 +85,7 @@ _NOISE = frozenset(
         "num_retries",
         "order",
         "original_function",
+        "self",
         "otpm",
         "request_timeout",
         "retry_policy",
@@ -215,15 +216,29 @@ def _counting(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "base_url" in counting and "api_base" not in counting:  # one is the other's alias
         counting["api_base"] = counting.pop("base_url")
+    address = _address(arguments)
+    if "api_base" not in counting and address is not None:
+        counting["api_base"] = address
+    if "fallbacks" in counting:  # one of them may answer, for a call that names it, and for no other
+        counting["fallbacks"] = [_counting(each) if isinstance(each, dict) else each for each in counting["fallbacks"]]
     group = _group(arguments)
     if group is not None:
         counting = {name: value for name, value in counting.items() if name not in _OF_A_DEPLOYMENT}
         counting["model"] = {"group": group}
     for name in _HEADERS & counting.keys():
         counting[name] = _without_credentials(counting[name])
+        if not counting[name]:
+            del counting[name]
     if "file" in counting:
         counting["file"] = _digest(counting["file"])
     return counting
+
+
+def _address(arguments: Mapping[str, Any]) -> str | None:
+    """Return where the provider is reached, if the call's own client says so, or LiteLLM's setting for all calls."""
+    client = arguments.get("client")
+    address = litellm.api_base if client is None else getattr(client, "base_url", None)
+    return None if address is None else str(address)
 
 
 def _group(arguments: Mapping[str, Any]) -> str | None:

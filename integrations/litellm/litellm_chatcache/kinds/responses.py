@@ -18,6 +18,7 @@ _EVENTS: dict[str, type[BaseModel]] = {
 }
 """The classes that an event may be of, by name: nothing else is ever made of a record."""
 
+_ENDED = {None, "completed"}
 _CUT = {"max_output_tokens": Refusal.LENGTH, "content_filter": Refusal.CONTENT_FILTER}
 
 
@@ -37,6 +38,8 @@ class _Responses(Kind):
         cut = (record.get("incomplete_details") or {}).get("reason")
         if cut is not None:
             return _CUT.get(cut, Refusal.INTERRUPTED)
+        if record.get("status") not in _ENDED:
+            return Refusal.INTERRUPTED
         return None if record.get("output") else Refusal.EMPTY
 
 
