@@ -473,6 +473,26 @@ class ResponseCache:
         """Awaiting twin of `lead`."""
         return await self._lead(awaiting, key, read, mode or self.mode, forms)
 
+    def lead_many(self, keys: Collection[str], *, mode: Mode | None = None) -> Leader | bool:
+        """As `lead`, for a call whose answer is recorded in parts, by who asks for all of them that are missing.
+
+        Args:
+            keys: those of the parts.
+            mode: instead of the mode of the cache.
+
+        Returns:
+            A `Leader`: the caller is to make the call, and to say to it how that ended. True: another one did, and all
+            of the parts are recorded. False: the caller makes its call for itself.
+
+        Raises:
+            Exception: what the call of another one raised.
+        """
+        return drive(self._lead_many(blocking, keys, mode or self.mode))
+
+    async def alead_many(self, keys: Collection[str], *, mode: Mode | None = None) -> Leader | bool:
+        """Awaiting twin of `lead_many`."""
+        return await self._lead_many(awaiting, keys, mode or self.mode)
+
     def update(  # noqa: PLR0913 - all by keyword, all with a default
         self,
         key: str,
@@ -733,6 +753,21 @@ class ResponseCache:
         if isinstance(led, Hit):
             return read(led) if _is_read(led, read) else None
         return led
+
+    async def _lead_many(self, colour: Colour, keys: Collection[str], mode: Mode) -> Leader | bool:
+        if not (mode.reads and mode.writes):
+            return False
+        parts = sorted(keys)
+
+        async def look(colour: Colour) -> Hit | None:
+            for part in parts:
+                hit = await self._look(colour, part)
+                if hit is None:
+                    return None
+            return hit
+
+        led = await self._leading.lead(colour, request_key(parts), look)
+        return led if isinstance(led, Leader) else led is not None
 
     async def _led(  # noqa: PLR0913, PLR0917 - what `update` was passed
         self, colour: Colour, made: "_Made", refusal: Refusal | None, ttl: TTL, mode: Mode, leader: Leader | None

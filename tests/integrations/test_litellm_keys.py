@@ -7,11 +7,14 @@ from typing import Any
 
 import litellm
 import pytest
+from litellm.exceptions import InternalServerError
 from litellm.router import Router
+from openai import OpenAI
 from provider import Provider
 
 from chatcache import InvalidInputError
 from litellm_chatcache import DOCache
+from tests.integrations.asking import Ask
 from tests.integrations.endpoints import Endpoints, endpoints
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -92,6 +95,41 @@ async def test_only_what_is_ignored_does_not_count(make: Callable[..., DOCache])
     one, other = ({"extra_body": {"user": 1, "x": each}} for each in (1, 2))
     assert cache.get_cache_key(**CALL, **one) != cache.get_cache_key(**CALL, **other)
     assert one == {"extra_body": {"user": 1, "x": 1}}
+
+
+async def test_where_the_provider_is_counts_however_it_is_said(
+    make: Callable[..., DOCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make()
+    by_argument = cache.get_cache_key(**CALL | {"api_base": "http://one.test/v1/"})
+    by_client = cache.get_cache_key(**CALL | {"client": OpenAI(base_url="http://one.test/v1", api_key="none")})
+    another = cache.get_cache_key(**CALL | {"client": OpenAI(base_url="http://two.test/v1", api_key="none")})
+    monkeypatch.setattr(litellm, "api_base", "http://one.test/v1/")
+    for_all = cache.get_cache_key(**CALL)
+    assert by_argument == by_client == for_all != another != ""
+
+
+async def test_headers_that_hold_a_secret_and_nothing_else_do_not_count(make: Callable[..., DOCache]) -> None:
+    cache = make()
+    secret = cache.get_cache_key(**CALL, extra_headers={"Authorization": "Bearer secret"})
+    assert secret == cache.get_cache_key(**CALL, extra_headers={}) == cache.get_cache_key(**CALL) != ""
+
+
+@pytest.mark.parametrize("colour", ["blocking", "awaiting"])
+async def test_the_answer_of_a_fallback_is_for_those_who_name_it(
+    make: Callable[..., DOCache], provider: Provider, colour: str
+) -> None:
+    make()
+    ask = Ask(colour)
+    call: dict[str, Any] = {"messages": CALL["messages"], "api_base": provider.url, "api_key": "none"}
+    fallbacks = [{"model": "openai/gpt-4o", **call, "api_key": "another"}]
+    failing = {"model": "openai/gpt-4o-mini", **call, "api_base": "http://127.0.0.1:1/v1", "num_retries": 0}
+    first = await ask("completion", **failing, fallbacks=fallbacks)
+    assert first.model == "gpt-4o"
+    assert (await ask("completion", **failing, fallbacks=fallbacks)).id == first.id
+    assert provider.calls == 1
+    with pytest.raises(InternalServerError):
+        await ask("completion", **failing)
 
 
 @pytest.mark.parametrize("ignore", ["seed", [1], [""]], ids=repr)

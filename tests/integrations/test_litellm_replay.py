@@ -10,6 +10,7 @@ from typing import Any
 import litellm
 import pytest
 from litellm import exceptions
+from litellm.anthropic_interface import messages
 from litellm.router import Router
 from provider import Provider
 
@@ -140,6 +141,65 @@ async def test_what_is_never_cached_is_not_called(
     with pytest.raises(ReplayMiss, match=f"calls of {function.__name__} are not recorded"):
         await called(found, **arguments, api_base=server.url, api_key="none")
     assert server.calls.total() == 0
+
+
+def router(url: str) -> Router:
+    deployment = {"model": "openai/gpt-4o", "api_base": url, "api_key": "none"}
+    return Router(model_list=[{"model_name": "gpt-4o", "litellm_params": deployment}], num_retries=0)
+
+
+GATHERING: list[tuple[str, Callable[[str], Any]]] = [
+    ("batch", lambda url: litellm.batch_completion("openai/gpt-4o", [MESSAGES], api_base=url, api_key="none")),
+    (
+        "first of models",
+        lambda url: litellm.batch_completion_models(
+            models=["openai/gpt-4o"], messages=MESSAGES, api_base=url, api_key="none"
+        ),
+    ),
+    (
+        "all models",
+        lambda url: litellm.batch_completion_models_all_responses(
+            models=["openai/gpt-4o"], messages=MESSAGES, api_base=url, api_key="none"
+        ),
+    ),
+    ("router's batch", lambda url: router(url).abatch_completion(["gpt-4o"], MESSAGES)),
+    ("router's first", lambda url: router(url).abatch_completion_fastest_response("gpt-4o", MESSAGES)),
+]
+
+
+@pytest.mark.parametrize("gather", [each for _, each in GATHERING], ids=[name for name, _ in GATHERING])
+async def test_who_makes_several_calls_hears_of_a_miss(
+    replay: DOCache, provider: Provider, gather: Callable[[str], Any]
+) -> None:
+    with pytest.raises(ReplayMiss):
+        await called(gather, provider.url)
+    assert provider.calls == 0
+
+
+@pytest.mark.parametrize("function", [litellm.ocr, litellm.aocr], ids=["ocr", "aocr"])
+async def test_what_native_code_does_is_not_called(
+    replay: DOCache, server: Endpoints, function: Callable[..., Any]
+) -> None:
+    page = {"type": "document_url", "document_url": "http://127.0.0.1:1/page"}
+    with pytest.raises(ReplayMiss, match=r"calls of a?ocr are not recorded"):
+        await called(function, model="mistral/ocr", document=page, api_base=server.url, api_key="none")
+    assert server.calls.total() == 0
+
+
+async def test_messages_are_asked_for_by_python_where_native_code_is_opted_into(
+    tmp_path: Path, server: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LITELLM_RUST", "1")
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path))
+    call: dict[str, Any] = {"model": "anthropic/claude-3", "max_tokens": 10, "messages": MESSAGES}
+    call |= {"api_base": server.url.removesuffix("/v1"), "api_key": "none"}
+    first, second = [await messages.acreate(**call) for _ in range(2)]
+    assert first == second
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, mode="replay"))
+    assert await messages.acreate(**call, cache={"no-cache": True}) == first
+    with pytest.raises(ReplayMiss):
+        await messages.acreate(**call | {"max_tokens": 11}, caching=False)
+    assert server.calls == {"messages": 1}
 
 
 async def test_a_kind_of_call_that_is_not_supported_is_not_called(

@@ -308,14 +308,13 @@ class DOCache(Hook):
         leader, call.leader = call.leader, None
         if leader is not None:
             leader.failed(error)
-        record = record_of(error) if self.record_errors and call.key is not None and call.within is None else None
-        if record is not None:
+        record = record_of(error) if self.record_errors and call.within is None else None
+        if record is not None and (call.key is not None or call.asked):
             record["chunks"] = [*chunks]
-            about = About(request=call.request, model=call.model)
             try:
-                self.engine.update(
-                    call.key or "", record, about=about, ttl=call.controls.ttl, mode=call.mode, form=Form.FAILURE
-                )
+                key, request = self._whole(call)
+                about = About(request=request, model=call.model)
+                self.engine.update(key, record, about=about, ttl=call.controls.ttl, mode=call.mode, form=Form.FAILURE)
             except Exception as problem:  # noqa: BLE001 - whatever it is
                 self.engine.bypass(problem)
         call.end()
@@ -340,10 +339,36 @@ class DOCache(Hook):
         if given and "no-cache" in given:
             arguments["cache"] = {name: value for name, value in given.items() if name != "no-cache"}
         arguments.pop("context_window_fallback_dict", None)  # it would call another model, past the cache
+        if call.kind is EMBEDDINGS and not arguments.get("input", True):
+            raise self.engine.miss(None, shown(arguments), "it has no input")
 
     def replays(self, arguments: Mapping[str, Any]) -> bool:
         """Return whether a call may not reach a provider."""
         return self._mode(Controls.of(arguments)) is Mode.REPLAY
+
+    def recorded_since(self, call: Call) -> bool:
+        """Wait for whoever just asks for the embeddings that a call lacks; return whether they are recorded now."""
+        if not call.missing or not self._is_shared(call):
+            return False
+        return self._led_rest(call, self.engine.lead_many(call.missing, mode=call.mode))
+
+    async def arecorded_since(self, call: Call) -> bool:
+        """Awaiting twin of `recorded_since`."""
+        if not call.missing or not self._is_shared(call):
+            return False
+        recorded = self._led_rest(call, await self.engine.alead_many(call.missing, mode=call.mode))
+        _end_with_its_task(call)
+        return recorded
+
+    def recorded_failure(self, call: Call) -> Exception | None:
+        """Return the recorded error of a call for embeddings in mode ``replay``, or None."""
+        try:
+            key, request = self._whole(call)
+        except InvalidValueError:
+            return None
+        read = self._reader(call)
+        found = self.engine.lookup(key, request, read, mode=Mode.READ_ONLY, forms=[Form.FAILURE])
+        return found.error if isinstance(found, Failure) else None
 
     def supports_async(self) -> bool:
         """Say that `async_get_cache` is there."""
@@ -436,6 +461,14 @@ class DOCache(Hook):
             return None
         return led
 
+    def _led_rest(self, call: Call, led: Leader | bool) -> bool:  # noqa: FBT001 - what `lead_many` returns
+        call.leader = led if isinstance(led, Leader) else None
+        return led is True
+
+    def _whole(self, call: Call) -> tuple[str, dict[str, Any] | None]:
+        """Return the key of a call, and its request; of one for embeddings that of all its inputs together."""
+        return (call.key, call.request) if call.key is not None else self._keyed(call, call.asked)
+
     def _replayed(self, found: Found | None, call: Call, arguments: Mapping[str, Any]) -> Any:
         """Return what LiteLLM is to have of what was found."""
         if found is None:
@@ -457,6 +490,7 @@ class DOCache(Hook):
             self._wait(key)
         hits = self.engine.lookup_many(requests, partial(fresh, call=call), mode=call.mode)
         found = {key: hit for key, hit in zip(requests, hits, strict=True) if hit is not None}
+        call.missing = requests.keys() - found.keys()
         if not found or len(found) < len(requests):
             call.known = {place: found[key].answer for place, (key, _) in enumerate(keyed) if key in found}
             call.ages += [None if hit is None else hit.age for hit in hits]
@@ -474,6 +508,8 @@ class DOCache(Hook):
         await self._await(key)
         hit = await self.engine.alookup(key, request, partial(fresh, call=call), mode=call.mode)
         call.ages.append(None if hit is None else hit.age)
+        if hit is None:
+            call.missing.add(key)
         return None if hit is None else EMBEDDINGS.entry(hit.answer)
 
     def may_keep(self, call: Call, arguments: Mapping[str, Any]) -> bool:
@@ -515,6 +551,9 @@ class DOCache(Hook):
             key, request = self._keyed(call, {**arguments, "input": value})
             answers[key] = record, About(request=request, model=call.model, cost=cost)
         self.engine.update_many(answers, ttl=call.controls.ttl, mode=call.mode)
+        leader, call.leader = call.leader, None
+        if leader is not None:
+            leader.recorded()
 
     def _mode(self, controls: Controls) -> Mode:
         return self.engine.mode if controls.mode is None else controls.mode

@@ -40,6 +40,8 @@ class Call:
         leader: that others wait for it, if they do.
         answer: what LiteLLM is about to return, or None as long as there is none.
         items: the requests of its single inputs, by their keys, where they are cached one by one.
+        asked: the arguments of a call for embeddings, all inputs among them, once it was looked up.
+        missing: the keys of its inputs that there is no record of.
         known: the records of some of its inputs, by their places, where there are not records of all.
         ages: how old the records are that it was answered with, in seconds; None stands for an input that has none.
         cut: whether LiteLLM's own stream within its stream ended without a reason to finish.
@@ -64,6 +66,8 @@ class Call:
         self.leader: Leader | None = None
         self.answer: Any = None
         self.items: dict[str, dict[str, Any]] = {}
+        self.asked: dict[str, Any] = {}
+        self.missing: set[str] = set()
         self.known: dict[int, Any] = {}
         self.ages: list[float | None] = []
         self.cut = False
@@ -110,6 +114,11 @@ class Call:
             other = Form.STREAM if self.with_usage else Form.STREAM_WITH_USAGE
             forms = [self.stream_form, Form.ANSWER, other]
         return [*forms, Form.FAILURE] if self.mode is Mode.REPLAY else forms
+
+    def begin_lookup(self, arguments: dict[str, Any]) -> None:
+        """Have nothing found for a call for embeddings, which is looked up with these arguments."""
+        self.asked = arguments
+        self.missing, self.known, self.ages = set(), {}, []
 
     def end(self) -> None:
         """Have nobody wait any more, whatever became of it."""

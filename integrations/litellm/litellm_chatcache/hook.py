@@ -44,6 +44,22 @@ class Hook(ABC):
         """Record the answer of a call. Never raises."""
 
     @abstractmethod
+    def recorded_since(self, call: Call) -> bool:
+        """Wait for whoever just asks for the embeddings that a call lacks; return whether they are recorded now.
+
+        Raises:
+            Exception: what the call of another one raised.
+        """
+
+    @abstractmethod
+    async def arecorded_since(self, call: Call) -> bool:
+        """Awaiting twin of `recorded_since`."""
+
+    @abstractmethod
+    def recorded_failure(self, call: Call) -> Exception | None:
+        """Return the recorded error of a call for embeddings in mode ``replay``, or None."""
+
+    @abstractmethod
     def keep_stream(self, call: Call, chunks: list[Any], offsets: list[float], *, ended: bool) -> None:
         """Record a stream that was read to its end, chunk by chunk. Never raises.
 

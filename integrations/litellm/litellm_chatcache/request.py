@@ -174,6 +174,9 @@ def keyed(
     counting: Any = _counting(arguments)
     for name in ignore:
         _leave_out(counting, name.split("."))
+    for name in _HEADERS & counting.keys():
+        if not counting[name]:
+            del counting[name]
     if key is not None:
         try:
             counting = key(counting)
@@ -227,8 +230,6 @@ def _counting(arguments: Mapping[str, Any]) -> dict[str, Any]:
         counting["model"] = {"group": group}
     for name in _HEADERS & counting.keys():
         counting[name] = _without_credentials(counting[name])
-        if not counting[name]:
-            del counting[name]
     if "file" in counting:
         counting["file"] = _digest(counting["file"])
     return counting

@@ -35,7 +35,7 @@ class _Embeddings(Kind):
         Raises:
             ValueError: there is not one embedding for each.
         """
-        embeddings = [each if isinstance(each, dict) else dumped(each) for each in answer.data]
+        embeddings = [each if isinstance(each, dict) else dumped(each) for each in self.ordered(answer.data)]
         if len(embeddings) != count:
             raise ValueError(f"there are {len(embeddings)} embeddings of {count} inputs")
         usage = dumped(answer.usage) if answer.usage is not None else {}
@@ -50,6 +50,14 @@ class _Embeddings(Kind):
             }
             for embedding, (prompt, total), detail in zip(embeddings, shares, details, strict=True)
         ]
+
+    def ordered(self, data: Sequence[Any]) -> Sequence[Any]:
+        """Return embeddings in the order of the inputs: a provider may answer in another one, and number them."""
+        numbers = [each.get("index") for each in data]
+        in_order = [*range(len(data))]
+        if numbers == in_order or {*numbers} != {*in_order}:
+            return data
+        return sorted(data, key=lambda each: each["index"])
 
     def entry(self, record: JSON) -> JSON:
         """Return the record of one input as LiteLLM wants it where it is awaited."""
@@ -79,7 +87,7 @@ class _Embeddings(Kind):
 
     def complete(self, answer: EmbeddingResponse, known: Mapping[int, JSON]) -> None:
         """Add records of what was known to an answer to the rest of the inputs, each in its place."""
-        asked = iter(answer.data)
+        asked = iter(self.ordered(answer.data))
         vectors = [
             _unpacked(known[place]["embedding"]) if place in known else next(asked)["embedding"]
             for place in range(len(answer.data) + len(known))

@@ -17,6 +17,8 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
     What LiteLLM tries again, it does not ask the cache for, nor does it store the answer.
 ``unasked``
     Some functions ask no cache whatever. None of them is called in mode ``replay``.
+``gathering``
+    What makes several calls returns their errors, or hides them. In mode ``replay`` a miss is raised.
 ``native``
     Some calls LiteLLM hands to native code, past the cache: those of Anthropic messages where ``LITELLM_RUST`` is set,
     and OCR. The former are made by Python, the latter not at all in mode ``replay``.
@@ -29,7 +31,7 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
     stream of one of its proxy's classes, and cannot import them (BerriAI/litellm#42195).
 """
 
-from . import callbacks, failures, handler, imports, native, retries, streams, unasked, writes
+from . import callbacks, failures, gathering, handler, imports, native, retries, streams, unasked, writes
 from .handler import call_of
 from .writes import briefly, nothing_left
 
@@ -43,5 +45,5 @@ def install() -> None:
     global _installed  # noqa: PLW0603 - LiteLLM is there once
     if not _installed:
         _installed = True
-        for seam in (handler, streams, failures, callbacks, retries, unasked, native, writes, imports):
+        for seam in (handler, streams, failures, callbacks, retries, unasked, gathering, native, writes, imports):
             seam.install()

@@ -10,11 +10,13 @@ from litellm.caching import caching_handler
 from litellm.caching.caching_handler import LLMCachingHandler
 from litellm.types.utils import Embedding, EmbeddingResponse
 
+from chatcache import ReplayMiss
 from litellm_chatcache.call import BEGUN, CURRENT, SCOPE, Call
 from litellm_chatcache.hook import hooked
 from litellm_chatcache.kinds import EMBEDDINGS, MESSAGES
 from litellm_chatcache.prices import billed
 
+from .gathering import MISSES
 from .replacing import replace
 
 __all__ = ["begun_at", "call_of", "install"]
@@ -71,7 +73,11 @@ def _begins(original: Callable[..., None]) -> Callable[..., None]:
                 awaited=_is_awaited(original_function),
             )
             if call.within is None:
-                hook.guard(call, request_kwargs)
+                try:
+                    hook.guard(call, request_kwargs)
+                except ReplayMiss as miss:
+                    MISSES[:] = [miss]
+                    raise
             setattr(self, _CALL, call)
             setattr(self, _OUTER, outer)
             BEGUN.set(call)
@@ -88,6 +94,9 @@ def _in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
         before = CURRENT.set(getattr(self, _CALL, None))
         try:
             return original(self, *args, **kwargs)
+        except ReplayMiss as miss:
+            MISSES[:] = [miss]
+            raise
         finally:
             CURRENT.reset(before)
 
@@ -99,14 +108,23 @@ def _lookup(original: Callable[..., Any]) -> Callable[..., Any]:
     inner = _in_its_call(original)
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        found = inner(self, *args, **kwargs)
-        call: Call | None = getattr(self, _CALL, None)
-        if call is not None and call.known:
-            inputs = kwargs["kwargs"].get("input")
-            if inputs is None:  # it is positional, and there is no taking anything away from it
-                call.known = {}
-            else:
-                kwargs["kwargs"]["input"] = EMBEDDINGS.rest(inputs, call.known)
+        hook, call = hooked(), getattr(self, _CALL, None)
+        if hook is None or call is None or call.kind is not EMBEDDINGS:
+            return inner(self, *args, **kwargs)
+        named = _with_names(kwargs)
+        inputs = named["kwargs"]["input"]
+        try:
+            while True:
+                call.begin_lookup({**named["kwargs"]})
+                found = inner(self, *args, **named)
+                if not hook.recorded_since(call):
+                    break
+        except ReplayMiss as miss:
+            raise hook.recorded_failure(call) or miss from None
+        if call.known and "input" in kwargs["kwargs"]:
+            kwargs["kwargs"]["input"] = EMBEDDINGS.rest(inputs, call.known)
+        else:  # there is no taking anything away from what is positional
+            call.known = {}
         return found
 
     return method
@@ -118,6 +136,9 @@ def _awaited_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
         before = CURRENT.set(call)
         try:
             return await original(self, *args, **kwargs)
+        except ReplayMiss as miss:
+            MISSES[:] = [miss]
+            raise
         finally:
             CURRENT.reset(before)
 
@@ -129,48 +150,63 @@ def _awaited_lookup(original: Callable[..., Any]) -> Callable[..., Any]:
     inner = _awaited_in_its_call(original)
 
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call: Call | None = getattr(self, _CALL, None)
-        positional = bool(kwargs.get("args"))
-        kwargs = _with_names(call, kwargs)
-        found = await inner(self, *args, **kwargs)
+        hook, call = hooked(), getattr(self, _CALL, None)
+        if hook is None or call is None or call.kind is not EMBEDDINGS:
+            return await inner(self, *args, **kwargs)
+        named = _with_names(kwargs)
+        arguments = named["kwargs"]
+        inputs = arguments["input"]
+        try:
+            while True:
+                arguments["input"] = inputs  # of which LiteLLM takes away what it found
+                call.begin_lookup({**arguments})
+                found = await inner(self, *args, **named)
+                if not await hook.arecorded_since(call):
+                    break
+        except ReplayMiss as miss:
+            raise hook.recorded_failure(call) or miss from None
         embeddings = getattr(found, "final_embedding_cached_response", None)
-        if call is None or embeddings is None:
+        if embeddings is None:
             return found
-        embeddings._hidden_params.update(cache_age=call.oldest, cache_key=next(iter(call.items)))  # noqa: SLF001 - its name
-        if found.embedding_all_elements_cache_hit:
-            return found
-        if positional:  # it will ask for all of them
-            return None
-        _ask_for_the_rest(kwargs["kwargs"], embeddings)
+        whole = found.embedding_all_elements_cache_hit
+        _mark(embeddings, call, **({"response_cost": 0.0} if whole else {}))
+        if not whole:
+            if arguments is not kwargs["kwargs"]:  # it will ask for all of them
+                return None
+            # Before 1.102 LiteLLM asks for all of them, and takes the first ones that come for the first ones missing.
+            arguments["input"] = [value for value, each in zip(inputs, embeddings.data, strict=True) if each is None]
         return found
 
     return method
 
 
-def _with_names(call: Call | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return what a method is called with, with names for positional arguments of `aembedding`: LiteLLM has none."""
-    if call is None or call.function != "aembedding" or not kwargs.get("args"):
-        return kwargs
-    names = caching_handler.convert_args_to_kwargs(litellm.embedding, kwargs["args"])
-    return {**kwargs, "kwargs": kwargs["kwargs"] | names, "args": None}
+def _mark(embeddings: EmbeddingResponse, call: Call, **hidden: Any) -> None:
+    """Mark embeddings as a hit, at least of some of them, where LiteLLM's users look for that."""
+    hidden |= {"cache_hit": True, "cache_age": call.oldest, "cache_key": next(iter(call.items), None)}
+    embeddings._hidden_params.update(hidden)  # noqa: SLF001 - its name
 
 
-def _ask_for_the_rest(arguments: dict[str, Any], known: EmbeddingResponse) -> None:
-    """Have a call ask only for the inputs that there is no record of.
+def _with_names(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return what a method is called with, as LiteLLM needs it to find the inputs of a call for embeddings.
 
-    Before 1.102 LiteLLM asks for all of them, and then takes the first ones that come for the first ones missing.
+    Of `aembedding` it knows no names of positional arguments, and takes each number of a list of tokens for an input.
     """
-    inputs = arguments["input"]
-    if len(inputs) == len(known.data):  # else it asks for the rest by itself
-        arguments["input"] = [value for value, each in zip(inputs, known.data, strict=True) if each is None]
+    names = caching_handler.convert_args_to_kwargs(litellm.embedding, kwargs.get("args"))
+    inputs = names.get("input", kwargs["kwargs"].get("input"))
+    if EMBEDDINGS.inputs({"input": inputs}) is not inputs and isinstance(inputs, list):
+        names["input"] = [inputs]
+    return {**kwargs, "kwargs": kwargs["kwargs"] | names, "args": None} if names else kwargs
 
 
 def _numbered(original: Callable[..., EmbeddingResponse]) -> Callable[..., EmbeddingResponse]:
     """Have embeddings numbered by their places in the whole, which LiteLLM before 1.102 does for those known only."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> EmbeddingResponse:
+        ours, asked = getattr(self, _CALL, None) is not None, kwargs.get("embedding_response")
+        if ours and asked is not None:
+            asked.data = EMBEDDINGS.ordered(asked.data)
         whole = original(self, *args, **kwargs)
-        if getattr(self, _CALL, None) is not None:
+        if ours:
             whole.data = [
                 Embedding(embedding=each["embedding"], index=place, object="embedding")
                 for place, each in enumerate(whole.data)
@@ -198,7 +234,7 @@ def _complete(call: Call | None, result: Any, arguments: dict[str, Any]) -> None
     if call is not None and call.known:
         billed(result, arguments)
         EMBEDDINGS.complete(result, call.known)
-        result._hidden_params.update(cache_hit=True, cache_age=call.oldest)  # noqa: SLF001 - as LiteLLM marks such a one
+        _mark(result, call)
 
 
 def _awaited_last_in_its_call(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -208,8 +244,9 @@ def _awaited_last_in_its_call(original: Callable[..., Any]) -> Callable[..., Any
         call: Call | None = getattr(self, _CALL, None)
         if call is not None:
             call.answer = result  # of which the cache is shown the JSON text
+            kwargs = _with_names(kwargs) if call.kind is EMBEDDINGS else kwargs
         try:
-            return await inner(self, result, *args, **_with_names(call, kwargs))
+            return await inner(self, result, *args, **kwargs)
         finally:
             _end(self)
 

@@ -1,0 +1,74 @@
+"""Functions of LiteLLM that make several calls, and give or hide the errors of those as part of what they return."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import litellm
+from litellm.router import Router
+
+from chatcache import ReplayMiss
+from litellm_chatcache.hook import hooked
+
+from .replacing import replace
+
+__all__ = ["MISSES", "install"]
+
+MISSES: list[ReplayMiss] = []
+"""The last miss in mode ``replay``, in whatever thread."""
+
+_FUNCTIONS = ("batch_completion", "batch_completion_models", "batch_completion_models_all_responses")
+_METHODS = (
+    "abatch_completion",
+    "abatch_completion_fastest_response",
+    "abatch_completion_one_model_multiple_requests",
+)
+
+
+def install() -> None:
+    """Have them raise what a call within missed, unless another one of which only the first counts did answer."""
+    for name in _FUNCTIONS:
+        replace(litellm, name, _raising)
+    for name in _METHODS:
+        replace(Router, name, _raising)
+
+
+def _raising(original: Callable[..., Any]) -> Callable[..., Any]:
+    def blocking(*args: Any, **kwargs: Any) -> Any:
+        before = [*MISSES]
+        try:
+            return _checked(original(*args, **kwargs), before, kwargs)
+        except Exception as error:
+            missed = _new(before)
+            if missed is not None:
+                raise missed from error
+            raise
+
+    async def awaiting(*args: Any, **kwargs: Any) -> Any:
+        before = [*MISSES]
+        try:
+            return _checked(await original(*args, **kwargs), before, kwargs)
+        except Exception as error:
+            missed = _new(before)
+            if missed is not None:
+                raise missed from error
+            raise
+
+    return awaiting if inspect.iscoroutinefunction(original) else blocking
+
+
+def _checked(answers: Any, before: list[ReplayMiss], arguments: dict[str, Any]) -> Any:
+    """Return answers, all of which were to be there.
+
+    Raises:
+        ReplayMiss: one of them is not.
+    """
+    hook, missed = hooked(), _new(before)
+    is_race = answers is not None and not isinstance(answers, list)
+    if hook is not None and missed is not None and hook.replays(arguments) and not is_race:
+        raise missed
+    return answers
+
+
+def _new(before: list[ReplayMiss]) -> ReplayMiss | None:
+    return MISSES[0] if MISSES and before != MISSES else None
