@@ -40,7 +40,7 @@ def _raising(original: Callable[..., Any]) -> Callable[..., Any]:
             return _checked(original(*args, **kwargs), before, kwargs)
         except Exception as error:
             missed = _new(before)
-            if missed is not None:
+            if missed is not None and missed is not error:
                 raise missed from error
             raise
 
@@ -50,7 +50,7 @@ def _raising(original: Callable[..., Any]) -> Callable[..., Any]:
             return _checked(await original(*args, **kwargs), before, kwargs)
         except Exception as error:
             missed = _new(before)
-            if missed is not None:
+            if missed is not None and missed is not error:
                 raise missed from error
             raise
 
