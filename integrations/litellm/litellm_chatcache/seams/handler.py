@@ -112,7 +112,7 @@ def _lookup(original: Callable[..., Any]) -> Callable[..., Any]:
         if hook is None or call is None or call.kind is not EMBEDDINGS:
             return inner(self, *args, **kwargs)
         named = _with_names(kwargs)
-        inputs = named["kwargs"]["input"]
+        inputs = named["kwargs"].get("input")
         try:
             while True:
                 call.begin_lookup({**named["kwargs"]})
@@ -155,7 +155,9 @@ def _awaited_lookup(original: Callable[..., Any]) -> Callable[..., Any]:
             return await inner(self, *args, **kwargs)
         named = _with_names(kwargs)
         arguments = named["kwargs"]
-        inputs = arguments["input"]
+        inputs = arguments.get("input")
+        if inputs is None:  # then LiteLLM has something to say
+            return await inner(self, *args, **named)
         try:
             while True:
                 arguments["input"] = inputs  # of which LiteLLM takes away what it found
