@@ -156,8 +156,8 @@ def _awaited_lookup(original: Callable[..., Any]) -> Callable[..., Any]:
         named = _with_names(kwargs)
         arguments = named["kwargs"]
         inputs = arguments.get("input")
-        if inputs is None:  # then LiteLLM has something to say
-            return await inner(self, *args, **named)
+        if inputs is None and not hook.replays(arguments):  # the provider has something to say to that
+            return None
         try:
             while True:
                 arguments["input"] = inputs  # of which LiteLLM takes away what it found
