@@ -1,6 +1,7 @@
 """The slowest hits while eight processes write, of our cache and of ``diskcache``.
 
-As a program, ``contention.py ours|theirs FOLDER``, it is one of those processes: it writes until it is killed.
+As a program, ``contention.py ours|theirs FOLDER``, it is one of those processes: it writes until it is killed, a record
+every ten milliseconds. Both caches are written to as often: else the one that is quicker to write is read beside more.
 """
 
 import os
@@ -12,7 +13,7 @@ from itertools import count
 from random import Random
 from statistics import quantiles
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 from chatcache import ResponseCache, request_key
@@ -20,6 +21,7 @@ from chatcache import ResponseCache, request_key
 __all__ = ["hits"]
 
 _WRITERS, _RECORDS, _WHILE = 8, 2_000, 2.0  # seconds
+_EVERY = 0.01  # seconds between the writes of each process
 _SAID = "The parcel left the depot on Monday evening. " * 42
 _ANSWER = {"choices": [{"message": {"role": "assistant", "content": _SAID}}]}
 _TEXT = "My order was to arrive on Tuesday, and its page still says that it is on its way. " * 17
@@ -105,7 +107,9 @@ def _write_until_killed(name: str, folder: str) -> None:
     sys.stdout.write("writing\n")
     sys.stdout.flush()
     for number in numbers:
+        due = perf_counter() + _EVERY
         write(number)
+        sleep(max(0.0, due - perf_counter()))
 
 
 if __name__ == "__main__":
