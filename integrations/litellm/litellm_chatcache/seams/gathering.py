@@ -30,7 +30,8 @@ def install() -> None:
     for name in _FUNCTIONS:
         replace(litellm, name, _raising)
     for name in _METHODS:
-        replace(Router, name, _raising)
+        for each in Router.__mro__:  # from 1.107 on they are those of a base
+            replace(each, name, _raising)
 
 
 def _raising(original: Callable[..., Any]) -> Callable[..., Any]:
