@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import litellm
@@ -29,9 +30,18 @@ def install() -> None:
     """Have them raise what a call within missed, unless another one of which only the first counts did answer."""
     for name in _FUNCTIONS:
         replace(litellm, name, _raising)
-    for name in _METHODS:
-        for each in Router.__mro__:  # from 1.107 on they are those of a base
+    for each in _classes():
+        for name in _METHODS:
             replace(each, name, _raising)
+
+
+def _classes() -> list[Any]:
+    """Return the classes that have the Router's methods: in newer releases it hands them on to others."""
+    try:
+        endpoints = import_module("litellm.router_rust.invoke.endpoints")
+    except ImportError:
+        return [Router]
+    return [Router, *(each for each in vars(endpoints).values() if isinstance(each, type))]
 
 
 def _raising(original: Callable[..., Any]) -> Callable[..., Any]:
