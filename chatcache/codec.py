@@ -149,6 +149,7 @@ def _fragment(part: Part) -> orjson.Fragment:
 
 def _tagged(value: Any) -> Any:
     """Return the JSON of the tagged form; two frames a level, so that Python's limit is not met before orjson's."""
+    value = orjson.loads(value.json) if type(value) is Part else value
     if type(value) not in _STORABLE:
         raise InvalidValueError(
             f"{shown(value)} is of type {type(value).__name__}, which cannot be stored; convert it to None, bool, int, "
@@ -196,8 +197,8 @@ def _tagged_scalar(value: Any) -> Any:
             return value if is_utf8(value) else {"$str": _base64(value.encode("utf-8", "surrogatepass"))}
         case bytes():
             return {"$bytes": _base64(value)}
-        case datetime() | Part():
-            return {"$datetime": _iso(value)} if isinstance(value, datetime) else _tagged(orjson.loads(value.json))
+        case datetime():
+            return {"$datetime": _iso(value)}
         case float() if not isfinite(value):
             return {"$float": repr(value)}
         case int() if not _LEAST <= value <= _GREATEST:

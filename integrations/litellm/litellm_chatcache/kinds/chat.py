@@ -31,10 +31,8 @@ class _Chat(Kind):
     def answer(self, record: JSON) -> ModelResponse:
         answer: ModelResponse = super().answer(record)
         for choice, each in zip(answer.choices, record["choices"], strict=True):
-            if "logprobs" in each and "logprobs" not in vars(
-                choice
-            ):  # as LiteLLM makes it where the provider said null
-                choice.logprobs = None
+            if "logprobs" in each and "logprobs" not in vars(choice):
+                choice.logprobs = None  # as LiteLLM has it where the provider said null
         return answer
 
     def refusal(self, record: JSON) -> Refusal | None:
