@@ -44,7 +44,7 @@ class Call:
         request: the request.
         canonical: the canonical form of the request, as it was when it was asked for.
         refuse: says why an answer, or a list of chunks, is not worth keeping, or None.
-        ttl: how long it is kept, or None for as long as the cache says.
+        ttl: how long it is kept.
         mode: a mode that calls.
         on_hit: is called with the record that answers it, if one does.
     """

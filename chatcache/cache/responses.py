@@ -9,7 +9,6 @@ counted, and said once, as a warning of the logger ``chatcache``. With ``on_stor
 ``replay`` it is always raised, and so is whatever is not replayed, since nothing may be called.
 """
 
-import json
 import os
 import time
 from collections.abc import (
@@ -25,27 +24,21 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from chatcache._bridge import CANCELLATIONS, Colour, Worker, awaiting, blocking, drive, each, off_loop, steps
+from chatcache._bridge import Colour, awaiting, blocking, drive, each, steps
 from chatcache.backing import DurableObjectPersistence, Limits, sweep_expired
-from chatcache.clock import Clock, milliseconds
-from chatcache.codec import encode, is_json, part_of
+from chatcache.clock import Clock
 from chatcache.errors import (
-    InvalidInputError,
     InvalidValueError,
-    NotStoredError,
     PersistenceError,
     ReplayMiss,
     TransactionError,
-    shown,
 )
 from chatcache.keys import canonical_json, key_of, request_key
-from chatcache.memory_tier import MemoryTier
 from chatcache.mode import Mode, Refusal, parse_mode, parse_refusals
 from chatcache.storage import ObjectNamespace
 from chatcache.store_errors import OnStoreError, StoreErrors
@@ -55,12 +48,12 @@ from .calls import Answer, Call, Calls, items_of
 from .leading import Leader, Leading
 from .leases import Leases
 from .outcomes import Errors, Outcomes
-from .records import About, Form, Hit, Story, parse_requests, record_of, story_of
+from .recorder import Made, Recorder, off_loop_if
+from .records import About, Form, Hit, Story, parse_requests
 from .repeats import Repeats
 from .replay import Pace, apaced, paced, parse_pace
 from .sharing import Sharing
 from .statistics import Counts, Statistics
-from .versions import versions_of
 
 __all__ = ["ResponseCache"]
 
@@ -151,14 +144,21 @@ class ResponseCache:
         self._leases = Leases(self._object.storage, store_id, failed=self._unleased)
         self._sharing = Sharing.of(str(self._object.path), store_id)
         outcomes = Outcomes(errors)
-        self._calls = Calls(self._look, self._keep, self._joined, self._interrupted, self._leases, outcomes)
+        self._recorder = Recorder(
+            self._store,
+            self._counts,
+            self._errors,
+            allowed=parse_refusals(allow),
+            requests=parse_requests(store_requests),
+            max_bytes=max_bytes,
+            packages=("chatcache", *writers),
+            clock=clock,
+        )
+        self._calls = Calls(
+            self._look, self._recorder.keep_call, self._joined, self._interrupted, self._leases, outcomes
+        )
         self._leading = Leading(self._sharing.flights, self._leases, outcomes, self._joined, clock)
-        self._allowed = parse_refusals(allow)
-        self._requests = parse_requests(store_requests)
-        self._max_bytes = max_bytes
-        self._packages = ("chatcache", *writers)
         self._clock = clock
-        self._asked: MemoryTier[float] = MemoryTier(_MOST_MISSES, clock)
 
     @property
     def location(self) -> Path:
@@ -208,7 +208,7 @@ class ResponseCache:
         key = key_of(canonical)
         hit = self.lookup(key, request, _answered, mode=chosen)
         if hit is None:
-            call = Call(key, request, canonical, refuse or _refusal, ttl, chosen, on_hit or _ignored)
+            call = Call(key, request, canonical, refuse or _refusal, self._lives(ttl), chosen, on_hit or _ignored)
             made, joined = self._flown(call, lambda: drive(self._calls.lead(blocking, call, fn)))
             return cast(T, made.copy() if joined else made.original)
         if on_hit is not None:
@@ -241,9 +241,9 @@ class ResponseCache:
         key = key_of(canonical)
         hit = await self.alookup(key, request, _answered, mode=chosen)
         if hit is None:
-            call = Call(key, request, canonical, refuse or _refusal, ttl, chosen, on_hit or _ignored)
+            call = Call(key, request, canonical, refuse or _refusal, self._lives(ttl), chosen, on_hit or _ignored)
             made, joined = await self._aflown(call, lambda: self._calls.lead(awaiting, call, fn))
-            return cast(T, await _off_loop_if(awaiting, made.size, made.copy) if joined else made.original)
+            return cast(T, await off_loop_if(awaiting, made.size, made.copy) if joined else made.original)
         if on_hit is not None:
             on_hit(hit)
         elif name is not None:
@@ -424,22 +424,7 @@ class ResponseCache:
         Raises:
             NotStoredError: with ``on_store_error="raise"``, they could not be stored.
         """
-        if not answers or not self._admits(None, ttl, mode or self.mode):
-            return 0
-        lives = self.ttl if ttl is None else ttl
-        entries, notes, stored = [], {}, 0
-        try:
-            for key, (answer, about) in answers.items():
-                made = _Made(key, answer, self._timed(key, about))
-                record, notes[key], size = self._built(made, made.about)
-                entries.append((key, record, lives))
-                stored += size
-            self._store.set_many(entries, notes=notes)
-        except Exception as error:  # noqa: BLE001 - the answers were paid for, whatever is wrong with them
-            self._unstored([answer for answer, _ in answers.values()], error)
-            return 0
-        self._counts.add(stores=len(entries), bytes_stored=stored)
-        return len(entries)
+        return self._recorder.keep_many(answers, self._lives(ttl), mode or self.mode)
 
     def lead(
         self,
@@ -522,8 +507,8 @@ class ResponseCache:
         Raises:
             NotStoredError: with ``on_store_error="raise"``, it could not be stored.
         """
-        made = _Made(key + form, answer, about or About(), offsets=offsets, asked=key)
-        return drive(self._led(blocking, made, refusal, ttl, mode or self.mode, leader))
+        made = Made(key + form, answer, about or About(), offsets=offsets, asked=key)
+        return drive(self._led(blocking, made, refusal, self._lives(ttl), mode or self.mode, leader))
 
     async def aupdate(  # noqa: PLR0913 - as `update`
         self,
@@ -539,8 +524,8 @@ class ResponseCache:
         leader: Leader | None = None,
     ) -> bool:
         """Awaiting twin of `update`."""
-        made = _Made(key + form, answer, about or About(), offsets=offsets, asked=key)
-        return await self._led(awaiting, made, refusal, ttl, mode or self.mode, leader)
+        made = Made(key + form, answer, about or About(), offsets=offsets, asked=key)
+        return await self._led(awaiting, made, refusal, self._lives(ttl), mode or self.mode, leader)
 
     def story(self, key: str) -> Story | None:
         """Return how the record of a key came to be, or None where there is none.
@@ -625,10 +610,7 @@ class ResponseCache:
 
     def refuses(self, refusal: Refusal) -> bool:
         """Return whether an answer is not to be kept for this reason, and count it if so."""
-        if refusal in self._allowed:
-            return False
-        self._counts.refuse(refusal)
-        return True
+        return self._recorder.refuses(refusal)
 
     def bypass(self, problem: Exception) -> None:
         """Count a call that goes on without the cache, and say why the first time for each kind of problem.
@@ -637,6 +619,9 @@ class ResponseCache:
             Exception: the problem, with ``on_store_error="raise"``.
         """
         self._errors.handle(problem)
+
+    def _lives(self, ttl: TTL) -> TTL:
+        return self.ttl if ttl is None else ttl
 
     def _canonical(self, request: Any, mode: Mode) -> bytes | None:
         """Return the canonical form of a request, or None where the call goes on without the cache."""
@@ -683,7 +668,7 @@ class ResponseCache:
             source = items_of(colour, fn, request)
         else:
             key = key_of(canonical) + Form.STREAM
-            call = Call(key, request, canonical, refuse, ttl, mode, on_hit or _ignored)
+            call = Call(key, request, canonical, refuse, self._lives(ttl), mode, on_hit or _ignored)
             hit = await colour(self.lookup, self.alookup, key, request, _streamed, mode=mode)
             if hit is None:
                 source = self._shared(colour, call, fn)
@@ -726,7 +711,7 @@ class ResponseCache:
         self._counts.add(misses=1)
         if not mode.calls:
             raise self.miss(key, request, reason)
-        self._asked.set(key, time.monotonic(), None)
+        self._recorder.missed(key)
 
     def _read(self, key: str, record: Any, read: Callable[[Hit], T]) -> T:
         result = read(Hit(key, record, self._clock))
@@ -760,29 +745,31 @@ class ResponseCache:
         parts = sorted(keys)
 
         async def look(colour: Colour) -> Hit | None:
-            for part in parts:
-                hit = await self._look(colour, part)
-                if hit is None:
-                    return None
-            return hit
+            try:
+                records = await colour(self._store.get_many, self._store.aget_many, parts, _ABSENT)
+            except PersistenceError as error:
+                self.bypass(error)
+                return None
+            hits = list(map(self._hit, parts, records))
+            return hits[-1] if all(hits) else None
 
         led = await self._leading.lead(colour, request_key(parts), look)
         return led if isinstance(led, Leader) else led is not None
 
     async def _led(  # noqa: PLR0913, PLR0917 - what `update` was passed
-        self, colour: Colour, made: "_Made", refusal: Refusal | None, ttl: TTL, mode: Mode, leader: Leader | None
+        self, colour: Colour, made: Made, refusal: Refusal | None, ttl: TTL, mode: Mode, leader: Leader | None
     ) -> bool:
         """Keep what a hook was told, and tell those who wait."""
         if leader is None:
-            return await self._update(colour, made, refusal, ttl, mode)
+            return await self._recorder.keep(colour, made, refusal, ttl, mode)
         kept = False
         try:
-            kept = await self._update(colour, made, refusal, ttl, mode)
+            kept = await self._recorder.keep(colour, made, refusal, ttl, mode)
         finally:
             if kept:
                 leader.recorded()
             else:
-                leader.answered(made.key, self._record(made, made.about, made.size or len(encode(made.answer))))
+                leader.answered(made.key, self._recorder.record(made))
         return kept
 
     async def _look(self, colour: Colour, key: str) -> Hit | None:
@@ -792,96 +779,14 @@ class ResponseCache:
         except PersistenceError as error:
             self.bypass(error)
             return None
+        return self._hit(key, record)
+
+    def _hit(self, key: str, record: Any) -> Hit | None:
         match record:
             case {"saves": _, "answer": _} | {"saves": _, "chunks": _, "offsets": _}:
                 return Hit(key, record, self._clock)
             case _:
                 return None
-
-    async def _keep(
-        self, colour: Colour, call: Call, made: Answer | list[Answer], took: float, offsets: list[float] | None
-    ) -> bool:
-        """Keep what a call made. Whatever is wrong with it, the answer was paid for: it is returned all the same."""
-        pieces = [made] if isinstance(made, Answer) else made
-        size = sum(each.size for each in pieces)
-        copied = await _off_loop_if(colour, size, lambda: [each.copy() for each in pieces])
-        answer = copied[0] if isinstance(made, Answer) else copied
-        try:
-            refusal = _checked_refusal(call.refuse(answer))
-        except Exception as error:  # noqa: BLE001 - whatever the caller's function raises
-            return self._unstored(answer, error)
-        record = _Made(call.key, answer, About(took=took), call.canonical, offsets, size, call.key)
-        return await self._update(colour, record, refusal, call.ttl, call.mode)
-
-    async def _update(self, colour: Colour, made: "_Made", refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
-        about = self._timed(made.asked, made.about)
-        if not self._admits(refusal, ttl, mode):
-            return False
-        lives = self.ttl if ttl is None else ttl
-        try:
-            record, story, size = await _off_loop_if(colour, made.size, lambda: self._built(made, about))
-            if self._max_bytes is not None and size > self._max_bytes:
-                self.refuses(Refusal.TOO_LARGE)
-                return False
-            await colour(self._store.set, self._store.aset, made.key, record, lives, note=story)
-        except TransactionError:
-            self._set_later(made.key, record, lives, story)
-        except CANCELLATIONS:  # what was begun is written all the same
-            self._counts.add(stores=1, bytes_stored=made.size)
-            raise
-        except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
-            return self._unstored(made.answer, error)
-        self._counts.add(stores=1, bytes_stored=size)
-        return True
-
-    def _timed(self, key: str, about: About) -> About:
-        """Return what is known of a call, with how long it took since it was looked up, if nothing else tells."""
-        asked = self._asked.pop(key)
-        return about if about.took is not None or asked is None else replace(about, took=time.monotonic() - asked)
-
-    def _set_later(self, key: str, record: Any, lives: TTL, story: Any) -> None:
-        """Write a record in a thread: a blocking call on the thread of a loop must not wait for tasks of that loop."""
-
-        def write() -> None:
-            try:
-                self._store.set(key, record, lives, note=story)
-            except PersistenceError as error:
-                self._errors.excuse(error)
-
-        worker = Worker()
-        worker.submit(write)
-        worker.stop()
-
-    def _built(self, made: "_Made", about: About) -> tuple[dict[str, Any], Any, int]:
-        """Return a record and its story, of which all that is large is encoded, and the size of the answer."""
-        data = encode(made.answer)
-        record = self._record(made, about, made.size or len(data))
-        record["answer" if made.offsets is None else "chunks"] = part_of(data)
-        return record, self._story(made, about), made.size or len(data)
-
-    def _record(self, made: "_Made", about: About, size: int) -> dict[str, Any]:
-        return record_of(made.answer, made.offsets, about, at=milliseconds(self._clock), size=size)
-
-    def _story(self, made: "_Made", about: About) -> Any:
-        """Return the story of a record, or None where it cannot be stored, as of a request that nests too deeply."""
-        try:
-            request = _request_of(about, made.canonical)
-            return part_of(encode(story_of(made.answer, about, request, self._requests, versions_of(self._packages))))
-        except (InvalidValueError, RecursionError):
-            return None
-
-    def _unstored(self, answer: Any, error: Exception) -> bool:
-        if self._errors.raised:
-            raise NotStoredError(answer, str(error)) from error
-        self._errors.excuse(error)
-        return False
-
-    def _admits(self, refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
-        """Whether an answer is to be kept; a TTL that is not positive keeps nothing, and leaves what is there."""
-        lives = parse_ttl(self.ttl if ttl is None else ttl)
-        if not mode.writes or (lives is not None and lives <= 0):
-            return False
-        return refusal is None or not self.refuses(refusal)
 
     def _unleased(self, error: PersistenceError) -> None:
         if not isinstance(error, TransactionError):  # that the caller's own loop would have to go on is no fault
@@ -901,42 +806,6 @@ class ResponseCache:
 
     def __repr__(self) -> str:
         return f"<ResponseCache {self.store_id!r} in {str(self.location)!r}>"
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What is to be recorded.
-
-    Attributes:
-        key: the key of the record.
-        answer: the answer, or the list of chunks.
-        about: what else is known of the call.
-        canonical: the canonical form of the request, where that is known.
-        offsets: when each chunk came, of a stream.
-        size: how many bytes the answer takes, where that is known.
-        asked: the key that was looked up in vain, where a hook did so.
-    """
-
-    key: str
-    answer: Any
-    about: About
-    canonical: bytes | None = None
-    offsets: list[float] | None = None
-    size: int = 0
-    asked: str = ""
-
-
-def _request_of(about: About, canonical: bytes | None) -> Any:
-    """Return a request as JSON has it, or None where it is not known.
-
-    Raises:
-        InvalidValueError: it is not JSON.
-    """
-    if canonical is None:
-        if about.request is None or is_json(about.request):
-            return about.request
-        canonical = canonical_json(about.request)
-    return json.loads(canonical.decode("utf-8", "surrogatepass"))
 
 
 def _is_read(hit: Hit, read: Callable[[Hit], object]) -> bool:
@@ -959,25 +828,12 @@ def _streamed(hit: Hit) -> Hit:
     return hit
 
 
-async def _off_loop_if(colour: Colour, size: int, build: Callable[[], T]) -> T:
-    """Return what is built, off the loop where there is one, and so much of it that the loop would stand still."""
-    return await off_loop(build) if colour is awaiting and size > _HEAVY else build()
-
-
 def _ignored(_hit: Hit) -> None:
     """Be told of a hit that nobody asked about."""
 
 
 def _refusal(answer: Any) -> Refusal | None:
     return Refusal.EMPTY if answer is None or (type(answer) in _SIZED and not answer) else None
-
-
-def _checked_refusal(refusal: Any) -> Refusal | None:
-    if refusal is None:
-        return None
-    if isinstance(refusal, str):
-        return Refusal(refusal)
-    raise InvalidInputError(f"refuse() returned {shown(refusal)}: return one of chatcache.Refusal, or None")
 
 
 def _checked(ttl: TTL) -> TTL:

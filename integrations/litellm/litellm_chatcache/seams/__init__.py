@@ -5,6 +5,9 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
 ``handler``
     For each call LiteLLM makes an object that asks the cache. From it the cache knows what is called, which call is a
     part of which, and, in mode ``replay``, of the calls that LiteLLM would not ask it for.
+``embeddings``
+    They are recorded input by input. LiteLLM asks for less where some are known, but only in awaited calls, and before
+    1.102 it then hands out wrong ones.
 ``streams``
     LiteLLM tells a cache no chunk of a stream, but what it makes of them, which lacks something. So the chunks are
     recorded as the caller reads them.
@@ -31,11 +34,25 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
     stream of one of its proxy's classes, and cannot import them (BerriAI/litellm#42195).
 """
 
-from . import callbacks, failures, gathering, handler, imports, native, retries, streams, unasked, writes
+from . import callbacks, embeddings, failures, gathering, handler, imports, native, retries, streams, unasked, writes
 from .handler import call_of
 from .writes import briefly, nothing_left
 
 __all__ = ["briefly", "call_of", "install", "nothing_left"]
+
+_SEAMS = (
+    handler,
+    embeddings,  # within which is what the handler does
+    streams,
+    failures,
+    callbacks,
+    retries,
+    unasked,
+    gathering,
+    native,
+    writes,
+    imports,
+)
 
 _installed = False
 
@@ -45,5 +62,17 @@ def install() -> None:
     global _installed  # noqa: PLW0603 - LiteLLM is there once
     if not _installed:
         _installed = True
-        for seam in (handler, streams, failures, callbacks, retries, unasked, gathering, native, writes, imports):
+        for seam in (
+            handler,
+            embeddings,
+            streams,
+            failures,
+            callbacks,
+            retries,
+            unasked,
+            gathering,
+            native,
+            writes,
+            imports,
+        ):
             seam.install()

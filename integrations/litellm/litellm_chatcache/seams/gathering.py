@@ -13,10 +13,9 @@ from litellm_chatcache.hook import hooked
 
 from .replacing import replace
 
-__all__ = ["MISSES", "install"]
+__all__ = ["install", "note"]
 
-MISSES: list[ReplayMiss] = []
-"""The last miss in mode ``replay``, in whatever thread."""
+_last: list[ReplayMiss] = []  # in whatever thread
 
 _FUNCTIONS = ("batch_completion", "batch_completion_models", "batch_completion_models_all_responses")
 _METHODS = (
@@ -35,6 +34,11 @@ def install() -> None:
             replace(each, name, _raising)
 
 
+def note(miss: ReplayMiss) -> None:
+    """Note that a call missed in mode ``replay``, which may be one of several."""
+    _last[:] = [miss]
+
+
 def _classes() -> list[Any]:
     """Return the classes that have the Router's methods: in newer releases it hands them on to others."""
     try:
@@ -46,7 +50,7 @@ def _classes() -> list[Any]:
 
 def _raising(original: Callable[..., Any]) -> Callable[..., Any]:
     def blocking(*args: Any, **kwargs: Any) -> Any:
-        before = [*MISSES]
+        before = [*_last]
         try:
             return _checked(original(*args, **kwargs), before, kwargs)
         except Exception as error:
@@ -56,7 +60,7 @@ def _raising(original: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     async def awaiting(*args: Any, **kwargs: Any) -> Any:
-        before = [*MISSES]
+        before = [*_last]
         try:
             return _checked(await original(*args, **kwargs), before, kwargs)
         except Exception as error:
@@ -82,4 +86,4 @@ def _checked(answers: Any, before: list[ReplayMiss], arguments: dict[str, Any]) 
 
 
 def _new(before: list[ReplayMiss]) -> ReplayMiss | None:
-    return MISSES[0] if MISSES and before != MISSES else None
+    return _last[0] if _last and before != _last else None

@@ -1,0 +1,253 @@
+"""What becomes of an answer: whether it is kept, and what of it and of its call goes into the store.
+
+Whatever is wrong with an answer, or with the store, it was paid for: it is not kept then, and nobody's call fails.
+"""
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from chatcache._bridge import CANCELLATIONS, Colour, Worker, awaiting, off_loop
+from chatcache.backing import BackingStore
+from chatcache.clock import Clock, milliseconds
+from chatcache.codec import encode, is_json, part_of
+from chatcache.errors import (
+    InvalidInputError,
+    InvalidValueError,
+    NotStoredError,
+    PersistenceError,
+    TransactionError,
+    shown,
+)
+from chatcache.keys import canonical_json
+from chatcache.memory_tier import MemoryTier
+from chatcache.mode import Mode, Refusal
+from chatcache.store_errors import StoreErrors
+from chatcache.ttl import TTL, parse_ttl
+
+from .calls import Answer, Call
+from .records import About, Requests, record_of, story_of
+from .statistics import Counts
+from .versions import versions_of
+
+__all__ = ["Made", "Recorder", "off_loop_if"]
+
+T = TypeVar("T")
+
+_HEAVY = 256 * 1024  # bytes
+_MOST_MISSES = 1_000  # whose times are remembered until they are answered
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What is to be recorded.
+
+    Attributes:
+        key: the key of the record.
+        answer: the answer, or the list of chunks.
+        about: what else is known of the call.
+        canonical: the canonical form of the request, where that is known.
+        offsets: when each chunk came, of a stream.
+        size: how many bytes the answer takes, where that is known.
+        asked: the key that was looked up in vain, where a hook did so.
+    """
+
+    key: str
+    answer: Any
+    about: About
+    canonical: bytes | None = None
+    offsets: list[float] | None = None
+    size: int = 0
+    asked: str = ""
+
+
+class Recorder:
+    """Keeps the answers of one cache.
+
+    Args:
+        store: where they are kept.
+        counts: is told of what is kept, and of what is not.
+        errors: what is done where the store fails.
+        allowed: the reasons for which answers are not refused.
+        requests: what is kept of a request.
+        max_bytes: how many bytes the store may hold.
+        packages: whose versions a record is to tell.
+        clock: gives the time in seconds since the epoch.
+    """
+
+    def __init__(  # noqa: PLR0913 - one place makes it
+        self,
+        store: BackingStore,
+        counts: Counts,
+        errors: StoreErrors,
+        *,
+        allowed: Collection[Refusal],
+        requests: Requests,
+        max_bytes: int | None,
+        packages: tuple[str, ...],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._counts = counts
+        self._errors = errors
+        self._allowed = allowed
+        self._requests = requests
+        self._max_bytes = max_bytes
+        self._packages = packages
+        self._clock = clock
+        self._asked: MemoryTier[float] = MemoryTier(_MOST_MISSES, clock)
+
+    def missed(self, key: str) -> None:
+        """Note when a request was looked up in vain: its call takes from then on."""
+        self._asked.set(key, time.monotonic(), None)
+
+    def refuses(self, refusal: Refusal) -> bool:
+        """Return whether an answer is not to be kept for this reason, and count it if so."""
+        if refusal in self._allowed:
+            return False
+        self._counts.refuse(refusal)
+        return True
+
+    async def keep_call(
+        self, colour: Colour, call: Call, made: Answer | list[Answer], took: float, offsets: list[float] | None
+    ) -> bool:
+        """Keep what a call made; see `chatcache.cache.calls.Keep`."""
+        pieces = [made] if isinstance(made, Answer) else made
+        size = sum(each.size for each in pieces)
+        copied = await off_loop_if(colour, size, lambda: [each.copy() for each in pieces])
+        answer = copied[0] if isinstance(made, Answer) else copied
+        try:
+            refusal = _checked_refusal(call.refuse(answer))
+        except Exception as error:  # noqa: BLE001 - whatever the caller's function raises
+            return self._unstored(answer, error)
+        record = Made(call.key, answer, About(took=took), call.canonical, offsets, size, call.key)
+        return await self.keep(colour, record, refusal, call.ttl, call.mode)
+
+    async def keep(self, colour: Colour, made: Made, refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
+        """Keep an answer, unless it is to be refused; return whether it was kept.
+
+        Raises:
+            NotStoredError: the store failed, and that is to be an error.
+        """
+        about = self._timed(made.asked, made.about)
+        if not self._admits(refusal, ttl, mode):
+            return False
+        try:
+            record, story, size = await off_loop_if(colour, made.size, lambda: self._built(made, about))
+            if self._max_bytes is not None and size > self._max_bytes:
+                self.refuses(Refusal.TOO_LARGE)
+                return False
+            await colour(self._store.set, self._store.aset, made.key, record, ttl, note=story)
+        except TransactionError:
+            self._set_later(made.key, record, ttl, story)
+        except CANCELLATIONS:  # what was begun is written all the same
+            self._counts.add(stores=1, bytes_stored=made.size)
+            raise
+        except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
+            return self._unstored(made.answer, error)
+        self._counts.add(stores=1, bytes_stored=size)
+        return True
+
+    def keep_many(self, answers: Mapping[str, tuple[Any, About]], ttl: TTL, mode: Mode) -> int:
+        """Keep some answers, all or none, in one step; return how many were kept.
+
+        Raises:
+            NotStoredError: the store failed, and that is to be an error.
+        """
+        if not answers or not self._admits(None, ttl, mode):
+            return 0
+        entries, notes, stored = [], {}, 0
+        try:
+            for key, (answer, about) in answers.items():
+                made = Made(key, answer, self._timed(key, about))
+                record, notes[key], size = self._built(made, made.about)
+                entries.append((key, record, ttl))
+                stored += size
+            self._store.set_many(entries, notes=notes)
+        except Exception as error:  # noqa: BLE001 - the answers were paid for, whatever is wrong with them
+            self._unstored([answer for answer, _ in answers.values()], error)
+            return 0
+        self._counts.add(stores=len(entries), bytes_stored=stored)
+        return len(entries)
+
+    def record(self, made: Made) -> dict[str, Any]:
+        """Return the record of an answer, as it is left for those who wait where it is not kept."""
+        return self._record(made, made.about, made.size or len(encode(made.answer)))
+
+    def _timed(self, key: str, about: About) -> About:
+        """Return what is known of a call, with how long it took since it was looked up, if nothing else tells."""
+        asked = self._asked.pop(key)
+        return about if about.took is not None or asked is None else replace(about, took=time.monotonic() - asked)
+
+    def _admits(self, refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
+        """Whether an answer is to be kept; a TTL that is not positive keeps nothing, and leaves what is there."""
+        lives = parse_ttl(ttl)
+        if not mode.writes or (lives is not None and lives <= 0):
+            return False
+        return refusal is None or not self.refuses(refusal)
+
+    def _built(self, made: Made, about: About) -> tuple[dict[str, Any], Any, int]:
+        """Return a record and its story, of which all that is large is encoded, and the size of the answer."""
+        data = encode(made.answer)
+        size = made.size or len(data)
+        record = self._record(made, about, size)
+        record["answer" if made.offsets is None else "chunks"] = part_of(data)
+        return record, self._story(made, about), size
+
+    def _record(self, made: Made, about: About, size: int) -> dict[str, Any]:
+        return record_of(made.answer, made.offsets, about, at=milliseconds(self._clock), size=size)
+
+    def _story(self, made: Made, about: About) -> Any:
+        """Return the story of a record, or None where it cannot be stored, as of a request that nests too deeply."""
+        try:
+            request = _request_of(about, made.canonical)
+            return part_of(encode(story_of(made.answer, about, request, self._requests, versions_of(self._packages))))
+        except (InvalidValueError, RecursionError):
+            return None
+
+    def _set_later(self, key: str, record: Any, ttl: TTL, story: Any) -> None:
+        """Write a record in a thread: a blocking call on the thread of a loop must not wait for tasks of that loop."""
+
+        def write() -> None:
+            try:
+                self._store.set(key, record, ttl, note=story)
+            except PersistenceError as error:
+                self._errors.excuse(error)
+
+        worker = Worker()
+        worker.submit(write)
+        worker.stop()
+
+    def _unstored(self, answer: Any, error: Exception) -> bool:
+        if self._errors.raised:
+            raise NotStoredError(answer, str(error)) from error
+        self._errors.excuse(error)
+        return False
+
+
+async def off_loop_if(colour: Colour, size: int, build: Callable[[], T]) -> T:
+    """Return what is built, off the loop where there is one, and so much of it that the loop would stand still."""
+    return await off_loop(build) if colour is awaiting and size > _HEAVY else build()
+
+
+def _request_of(about: About, canonical: bytes | None) -> Any:
+    """Return a request as JSON has it, or None where it is not known.
+
+    Raises:
+        InvalidValueError: it is not JSON.
+    """
+    if canonical is None:
+        if about.request is None or is_json(about.request):
+            return about.request
+        canonical = canonical_json(about.request)
+    return json.loads(canonical.decode("utf-8", "surrogatepass"))
+
+
+def _checked_refusal(refusal: Any) -> Refusal | None:
+    if refusal is None:
+        return None
+    if isinstance(refusal, str):
+        return Refusal(refusal)
+    raise InvalidInputError(f"refuse() returned {shown(refusal)}: return one of chatcache.Refusal, or None")
