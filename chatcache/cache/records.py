@@ -152,6 +152,10 @@ class Hit:
         cost: float = self._record["saves"][2]
         return cost
 
+    def holding(self, **content: Any) -> "Hit":
+        """Return a hit that holds an answer, or chunks and offsets, which were made of what is recorded."""
+        return Hit(self.key, {**self._record, **content}, self._clock)
+
     def __repr__(self) -> str:
         return f"<Hit {self.key} recorded at {self.recorded_at:%Y-%m-%d %H:%M:%S} UTC>"
 

@@ -65,6 +65,7 @@ _NAMESPACE = "calls"  # not the one that a program gets by default, whose object
 _HEAVY = 256 * 1024  # bytes
 _SIZED = {str, list, dict}
 _NOT_OURS = "it is not what chatcache writes"
+_ANSWER_OR_STREAM, _STREAM_OR_ANSWER = (Form.ANSWER, Form.STREAM), (Form.STREAM, Form.ANSWER)
 _NOTHING = "nothing is recorded under this key"
 _MOST_MISSES = 1_000  # whose times are remembered until they are answered
 
@@ -174,6 +175,7 @@ class ResponseCache:
         ttl: TTL = None,
         mode: str | None = None,
         on_hit: Callable[[Hit], object] | None = None,
+        from_chunks: Callable[[list[Any]], T] | None = None,
     ) -> T:
         """Return the recorded answer of a request, or else call, record what that returns, and return it.
 
@@ -188,6 +190,8 @@ class ResponseCache:
             ttl: instead of the TTL of the cache.
             mode: instead of the mode of the cache.
             on_hit: is called with the record, if the answer is from one: how old it is, when it was recorded, its key.
+            from_chunks: makes an answer of the chunks of a stream of this request, where that is what is recorded. By
+                default a call is not answered by a stream.
 
         Raises:
             ReplayMiss: in mode ``replay``, there is no record; nothing was called.
@@ -206,7 +210,10 @@ class ResponseCache:
             if answer is not _ABSENT:
                 return answer
         key = key_of(canonical)
-        hit = self.lookup(key, request, _answered, mode=chosen)
+        if from_chunks is None:
+            hit = self.lookup(key, request, _answered, mode=chosen)
+        else:
+            hit = self.lookup(key, request, partial(_joined, from_chunks), mode=chosen, forms=_ANSWER_OR_STREAM)
         if hit is None:
             call = Call(key, request, canonical, refuse or _refusal, self._lives(ttl), chosen, on_hit or _ignored)
             made, joined = self._flown(call, lambda: drive(self._calls.lead(blocking, call, fn)))
@@ -226,6 +233,7 @@ class ResponseCache:
         ttl: TTL = None,
         mode: str | None = None,
         on_hit: Callable[[Hit], object] | None = None,
+        from_chunks: Callable[[list[Any]], T] | None = None,
     ) -> T:
         """Awaiting twin of `call`; `fn` is awaited. A task that is cancelled leaves the call to those who share it."""
         parse_ttl(ttl)
@@ -239,7 +247,10 @@ class ResponseCache:
             if answer is not _ABSENT:
                 return answer
         key = key_of(canonical)
-        hit = await self.alookup(key, request, _answered, mode=chosen)
+        if from_chunks is None:
+            hit = await self.alookup(key, request, _answered, mode=chosen)
+        else:
+            hit = await self.alookup(key, request, partial(_joined, from_chunks), mode=chosen, forms=_ANSWER_OR_STREAM)
         if hit is None:
             call = Call(key, request, canonical, refuse or _refusal, self._lives(ttl), chosen, on_hit or _ignored)
             made, joined = await self._aflown(call, lambda: self._calls.lead(awaiting, call, fn))
@@ -260,13 +271,14 @@ class ResponseCache:
         mode: str | None = None,
         pace: Pace = "instant",
         on_hit: Callable[[Hit], object] | None = None,
+        to_chunks: Callable[[Any], list[C]] | None = None,
     ) -> Iterator[C]:
         """Yield the recorded chunks of a request, or else those of a stream as they come, and record them at its end.
 
         What is recorded is each chunk, in order, with the time at which it came, and only of a stream that ended well:
         not of one that raised, or that nobody read to its end. It is shared as `call` is: whoever asks while it is
         under way gets all of its chunks from the first on, each a copy of its own. A stream and a call of one request
-        are two records.
+        are two records, unless `to_chunks` and `call`'s `from_chunks` make one answer the other.
 
         Args:
             request: a JSON value; it is the key.
@@ -277,6 +289,8 @@ class ResponseCache:
             pace: how quick a recorded stream is replayed: ``instant``, at once; ``recorded``, as it came; a number, so
                 many times as quick as it came.
             on_hit: is called with the record, if the chunks are from one.
+            to_chunks: makes chunks of an answer to this request, where that is what is recorded. By default a stream is
+                not answered by what a call returned.
 
         Raises:
             StreamInterruptedError: while the chunks are read: another one's stream, that was shared, broke off.
@@ -286,7 +300,7 @@ class ResponseCache:
         parse_pace(pace)
         parse_ttl(ttl)
         chosen = self.mode if mode is None else parse_mode(mode)
-        return steps(self._streamed(blocking, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit))
+        return steps(self._streamed(blocking, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit, to_chunks))
 
     def astream(  # noqa: PLR0913 - as `stream`
         self,
@@ -298,6 +312,7 @@ class ResponseCache:
         mode: str | None = None,
         pace: Pace = "instant",
         on_hit: Callable[[Hit], object] | None = None,
+        to_chunks: Callable[[Any], list[C]] | None = None,
     ) -> AsyncIterator[C]:
         """Awaiting twin of `stream`: ``async for chunk in cache.astream(request, fn)``.
 
@@ -306,7 +321,7 @@ class ResponseCache:
         parse_pace(pace)
         parse_ttl(ttl)
         chosen = self.mode if mode is None else parse_mode(mode)
-        return self._streamed(awaiting, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit)
+        return self._streamed(awaiting, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit, to_chunks)
 
     def lookup(
         self,
@@ -662,6 +677,7 @@ class ResponseCache:
         mode: Mode,
         pace: Pace,
         on_hit: Callable[[Hit], object] | None,
+        to_chunks: Callable[[Any], list[Any]] | None,
     ) -> AsyncGenerator[Any, None]:
         canonical = self._canonical(request, mode)
         if canonical is None:
@@ -669,7 +685,7 @@ class ResponseCache:
         else:
             key = key_of(canonical) + Form.STREAM
             call = Call(key, request, canonical, refuse, self._lives(ttl), mode, on_hit or _ignored)
-            hit = await colour(self.lookup, self.alookup, key, request, _streamed, mode=mode)
+            hit = await self._recorded_stream(colour, call, to_chunks)
             if hit is None:
                 source = self._shared(colour, call, fn)
             else:
@@ -679,6 +695,14 @@ class ResponseCache:
         async with aclosing(source) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def _recorded_stream(
+        self, colour: Colour, call: Call, to_chunks: Callable[[Any], list[Any]] | None
+    ) -> Hit | None:
+        if to_chunks is None:
+            return await colour(self.lookup, self.alookup, call.key, call.request, _streamed, mode=call.mode)
+        key, read = call.key.removesuffix(Form.STREAM), partial(_split, to_chunks)
+        return await colour(self.lookup, self.alookup, key, call.request, read, mode=call.mode, forms=_STREAM_OR_ANSWER)
 
     async def _shared(self, colour: Colour, call: Call, fn: Callable[[Any], Any]) -> AsyncGenerator[Any, None]:
         """Yield the chunks of a stream that is not recorded: of one that is under way, or of a new one."""
@@ -826,6 +850,19 @@ def _streamed(hit: Hit) -> Hit:
     if len(hit.chunks) != len(hit.offsets):
         raise ValueError("its chunks are not as many as their times")
     return hit
+
+
+def _joined(from_chunks: Callable[[list[Any]], Any], hit: Hit) -> Hit:
+    """Return a hit with an answer, whatever was recorded."""
+    return _answered(hit) if hit.form is Form.ANSWER else hit.holding(answer=from_chunks(_streamed(hit).chunks))
+
+
+def _split(to_chunks: Callable[[Any], list[Any]], hit: Hit) -> Hit:
+    """Return a hit with chunks, whatever was recorded; those of an answer come at once."""
+    if hit.form is Form.STREAM:
+        return _streamed(hit)
+    chunks = to_chunks(hit.answer)
+    return hit.holding(chunks=chunks, offsets=[0.0] * len(chunks))
 
 
 def _ignored(_hit: Hit) -> None:

@@ -229,3 +229,42 @@ async def test_threads_follow_a_stream_as_well(tmp_path: Path) -> None:
         go_on.set()
         assert [each.result() for each in [leader, *others]] == [CHUNKS] * 4
     assert provider.streams == 1
+
+
+def whole(chunks: list[Any]) -> dict[str, Any]:
+    return {"text": "".join(chunk.get("delta", "") for chunk in chunks)}
+
+
+def pieces(answer: dict[str, Any]) -> list[Any]:
+    return [{"delta": answer["text"]}]
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_a_stream_answers_a_call_that_can_make_an_answer_of_it(
+    tmp_path: Path, read: Read, *, awaited: bool
+) -> None:
+    await read(ResponseCache("store", path=tmp_path), Provider())
+    cache, hits = ResponseCache("store", path=tmp_path, mode="replay"), list[Hit]()
+
+    async def call(**options: Any) -> Any:
+        return await cache.acall(REQUEST, never, **options) if awaited else cache.call(REQUEST, never, **options)
+
+    assert await call(from_chunks=whole, on_hit=hits.append) == await call(from_chunks=whole) == {"text": "very high"}
+    assert hits[0].key.endswith("/stream")
+    for unfit in (None, lambda chunks: chunks[99]):
+        with pytest.raises(ReplayMiss):
+            await call(from_chunks=unfit)
+
+
+async def test_a_call_answers_a_stream_that_can_make_chunks_of_it(tmp_path: Path, read: Read) -> None:
+    ResponseCache("store", path=tmp_path).call(REQUEST, lambda _request: {"text": "very high"})
+    cache, provider = ResponseCache("store", path=tmp_path), Provider()
+    assert await read(cache, provider, to_chunks=pieces) == [{"delta": "very high"}]
+    assert cache.stats().hits == 1
+    assert await read(cache, provider, to_chunks=lambda answer: answer["none"]) == CHUNKS
+    assert await read(cache, provider, to_chunks=pieces) == CHUNKS  # its own record is the better one
+    assert provider.streams == 1
+
+
+def never(_request: Any) -> Any:
+    raise AssertionError("it is recorded")
