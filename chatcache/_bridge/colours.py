@@ -1,7 +1,7 @@
 """The colour of a call: whether it blocks, or is awaited."""
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 __all__ = ["Colour", "awaiting", "blocking", "drive", "each", "steps"]
@@ -50,7 +50,7 @@ def drive(coroutine: Coroutine[Any, Any, R]) -> R:
     raise RuntimeError("a blocking call came to something that has to be awaited")
 
 
-def steps(generator: AsyncGenerator[R, None]) -> Iterator[R]:
+def steps(generator: AsyncGenerator[R, None]) -> Generator[R, None, None]:
     """Yield what an async generator yields that never suspends: `drive`, for generators.
 
     Raises:

@@ -14,12 +14,11 @@ import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Collection,
+    Generator,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -272,7 +271,7 @@ class ResponseCache:
         pace: Pace = "instant",
         on_hit: Callable[[Hit], object] | None = None,
         to_chunks: Callable[[Any], list[C]] | None = None,
-    ) -> Iterator[C]:
+    ) -> Generator[C, None, None]:
         """Yield the recorded chunks of a request, or else those of a stream as they come, and record them at its end.
 
         What is recorded is each chunk, in order, with the time at which it came, and only of a stream that ended well:
@@ -313,7 +312,7 @@ class ResponseCache:
         pace: Pace = "instant",
         on_hit: Callable[[Hit], object] | None = None,
         to_chunks: Callable[[Any], list[C]] | None = None,
-    ) -> AsyncIterator[C]:
+    ) -> AsyncGenerator[C, None]:
         """Awaiting twin of `stream`: ``async for chunk in cache.astream(request, fn)``.
 
         What `fn` returns may be awaited. The stream is read in a task of its own, as fast as it comes.

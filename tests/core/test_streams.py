@@ -52,14 +52,14 @@ def read(request: pytest.FixtureRequest) -> Read:
             for chunk in stream:
                 got.append(chunk)
                 if len(got) == most:
-                    stream.close()  # type: ignore[attr-defined]  # a generator's
+                    stream.close()
                     break
             return got
         astream = cache.astream(REQUEST, provider.awaited, **options)
         async for chunk in astream:
             got.append(chunk)
             if len(got) == most:
-                await astream.aclose()  # type: ignore[attr-defined]
+                await astream.aclose()
                 break
         return got
 
@@ -202,7 +202,7 @@ async def test_the_first_reader_may_leave_and_the_others_read_on(tmp_path: Path)
     cache, provider = ResponseCache("store", path=tmp_path), Provider()
     first, second = (cache.astream(REQUEST, provider.awaited) for _ in range(2))
     assert [await anext(first), await anext(second)] == [CHUNKS[0]] * 2
-    await first.aclose()  # type: ignore[attr-defined]
+    await first.aclose()
     assert [chunk async for chunk in second] == CHUNKS[1:]
     assert (provider.streams, cache.stats().stores, cache.stats().refusals) == (1, 1, {})
 

@@ -9,8 +9,8 @@ from langchain_core.outputs import Generation
 
 from chatcache import TTL, About, Hit, Mode, Refusal, ResponseCache
 
-from .generations import answered_by, from_record, refusal_of, to_record, usage_of
-from .request import UnkeyableError, keyed, model_of
+from .generations import answered_by, from_record, new_id, refusal_of, same_id, to_record, usage_of
+from .keys import UnkeyableError, keyed, model_of
 
 __all__ = ["DOCache"]
 
@@ -34,8 +34,12 @@ class DOCache(BaseCache):
         max_bytes: how many bytes they may take.
         store_requests: what is kept of a request beside its answer: ``full``, ``redacted`` or ``digest``; see
             `chatcache.ResponseCache`.
+        stable_ids: whether a replayed message has the id that it was recorded with, for runs that are to be equal to
+            the byte. LangGraph takes two messages of one id for one message, so that a graph that asks the same twice
+            would lose one of them.
 
     Attributes:
+        stable_ids: as above.
         engine: the `chatcache.ResponseCache` underneath.
 
     Raises:
@@ -55,7 +59,9 @@ class DOCache(BaseCache):
         max_entries: int | None = None,
         max_bytes: int | None = None,
         store_requests: Literal["full", "redacted", "digest"] = "full",
+        stable_ids: bool = False,
     ) -> None:
+        self.stable_ids = stable_ids
         self.engine = ResponseCache(
             store_id,
             path=path,
@@ -77,12 +83,12 @@ class DOCache(BaseCache):
             PersistenceError: in mode ``replay``, the records could not be read.
         """
         keyed = self._keyed(prompt, llm_string)
-        return None if keyed is None else self.engine.lookup(*keyed, _generations)
+        return None if keyed is None else self.engine.lookup(*keyed, self._generations)
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Awaiting twin of `lookup`."""
         keyed = self._keyed(prompt, llm_string)
-        return None if keyed is None else await self.engine.alookup(*keyed, _generations)
+        return None if keyed is None else await self.engine.alookup(*keyed, self._generations)
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Record generations. Never raises: an answer that was paid for is returned whatever becomes of its record."""
@@ -139,9 +145,8 @@ class DOCache(BaseCache):
             self.engine.bypass(error)
             return None
 
+    def _generations(self, hit: Hit) -> list[Generation]:
+        return from_record(hit.answer, same_id if self.stable_ids else new_id)
+
     def __repr__(self) -> str:
         return f"<langchain_chatcache.DOCache {self.engine.store_id!r} in {str(self.engine.location)!r}>"
-
-
-def _generations(hit: Hit) -> list[Generation]:
-    return from_record(hit.answer)

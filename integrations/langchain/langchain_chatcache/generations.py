@@ -6,7 +6,7 @@ LangChain's ``loads`` is not used: an ``lc`` key in a model's output is data lik
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, TypeVar
 
@@ -17,9 +17,10 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from chatcache import Refusal
 
-__all__ = ["answered_by", "from_record", "refusal_of", "to_record", "usage_of"]
+__all__ = ["Name", "answered_by", "from_record", "new_id", "plain", "refusal_of", "same_id", "to_record", "usage_of"]
 
 M = TypeVar("M", bound=BaseModel)
+Name = Callable[[str | None], str | None]
 
 _random = Random()  # noqa: S311 - ids, no secrets; of our own, so that a program that seeds its own gets no id twice
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
@@ -57,13 +58,27 @@ def to_record(generations: Sequence[Generation]) -> list[Any]:
         raise ValueError(f"an answer holds what is not JSON: {error}") from error
 
 
-def from_record(record: Any) -> list[Generation]:
-    """Return the generations of a record, new objects at each call; their messages get new ids.
+def from_record(record: Any, name: Name) -> list[Generation]:
+    """Return the generations of a record, new objects at each call.
+
+    Args:
+        record: what `to_record` wrote.
+        name: gives a message its id, from the one that it was recorded with.
 
     Raises:
         Exception: any at all, where the record is not what `to_record` writes.
     """
-    return list(map(_read, record))
+    return [_read(written, name) for written in record]
+
+
+def new_id(_recorded: str | None = None) -> str:
+    """Return an id for a message, another one each time."""
+    return f"lc_run--{_random.getrandbits(128):032x}"
+
+
+def same_id(recorded: str | None) -> str | None:
+    """Return the id that a message was recorded with."""
+    return recorded
 
 
 def refusal_of(generations: Sequence[Generation]) -> Refusal | None:
@@ -98,27 +113,32 @@ def answered_by(generations: Sequence[Generation]) -> str | None:
 
 def _written(generation: Generation) -> dict[str, Any]:
     kind = type(generation).__name__
-    written: dict[str, Any] = {"kind": kind, "info": _plain(generation.generation_info)}
+    written: dict[str, Any] = {"kind": kind, "info": plain(generation.generation_info)}
     if isinstance(generation, ChatGeneration):
         message = generation.message
         if _CHAT.get(kind) is not type(generation) or _MESSAGES.get(type(message).__name__) is not type(message):
             raise ValueError(f"an answer is a {kind} of a {type(message).__name__}, which has no form in a record")
-        return {**written, "message": type(message).__name__, "fields": _plain(dict(message))}
+        return {**written, "message": type(message).__name__, "fields": plain(dict(message))}
     if _TEXT.get(kind) is not type(generation):
         raise ValueError(f"an answer is a {kind}, which has no form in a record")
     return {**written, "text": generation.text}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it, as `to_record` does.
+
+    Raises:
+        PydanticSerializationError: it has no such form.
+    """
     return to_jsonable_python(value, inf_nan_mode="constants")
 
 
-def _read(written: dict[str, Any]) -> Generation:
+def _read(written: dict[str, Any], name: Name) -> Generation:
     kind, info = written["kind"], written["info"]
     if kind in _TEXT:
         return _TEXT[kind](text=written["text"], generation_info=info)
     fields = written["fields"]
-    fields["id"] = f"lc_run--{_random.getrandbits(128):032x}"
+    fields["id"] = name(fields["id"])
     message = _made(_MESSAGES[written["message"]], fields)
     text = message.content
     if type(text) is not str:

@@ -1,14 +1,8 @@
-"""From what LangChain hands to its cache hook to a request that can be keyed. Pure.
+"""From what LangChain hands to its cache hook to a request that can be keyed.
 
 LangChain passes two texts: the prompt, which for a chat model is a JSON dump of its messages, and the ``llm_string``,
 which is JSON of the model's configuration, ``---``, and the Python repr of the call's arguments. Both are taken apart,
-so that what does not change the answer can be left out:
-
-* of a message: its id, and the ids that LangChain makes for parts of its content; what an earlier answer cost and who
-  gave it (``usage_metadata``, ``response_metadata``), since LangChain itself changes the first of them on a hit, and a
-  conversation would never meet its own record again; and a tool's ``artifact``, which no model is shown;
-* of a model and of a call: how often and how long it tries, by which credentials, and whether it streams; an argument
-  that is None.
+so that what does not change the answer can be left out, and an argument that is None.
 """
 
 import ast
@@ -21,34 +15,13 @@ import orjson
 
 from chatcache import InvalidValueError, request_key
 
-__all__ = ["UnkeyableError", "keyed", "model_of"]
+from .messages import meaning
+from .noise import UnkeyableError, is_noise
 
-_NO_PART_OF_A_MESSAGE = ("id", "usage_metadata", "response_metadata", "artifact")
-_NO_PART_OF_A_MODEL = frozenset(
-    {
-        "cache",
-        "default_request_timeout",
-        "disable_streaming",
-        "http_async_client",
-        "http_client",
-        "max_retries",
-        "name",
-        "rate_limiter",
-        "request_timeout",
-        "stream_usage",
-        "streaming",
-        "timeout",
-        "verbose",
-    }
-)
-_SECRET = ("api_key", "api_token", "access_token", "ad_token", "token_provider", "credentials")  # ends of names
-_MADE_BY_LANGCHAIN = "lc_"
+__all__ = ["keyed", "model_of"]
+
 _REMEMBERED = 65_536  # characters; longer texts cost their memory for less than it takes to hash them
 _WRITTEN_AS_REPR = '"not_implemented"'
-
-
-class UnkeyableError(ValueError):
-    """LangChain does not tell enough of a request: another one would have its key, or it would never have one twice."""
 
 
 def keyed(prompt: str, llm_string: str) -> tuple[str, dict[str, Any]]:
@@ -104,21 +77,7 @@ def _prompt(prompt: str) -> Any:
 def _message(message: Any) -> Any:
     if not isinstance(message, dict) or not isinstance(fields := message.get("kwargs"), dict):
         raise UnkeyableError(f"LangChain cannot write a message of this prompt as JSON: {message!r:.300}")
-    for name in _NO_PART_OF_A_MESSAGE:
-        fields.pop(name, None)
-    content = fields.get("content")
-    if isinstance(content, list):
-        fields["content"] = [_block(block) for block in content]
-    return {"class": message.get("id"), **fields}
-
-
-def _block(block: Any) -> Any:
-    """Return a part of a message's content without an id that LangChain makes anew for each call."""
-    match block:
-        case {"id": str(made)} if made.startswith(_MADE_BY_LANGCHAIN):
-            return {name: value for name, value in block.items() if name != "id"}
-        case _:
-            return block
+    return meaning(fields)
 
 
 def _holds_an_object(value: Any) -> bool:
@@ -171,4 +130,4 @@ def _arguments(text: str) -> Any:
 
 
 def _without_noise(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in pairs if name not in _NO_PART_OF_A_MODEL and not str(name).endswith(_SECRET)}
+    return {name: value for name, value in pairs if not is_noise(str(name))}
