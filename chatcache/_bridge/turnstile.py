@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 from threading import RLock
 from time import monotonic
 from typing import Protocol
@@ -33,18 +32,54 @@ class Holder(Protocol):
         ...
 
 
+class _Watch:
+    """What the tasks of one loop have in common that wait.
+
+    Time passes only as long as the loop goes on: while it stands still no task of it can leave, and it is no fault of
+    a holder that those who wait come too late to see it leave.
+
+    Attributes:
+        waiting: how many they are.
+        time: for how many seconds they waited.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.time = 0.0
+        self._looked = monotonic()
+        self._holder: Holder | None = None
+        self._since = 0.0
+
+    def look(self, holder: Holder | None, most: float) -> None:
+        """Note who is in, and that time has passed since the last look, at most so much."""
+        now = monotonic()
+        self.time += min(now - self._looked, most)
+        self._looked = now
+        if holder is not self._holder:
+            self._holder, self._since = holder, self.time
+
+    def is_late(self, ticket: "_Ticket") -> bool:
+        """Return whether somebody waited for longer than it wanted to for one and the same holder."""
+        return self.time - max(ticket.began, self._since) > ticket.timeout
+
+
 class _Ticket:
     """The place of somebody in the queue.
 
     Attributes:
-        called: whether it is its turn.
+        called: whether it is its turn, or, where it is gone, too late.
         gone: whether it waits no more.
+        watch: for a task, that of its loop.
+        began: when it began to wait, by that watch.
+        timeout: for how many seconds it waits for one and the same holder.
     """
 
     def __init__(self, holder: Holder) -> None:
         self.holder = holder
         self.called = Outcome()
         self.gone = False
+        self.watch: _Watch | None = None
+        self.began = self.timeout = 0.0
 
 
 class Turnstile:
@@ -62,7 +97,7 @@ class Turnstile:
         self._lock = RLock()
         self._queue: deque[_Ticket] = deque()
         self._since = 0.0  # when the holder came in
-        self._tasks: WeakKeyDictionary[Loop, int] = WeakKeyDictionary()  # how many wait, of each loop that looks
+        self._watches: WeakKeyDictionary[Loop, _Watch] = WeakKeyDictionary()
         self.holder: Holder | None = None
 
     def enter(self, holder: Holder, timeout: float) -> None:
@@ -122,38 +157,45 @@ class Turnstile:
         self.leave(holder)
 
     async def _admitted(self, ticket: _Ticket, timeout: float) -> None:  # noqa: ASYNC109
-        began = monotonic()
         loop = asyncio.get_running_loop()
-        self._count(loop, 1)
+        with self._lock:
+            watch = self._watches.get(loop)
+            begins = watch is None
+            watch = self._watches[loop] = watch or _Watch()
+            watch.waiting += 1
+            ticket.began, ticket.timeout, ticket.watch = watch.time, timeout, watch
         try:
-            while not ticket.called.done:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._left(began, timeout)):
-                        await ticket.called.wait()
-                self._give_up(ticket, began, timeout)
+            if begins:
+                self._look(loop, watch)
+            await ticket.called.wait()
         except BaseException:
             self._withdraw(ticket.holder)
             raise
         finally:
-            self._count(loop, -1)
+            watch.waiting -= 1
+        if ticket.gone:
+            raise TimeoutError
 
-    def _count(self, loop: Loop, more: int) -> None:
-        with self._lock:
-            looks = loop in self._tasks
-            self._tasks[loop] = self._tasks.get(loop, 0) + more
-        if not looks:
-            self._look(loop)
+    def _look(self, loop: Loop, watch: _Watch) -> None:
+        """Look again and again, for all the tasks of a loop that wait.
 
-    def _look(self, loop: Loop) -> None:
-        """Look again and again whether the holder's loop still runs, for all the tasks of a loop that wait."""
+        Whether the holder's loop still runs, and whether it is too late for some of them.
+        """
         with self._lock:
-            if self._tasks[loop] == 0:
-                del self._tasks[loop]
+            if watch.waiting == 0:
+                del self._watches[loop]
                 return
         self._admit()
         if self._stopped() is not None:
             beside(self._afree_of_stopped())
-        loop.call_later(self._LOOK, self._look, loop)
+        watch.look(self.holder, 2 * self._LOOK)
+        with self._lock:
+            late = [each for each in self._queue if each.watch is watch and not each.gone and watch.is_late(each)]
+            for each in late:
+                each.gone = True
+        for each in late:
+            each.called.end()
+        loop.call_later(self._LOOK, self._look, loop, watch)
 
     def _left(self, began: float, timeout: float) -> float:
         """Return for how many seconds to wait on, from a time on, unless somebody else comes in meanwhile."""

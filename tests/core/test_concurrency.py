@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -690,6 +691,21 @@ def test_a_program_whose_daemon_threads_are_at_work_ends_silently(tmp_path: Path
     for _ in range(8):
         assert run(ENDS_BESIDE_THREADS, str(tmp_path)) == (0, "", "")
     assert ObjectNamespace(tmp_path).get_by_name("thing").storage.get("before") == 1
+
+
+async def test_a_loop_that_stands_still_for_longer_than_the_timeout_is_waited_for(tmp_path: Path) -> None:
+    thing = ObjectNamespace(tmp_path, durability="normal", timeout=0.5).get_by_name("thing")
+
+    async def stand_still(transaction: Transaction) -> None:
+        time.sleep(1)
+        await transaction.aput("first", 1)
+
+    async def follow(transaction: Transaction) -> None:
+        await transaction.aput("second", 1)
+
+    await asyncio.gather(thing.storage.atransaction(stand_still), thing.storage.atransaction(follow))
+    assert await thing.storage.aget_many(["first", "second"]) == {"first": 1, "second": 1}
+    thing.close()
 
 
 async def test_a_queue_may_take_longer_than_the_timeout_if_nobody_in_it_does(tmp_path: Path) -> None:
