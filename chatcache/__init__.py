@@ -6,8 +6,10 @@ package is the engine under them, and imports neither framework.
 
 from .backing import Backing, BackingStore, DurableObjectPersistence, Limits, MemoryPersistence, sweep_expired
 from .cache import About, Form, Hit, Leader, ResponseCache, Statistics, Story
+from .chats import Chat, Chats, MessageLog
 from .errors import (
     ChatcacheError,
+    ChatNotFoundError,
     CorruptRecordError,
     CorruptStorageError,
     DecodeError,
@@ -52,6 +54,10 @@ __all__ = [
     "Refusal",
     "TTL",
     "parse_mode",
+    # conversations
+    "Chat",
+    "Chats",
+    "MessageLog",
     # keys
     "canonical_json",
     "request_key",
@@ -89,6 +95,7 @@ __all__ = [
     "PLAIN",
     "typed",
     # errors
+    "ChatNotFoundError",
     "ChatcacheError",
     "InvalidInputError",
     "InvalidNameError",

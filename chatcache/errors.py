@@ -30,6 +30,7 @@ import json
 from typing import Any
 
 __all__ = [
+    "ChatNotFoundError",
     "ChatcacheError",
     "CorruptRecordError",
     "CorruptStorageError",
@@ -174,6 +175,18 @@ class ReplayedError(ChatcacheError):
             "Nothing was called. To have it raised as itself, pass its class in errors=; to try again, remove the "
             "record."
         )
+
+
+class ChatNotFoundError(ChatcacheError):
+    """There is no chat of an id.
+
+    Attributes:
+        chat_id: the id.
+    """
+
+    def __init__(self, chat_id: str) -> None:
+        super().__init__(f"there is no chat {chat_id!r:.200}: get_or_create() makes one")
+        self.chat_id = chat_id
 
 
 class QueueEmptyError(ChatcacheError):

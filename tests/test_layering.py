@@ -19,7 +19,7 @@ LAYERS = {
     "storage": {"storage"},
     "backing": {"backing"},
     "typed": {"persistence", "memory_storage", "key_value_store"},
-    "cache": {"cache", "persisted_cache", "memory_tier", "store_errors", "queues"},
+    "cache": {"cache", "persisted_cache", "memory_tier", "store_errors", "queues", "chats"},
     "public names": {"__init__"},
     "for tests": {"testing"},
 }
