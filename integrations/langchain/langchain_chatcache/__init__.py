@@ -1,6 +1,28 @@
-"""chatcache behind LangChain: ``set_llm_cache(DOCache(store_id=...))``, and ``cached(model, cache)``."""
+"""chatcache behind LangChain and LangGraph.
 
+``set_llm_cache(DOCache(store_id=...))`` records the calls of all models, ``cached(model, cache)`` the calls and streams
+of one, `DOCacheMiddleware` those of an agent. `DOChatMessageHistory` keeps conversations, `DOByteStore` embeddings and
+documents, `DONodeCache` what the nodes of a graph return.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .byte_store import DOByteStore
 from .cache import DOCache
+from .history import DOChatMessageHistory
 from .model import cached
 
-__all__ = ["DOCache", "cached"]
+if TYPE_CHECKING:
+    from .middleware import DOCacheMiddleware
+    from .node_cache import DONodeCache
+
+__all__ = ["DOByteStore", "DOCache", "DOCacheMiddleware", "DOChatMessageHistory", "DONodeCache", "cached"]
+
+_ON_USE = {"DOCacheMiddleware": ".middleware", "DONodeCache": ".node_cache"}  # of packages that others need not have
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ON_USE[name], __name__), name)
