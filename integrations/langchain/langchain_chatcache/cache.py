@@ -62,6 +62,7 @@ class DOCache(BaseCache):
         stable_ids: bool = False,
     ) -> None:
         self.stable_ids = stable_ids
+        self._kinds: dict[tuple[type, frozenset[str]], Any] = {}  # the classes of models that are cached by this
         self.engine = ResponseCache(
             store_id,
             path=path,

@@ -11,7 +11,6 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.rate_limiters import BaseRateLimiter
-from pydantic import PrivateAttr
 
 from chatcache import Hit, InvalidInputError, InvalidValueError, Mode, Refusal, request_key
 
@@ -61,32 +60,60 @@ def cached(model: M, cache: DOCache, *, ignore: Collection[str] = ()) -> M:
         )
     if isinstance(ignore, str):
         raise InvalidInputError(f"ignore={ignore!r}: pass a list of names")
-    before: _Replay | None = getattr(model, "_replay", None)  # what is cached already is cached anew
-    inner, limiter = (type(model), model.rate_limiter) if before is None else (before.inner, before.limiter)
-    replay = _Replay(inner, cache, frozenset(ignore), limiter)
-    copy = model.model_copy(update={"cache": False, "rate_limiter": None})
+    before: _Replay | None = getattr(model, "_replay", None)
+    kind = type(model) if before is None else before.inner  # what is cached already is cached anew
+    limiter = model.rate_limiter
+    if limiter is not None and not isinstance(limiter, _LimitsCalls):
+        limiter = _LimitsCalls(limiter)
+    copy = model.model_copy(update={"cache": False, "rate_limiter": limiter})
     copy.__dict__.pop("_serialized", None)  # which LangChain keeps, also where a field was changed
-    object.__setattr__(copy, "__class__", _replaying(inner))
-    object.__setattr__(copy, "__pydantic_private__", {**(copy.__pydantic_private__ or {}), "_replay": replay})
+    object.__setattr__(copy, "__class__", _replaying(cache, kind, frozenset(ignore)))
     return copy
 
 
+class _LimitsCalls(BaseRateLimiter):
+    """A rate limiter that LangChain asks before each answer, and that lets them pass: it is for the calls to wait."""
+
+    def __init__(self, limiter: BaseRateLimiter) -> None:
+        self._limiter = limiter
+
+    def acquire(self, *, blocking: bool = True) -> bool:  # noqa: ARG002 - as LangChain has it
+        return True
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:  # noqa: ARG002
+        return True
+
+    def wait(self) -> None:
+        """Wait until a call may be made."""
+        self._limiter.acquire(blocking=True)
+
+    async def await_(self) -> None:
+        """Awaiting twin of `wait`."""
+        await self._limiter.aacquire(blocking=True)
+
+
+def _wait(limiter: BaseRateLimiter | None) -> None:
+    if isinstance(limiter, _LimitsCalls):
+        limiter.wait()
+
+
+async def _await(limiter: BaseRateLimiter | None) -> None:
+    if isinstance(limiter, _LimitsCalls):
+        await limiter.await_()
+
+
 class _Replay:
-    """What one model is replayed by.
+    """What models of one class are replayed by.
 
     Args:
         inner: the class of the model.
         cache: keeps the records.
         ignore: what does not change an answer.
-        limiter: limits how often the model is called.
     """
 
-    def __init__(
-        self, inner: type[BaseChatModel], cache: DOCache, ignore: frozenset[str], limiter: BaseRateLimiter | None
-    ) -> None:
+    def __init__(self, inner: type[BaseChatModel], cache: DOCache, ignore: frozenset[str]) -> None:
         self.inner = inner
         self.engine = cache.engine
-        self.limiter = limiter
         self._cache = cache
         self._ignore = ignore
 
@@ -194,8 +221,7 @@ class _Replaying:
         asked = replay.asks(self, messages, stop, arguments)
 
         def make(_request: object) -> Any:
-            if replay.limiter is not None:
-                replay.limiter.acquire(blocking=True)
+            _wait(self.rate_limiter)
             with replay.within():
                 result = method(**given)
             return result if asked is None else asked.made(result)
@@ -219,8 +245,7 @@ class _Replaying:
         asked = replay.asks(self, messages, stop, arguments)
 
         async def make(_request: object) -> Any:
-            if replay.limiter is not None:
-                await replay.limiter.aacquire(blocking=True)
+            await _await(self.rate_limiter)
             with replay.within():
                 result = await method(**given)
             return result if asked is None else asked.made(result)
@@ -243,9 +268,9 @@ class _ReplayingStreams(_Replaying):
         replay: _Replay = self._replay
         given = {} if run_manager is None else {"run_manager": run_manager}
         method = partial(replay.inner._astream, self, messages, stop=stop, **arguments, **given)
-        return (
-            method() if replay.is_within() else _astreamed(replay, replay.asks(self, messages, stop, arguments), method)
-        )
+        if replay.is_within():
+            return method()
+        return _astreamed(replay, replay.asks(self, messages, stop, arguments), method, self.rate_limiter)
 
 
 class _ReplayingBlockingStreams(_ReplayingStreams):
@@ -257,17 +282,19 @@ class _ReplayingBlockingStreams(_ReplayingStreams):
         replay: _Replay = self._replay
         given = {} if run_manager is None else {"run_manager": run_manager}
         method = partial(replay.inner._stream, self, messages, stop=stop, **arguments, **given)
-        return (
-            method() if replay.is_within() else _streamed(replay, replay.asks(self, messages, stop, arguments), method)
-        )
+        if replay.is_within():
+            return method()
+        return _streamed(replay, replay.asks(self, messages, stop, arguments), method, self.rate_limiter)
 
 
 def _streamed(
-    replay: _Replay, asked: _Asked | None, method: Callable[[], Iterator[ChatGenerationChunk]]
+    replay: _Replay,
+    asked: _Asked | None,
+    method: Callable[[], Iterator[ChatGenerationChunk]],
+    limiter: BaseRateLimiter | None,
 ) -> Iterator[ChatGenerationChunk]:
     def make(_request: object) -> Iterator[Any]:
-        if replay.limiter is not None:
-            replay.limiter.acquire(blocking=True)
+        _wait(limiter)
         stream = method()
         with closing(stream) if isinstance(stream, Generator) else nullcontext():
             while True:
@@ -290,11 +317,13 @@ def _streamed(
 
 
 async def _astreamed(
-    replay: _Replay, asked: _Asked | None, method: Callable[[], AsyncIterator[ChatGenerationChunk]]
+    replay: _Replay,
+    asked: _Asked | None,
+    method: Callable[[], AsyncIterator[ChatGenerationChunk]],
+    limiter: BaseRateLimiter | None,
 ) -> AsyncIterator[ChatGenerationChunk]:
     async def make(_request: object) -> AsyncIterator[Any]:
-        if replay.limiter is not None:
-            await replay.limiter.aacquire(blocking=True)
+        await _await(limiter)
         stream = method()
         async with aclosing(stream) if isinstance(stream, AsyncGenerator) else nullcontext():
             while True:
@@ -317,20 +346,27 @@ async def _astreamed(
             yield asked.passed_on(record)
 
 
-@cache
-def _replaying(kind: type[BaseChatModel]) -> type[BaseChatModel]:
-    """Return the class of the copies of models of a class."""
+def _replaying(cache: DOCache, kind: type[BaseChatModel], ignore: frozenset[str]) -> type[BaseChatModel]:
+    """Return the class of the copies of models of a class.
+
+    It is the class that knows the cache: LangChain makes new models of it, where their fields are configurable.
+    """
+    known: type[BaseChatModel] | None = cache._kinds.get((kind, ignore))
+    if known is not None:
+        return known
     replays: type[_Replaying] = _Replaying
     if kind._stream is not BaseChatModel._stream:
         replays = _ReplayingBlockingStreams
     elif kind._astream is not BaseChatModel._astream:
         replays = _ReplayingStreams
     named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    # events of its own would pass its streams by: LangChain makes them of the chunks, too
-    events = dict.fromkeys(("_stream_chat_model_events", "_astream_chat_model_events"), None)
-    private = {"_replay": PrivateAttr(default=None)}
-    made: type[BaseChatModel] = type(kind.__name__, (replays, kind), {**named, **events, **private})
-    return made
+    made: Any = type(kind.__name__, (replays, kind), named)
+    for events in ("_stream_chat_model_events", "_astream_chat_model_events"):
+        if hasattr(kind, events):  # which would pass its streams by: LangChain makes events of chunks, too
+            setattr(made, events, None)
+    made._replay = _Replay(kind, cache, ignore)
+    cache._kinds[kind, ignore] = made
+    return made  # type: ignore[no-any-return]
 
 
 def _accepted(method: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
