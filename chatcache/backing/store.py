@@ -73,6 +73,13 @@ class ObjectStore:
         cell = self._storage.recall(name)
         return None if cell is None else live(cell, milliseconds(self._clock), None)
 
+    def peek(self, key: str, default: Any = None) -> Any:
+        """Return the value of an entry that never expires, if it is in memory, or `default`: then ask `get`."""
+        cell = self._storage.recall(self._prefix + key)
+        if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - as above
+            return cell[0]
+        return default
+
     def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
         """Return one slot for each key, `default` where there is no live, readable entry."""
         return drive(self._get_many(blocking, keys, default))

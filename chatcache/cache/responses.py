@@ -350,12 +350,16 @@ class ResponseCache:
         reason = _NOTHING
         try:
             for form in forms:
-                record = self._store.get(key + form, _ABSENT)
+                row = key + form
+                record = self._store.get(row, _ABSENT)
                 if record is not _ABSENT:
                     try:
-                        return self._read(key + form, record, read)
+                        result, saves = read(Hit(row, record, self._clock)), _saves(record)
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
+                    else:
+                        self._counts.hit(saves)
+                        return result
         except PersistenceError as error:
             self._unread(error, mode)
             return None
@@ -378,12 +382,18 @@ class ResponseCache:
         reason = _NOTHING
         try:
             for form in forms:
-                record = await self._store.aget(key + form, _ABSENT)
+                row = key + form
+                record = self._store.peek(row, _ABSENT)
+                if record is _ABSENT:
+                    record = await self._store.aget(row, _ABSENT)
                 if record is not _ABSENT:
                     try:
-                        return self._read(key + form, record, read)
+                        result, saves = read(Hit(row, record, self._clock)), _saves(record)
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
+                    else:
+                        self._counts.hit(saves)
+                        return result
         except PersistenceError as error:
             self._unread(error, mode)
             return None
@@ -738,10 +748,7 @@ class ResponseCache:
 
     def _read(self, key: str, record: Any, read: Callable[[Hit], T]) -> T:
         result = read(Hit(key, record, self._clock))
-        saves = record["saves"]
-        if type(saves) is not list:
-            raise ValueError(_NOT_OURS)
-        self._counts.hit(saves)
+        self._counts.hit(_saves(record))
         return result
 
     async def _lead(
@@ -838,6 +845,13 @@ def _is_read(hit: Hit, read: Callable[[Hit], object]) -> bool:
     except Exception:  # noqa: BLE001 - whatever it breaks
         return False
     return True
+
+
+def _saves(record: Any) -> list[Any]:
+    saves = record["saves"]
+    if type(saves) is list:
+        return saves
+    raise ValueError(_NOT_OURS)
 
 
 def _answered(hit: Hit) -> Hit:

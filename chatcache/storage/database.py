@@ -144,10 +144,6 @@ class Database:
             value = await self.aread(self._recent.read, key, None)
         return value
 
-    def recall(self, name: bytes) -> bytes | None:
-        """Return what a row holds that was given a name, if it was read a moment ago and is still there, or None."""
-        return self._recent.get(name) if time.monotonic() <= self._looks_at else None
-
     def remember(self, key: str, name: bytes) -> None:
         """Give the row of a key a name to recall it by, if it was read a moment ago."""
         self._recent.remember(key, name)

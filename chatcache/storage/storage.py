@@ -32,17 +32,39 @@ class Storage(KeyValues):
     `transaction`, no other comes in between.
     """
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value under a key, or `default`."""
+        data = (
+            self._turns.recall(key) if type(key) is str else None
+        )  # by far the most reads are of what was read before
+        if data is not None:
+            try:
+                return decode(data)
+            except CorruptRecordError:
+                pass  # it is said below where it is
+        return super().get(key, default)
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """Awaiting twin of `get`."""
+        data = self._turns.recall(key) if type(key) is str else None
+        if data is not None:
+            try:
+                return decode(data)
+            except CorruptRecordError:
+                pass  # it is said below where it is
+        return await super().aget(key, default)
+
     def remember(self, key: str, name: bytes) -> None:
         """Have the value under a key, if it is in memory, be found by a name as well. Not in Cloudflare's API."""
         self._turns.remember(key, name)
 
-    def recall(self, name: bytes) -> Any:
-        """Return a value by the name that `remember` gave it, or None: then `get` is to be asked for it by its key.
+    def recall(self, key: str | bytes) -> Any:
+        """Return a value by its key, or the name that `remember` gave it, or None: then `get` is to be asked for it.
 
         It is what `get` would return, for as long as it is in memory. Nobody is waited for, and no file is read. Not in
         Cloudflare's API.
         """
-        data = self._turns.recall(name)
+        data = self._turns.recall(key)
         try:
             return None if data is None else decode(data)
         except CorruptRecordError:

@@ -13,6 +13,7 @@ that is said: to those who wait for it, or else at the next call.
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -129,9 +130,11 @@ class Turns(Database):
         sealed = [turn.layer for turn in reversed(self._sealed)]
         return sealed if current is None or current.layer in sealed else [*reversed(current.layers), *sealed]
 
-    def recall(self, name: bytes) -> bytes | None:
-        """Return what a row holds that was given a name, if it is in memory and what the caller sees, or None."""
-        return super().recall(name) if self._sees_the_file() else None
+    def recall(self, key: str | bytes) -> bytes | None:
+        """Return what a row holds by its key, or its name, if it is in memory and what the caller sees, or None."""
+        if self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None:  # `_sees_the_file`
+            return self._recent.get(key) if time.monotonic() <= self._looks_at else None
+        return None
 
     def _sees_the_file(self) -> bool:
         """Return whether what the caller sees is what was committed, and nobody is to be told of a loss."""

@@ -83,13 +83,21 @@ class DOCache(BaseCache):
             ReplayMiss: in mode ``replay``, there is no record.
             PersistenceError: in mode ``replay``, the records could not be read.
         """
-        keyed = self._keyed(prompt, llm_string)
-        return None if keyed is None else self.engine.lookup(*keyed, self._generations)
+        try:
+            key, request = keyed(prompt, llm_string)
+        except UnkeyableError as error:
+            self._unkeyed(error, llm_string)
+            return None
+        return self.engine.lookup(key, request, self._generations)
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Awaiting twin of `lookup`."""
-        keyed = self._keyed(prompt, llm_string)
-        return None if keyed is None else await self.engine.alookup(*keyed, self._generations)
+        try:
+            key, request = keyed(prompt, llm_string)
+        except UnkeyableError as error:
+            self._unkeyed(error, llm_string)
+            return None
+        return await self.engine.alookup(key, request, self._generations)
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Record generations. Never raises: an answer that was paid for is returned whatever becomes of its record."""
@@ -115,33 +123,28 @@ class DOCache(BaseCache):
         """Awaiting twin of `clear`."""
         await self.engine.aclear()
 
-    def _keyed(self, prompt: str, llm_string: str) -> tuple[str, dict[str, Any]] | None:
-        """Return the key of a request and the request, or None where it has none."""
-        if self.engine.mode is Mode.OFF:
-            return None
-        try:
-            return keyed(prompt, llm_string)
-        except UnkeyableError as error:
-            if self.engine.mode is Mode.REPLAY:
-                raise self.engine.miss(None, llm_string, str(error)) from error
+    def _unkeyed(self, error: UnkeyableError, llm_string: str) -> None:
+        """Let a call that has no key be made, or raise where none may be."""
+        if self.engine.mode is Mode.REPLAY:
+            raise self.engine.miss(None, llm_string, str(error)) from error
+        if self.engine.mode is not Mode.OFF:
             self.engine.bypass(error)
-            return None
 
     def _made(
         self, prompt: str, llm_string: str, generations: Sequence[Generation]
     ) -> tuple[str, list[Any], About, Refusal | None] | None:
         """Return the key and the record of generations, what is known of them, and why they are not worth keeping."""
+        if not self.engine.mode.writes:
+            return None
         try:
-            keyed = self._keyed(prompt, llm_string) if self.engine.mode.writes else None
-            if keyed is None:
-                return None
+            key, request = keyed(prompt, llm_string)
             about = About(
-                request=keyed[1],
-                model=model_of(keyed[1]),
+                request=request,
+                model=model_of(request),
                 answered_by=answered_by(generations),
                 usage=usage_of(generations),
             )
-            return keyed[0], to_record(generations), about, refusal_of(generations)
+            return key, to_record(generations), about, refusal_of(generations)
         except Exception as error:  # noqa: BLE001 - whatever a provider made of its answer
             self.engine.bypass(error)
             return None

@@ -35,6 +35,9 @@ _FIELDS: dict[type[BaseModel], tuple[frozenset[str], bool]] = {
     for kinds in (_CHAT, _MESSAGES)
     for kind in kinds.values()
 }
+_PLAIN = {
+    name for name, kind in _CHAT.items() if kind.model_fields.keys() == {"text", "generation_info", "type", "message"}
+}
 _set = object.__setattr__  # as pydantic's own `model_construct` and `__setstate__` fill a model
 
 _CUT_OFF = {"length", "max_tokens", "max_output_tokens", "model_length"}
@@ -68,12 +71,14 @@ def from_record(record: Any, name: Name) -> list[Generation]:
     Raises:
         Exception: any at all, where the record is not what `to_record` writes.
     """
+    if len(record) == 1:  # nearly every one
+        return [_read(record[0], name)]
     return [_read(written, name) for written in record]
 
 
 def new_id(_recorded: str | None = None) -> str:
     """Return an id for a message, another one each time."""
-    return f"lc_run--{_random.getrandbits(128):032x}"
+    return f"lc_run--{_random.randbytes(16).hex()}"
 
 
 def same_id(recorded: str | None) -> str | None:
@@ -137,28 +142,23 @@ def _read(written: dict[str, Any], name: Name) -> Generation:
     kind, info = written["kind"], written["info"]
     if kind in _TEXT:
         return _TEXT[kind](text=written["text"], generation_info=info)
-    fields = written["fields"]
+    fields, of = written["fields"], _MESSAGES[written["message"]]
     fields["id"] = name(fields["id"])
-    message = _made(_MESSAGES[written["message"]], fields)
+    known, takes_others = _FIELDS[of]
+    # where these are the fields of this version of the class they are taken as they were dumped, as from a pickle
+    message = _filled(of, fields, {} if takes_others else None) if fields.keys() == known else of(**fields)
     text = message.content
-    if type(text) is not str:
+    if type(text) is not str or kind not in _PLAIN:
         return _CHAT[kind](message=message, generation_info=info)  # type: ignore[arg-type]  # pydantic checks it
-    return _made(_CHAT[kind], {"text": text, "generation_info": info, "type": kind, "message": message})
+    return _filled(_CHAT[kind], {"text": text, "generation_info": info, "type": kind, "message": message}, None)
 
 
-def _made(kind: type[M], fields: dict[str, Any]) -> M:
-    """Return a model of its fields.
-
-    Where they are exactly those that this version of the class has, they are taken as they were dumped, as from a
-    pickle; else, as after an upgrade of LangChain, they are validated.
-    """
-    known, takes_others = _FIELDS[kind]
-    if fields.keys() != known:
-        return kind(**fields)
+def _filled(kind: type[M], fields: dict[str, Any], others: dict[str, Any] | None) -> M:
+    """Return a model of its fields, as they are."""
     model = kind.__new__(kind)
     _set(model, "__dict__", fields)
     _set(model, "__pydantic_fields_set__", set(fields))
-    _set(model, "__pydantic_extra__", {} if takes_others else None)
+    _set(model, "__pydantic_extra__", others)
     _set(model, "__pydantic_private__", None)
     return model
 

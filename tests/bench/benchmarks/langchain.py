@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from .hits import Contender, awaiting, blocking, proven
 from .measure import Rounds, Row
-from .provider import MESSAGES, provider
+from .provider import ANSWER, MESSAGES, provider
 
 if TYPE_CHECKING:
     from langchain_core.caches import BaseCache
@@ -26,7 +26,7 @@ __all__ = ["ROWS"]
 
 
 @contextmanager
-def _hits(other: "Callable[[Path], BaseCache]", *, awaited: bool) -> Iterator[Rounds]:
+def _hits(other: "Callable[[Path], BaseCache]", *, awaited: bool = False, turns: int = 1) -> Iterator[Rounds]:
     os.environ["LANGSMITH_TRACING"] = "false"  # or each hit would be told to a server
     from langchain_core.globals import set_llm_cache
     from langchain_openai import ChatOpenAI
@@ -44,11 +44,14 @@ def _hits(other: "Callable[[Path], BaseCache]", *, awaited: bool) -> Iterator[Ro
                 max_retries=0,
             )
 
+            said = [*MESSAGES[1:], {"role": "assistant", "content": ANSWER}]
+            conversation = [MESSAGES[0], *said * (turns - 1), MESSAGES[1]]
+
             def ask() -> str:
-                return str(model.invoke(MESSAGES).content)
+                return str(model.invoke(conversation).content)
 
             async def aask() -> str:
-                return str((await model.ainvoke(MESSAGES)).content)
+                return str((await model.ainvoke(conversation)).content)
 
             asking = awaiting(runner, aask) if awaited else blocking(ask)
             contenders = (Contender(partial(set_llm_cache, each), asking) for each in (ours, other(Path(folder))))
@@ -73,8 +76,14 @@ def _sqlite(folder: Path) -> "BaseCache":
 
 
 ROWS = [
-    Row("langchain invoke hit, DOCache : InMemoryCache", 1.3, partial(_hits, _in_memory, awaited=False), rounds=300),
-    Row("langchain ainvoke hit, DOCache : InMemoryCache", 1.3, partial(_hits, _in_memory, awaited=True), rounds=300),
-    Row("langchain invoke hit, DOCache : SQLiteCache", None, partial(_hits, _sqlite, awaited=False), rounds=100),
+    Row("langchain invoke hit, DOCache : InMemoryCache", 1.15, partial(_hits, _in_memory), rounds=300),
+    Row("langchain ainvoke hit, DOCache : InMemoryCache", 1.1, partial(_hits, _in_memory, awaited=True), rounds=300),
+    Row("langchain invoke hit, DOCache : SQLiteCache", 0.4, partial(_hits, _sqlite), rounds=100),
     Row("langchain ainvoke hit, DOCache : SQLiteCache", None, partial(_hits, _sqlite, awaited=True), rounds=100),
+    Row(
+        "langchain invoke hit of a conversation of 50 turns, DOCache : InMemoryCache",
+        1.15,
+        partial(_hits, _in_memory, turns=50),
+        rounds=100,
+    ),
 ]

@@ -20,19 +20,26 @@ from .noise import UnkeyableError, is_noise
 
 __all__ = ["keyed", "model_of"]
 
-_REMEMBERED = 65_536  # characters; longer texts cost their memory for less than it takes to hash them
+_CALLS, _CHARACTERS = 16, 1_000_000  # that are remembered
+
+Keyed = tuple[str, dict[str, Any]]
+"""A key, and the request that it is the key of."""
+
 _WRITTEN_AS_REPR = '"not_implemented"'
 
 
-def keyed(prompt: str, llm_string: str) -> tuple[str, dict[str, Any]]:
+def keyed(prompt: str, llm_string: str) -> Keyed:
     """Return the key of a call, and the request that it is the key of.
 
     Raises:
         UnkeyableError: the texts stand for objects by their address or their class, and not by what is in them.
     """
-    if len(prompt) > _REMEMBERED:
-        return _worked_out(prompt, llm_string)
-    return _remembered(prompt, llm_string)
+    for said, model, found in _remembered.entries:
+        if said == prompt and model == llm_string:
+            return found
+    found = _worked_out(prompt, llm_string)
+    _remembered.add(prompt, llm_string, found)
+    return found
 
 
 def model_of(request: dict[str, Any]) -> str | None:
@@ -54,7 +61,30 @@ def _worked_out(prompt: str, llm_string: str) -> tuple[str, dict[str, Any]]:
         raise UnkeyableError(str(error)) from error
 
 
-_remembered = lru_cache(maxsize=32)(_worked_out)  # LangChain passes the same two texts before a call and after it
+class _Remembered:
+    """The last few calls: LangChain passes the same two texts before a call and after it.
+
+    They are compared, not hashed, which takes longer where they are long.
+
+    Attributes:
+        entries: the two texts and what is keyed, of each, the last one first; for any thread.
+    """
+
+    def __init__(self) -> None:
+        self.entries: tuple[tuple[str, str, Keyed], ...] = ()
+
+    def add(self, prompt: str, llm_string: str, found: Keyed) -> None:
+        left = _CHARACTERS
+        kept = []
+        for entry in ((prompt, llm_string, found), *self.entries[: _CALLS - 1]):
+            left -= len(entry[0])
+            if left < 0:
+                break
+            kept.append(entry)
+        self.entries = tuple(kept)
+
+
+_remembered = _Remembered()
 
 
 def _prompt(prompt: str) -> Any:
