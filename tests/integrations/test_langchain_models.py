@@ -1,0 +1,440 @@
+"""A cached model: its chunks, its keys, who shares its calls, and what it is still good for."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.globals import set_llm_cache
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.rate_limiters import BaseRateLimiter
+from langchain_core.runnables import ConfigurableField
+from langchain_openai import ChatOpenAI
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
+from pydantic import BaseModel, SecretStr
+
+from chatcache import InvalidInputError, Mode, ReplayMiss
+from langchain_chatcache import DOCache, cached
+from tests.integrations.tool_provider import ToolProvider
+
+Ask = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def provider() -> Iterator[ToolProvider]:
+    with ToolProvider() as running:
+        yield running
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> DOCache:
+    return DOCache("store", path=tmp_path)
+
+
+def model(provider: ToolProvider, **options: Any) -> ChatOpenAI:
+    return ChatOpenAI(**{"model": "gpt-4o", "base_url": provider.url, "api_key": SecretStr("none"), **options})
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def colour(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def invoke(colour: str) -> Ask:
+    async def either(model: Any, messages: Any, **options: Any) -> Any:
+        return model.invoke(messages, **options) if colour == "blocking" else await model.ainvoke(messages, **options)
+
+    return either
+
+
+@pytest.fixture
+def stream(colour: str) -> Ask:
+    async def either(model: Any, messages: Any, **options: Any) -> list[Any]:
+        if colour == "blocking":
+            return list(model.stream(messages, **options))
+        return [chunk async for chunk in model.astream(messages, **options)]
+
+    return either
+
+
+def seen(chunks: list[BaseMessage]) -> list[Any]:
+    return [chunk.model_dump(exclude={"id"}) for chunk in chunks]
+
+
+async def test_a_stream_is_replayed_in_its_chunks(cache: DOCache, provider: ToolProvider, stream: Ask) -> None:
+    it = cached(model(provider, stream_usage=True), cache)
+    first, second = await stream(it, "How high is it?"), await stream(it, "How high is it?")
+    assert len(first) > 5
+    assert seen(second) == seen(first)
+    assert provider.calls == 1
+    assert {chunk.id for chunk in first}.isdisjoint(chunk.id for chunk in second)
+    assert len({chunk.id for chunk in second}) == 1
+
+
+async def test_calls_and_streams_answer_each_other(
+    cache: DOCache, provider: ToolProvider, invoke: Ask, stream: Ask
+) -> None:
+    it = cached(model(provider, stream_usage=True), cache)
+    streamed = await stream(it, "How high is it?")
+    assert (await invoke(it, "How high is it?")).content == "".join(chunk.content for chunk in streamed)
+    called = await invoke(it, "How deep is it?")
+    (whole,) = (chunk for chunk in await stream(it, "How deep is it?") if chunk.content)
+    assert (whole.content, whole.usage_metadata) == (called.content, called.usage_metadata)
+    with_tool = it.bind_tools([weather])
+    call = await invoke(with_tool, "How is the weather in 'Rome'?")
+    first, *rest = await stream(with_tool, "How is the weather in 'Rome'?")
+    assert sum(rest, first).tool_calls == call.tool_calls != []
+    assert provider.calls == 3
+
+
+def weather(place: str) -> str:
+    """Say how the weather is."""
+    return f"It rains in {place}."
+
+
+async def test_it_is_still_of_its_own_type(cache: DOCache, provider: ToolProvider, invoke: Ask) -> None:
+    plain = model(provider)
+    it = cached(plain, cache)
+    assert isinstance(it, ChatOpenAI)
+    assert (type(it).__name__, it.lc_id(), it.lc_secrets) == (type(plain).__name__, plain.lc_id(), plain.lc_secrets)
+    assert type(plain) is ChatOpenAI
+    for chain in (it.with_retry(), it.bind(stop=["x"]), it.with_config(tags=["a"]), it | (lambda message: message)):
+        for _ in range(2):
+            await invoke(chain, "Hi")
+    assert provider.calls == 2  # what it is to stop at is part of the request
+
+
+class Place(BaseModel):
+    name: str
+
+
+async def test_structured_output_is_keyed_by_its_schema(cache: DOCache, provider: ToolProvider, invoke: Ask) -> None:
+    it = cached(model(provider), cache)
+    for _ in range(2):
+        found = await invoke(it.with_structured_output(Place, method="json_schema"), "Where is 'Rome'?")
+        assert found == Place(name="Rome")
+    assert provider.calls == 1
+
+    class Place2(BaseModel):
+        name: str
+        height: int
+
+    Place2.__name__, Place2.__qualname__ = Place.__name__, Place.__qualname__
+    found = await invoke(it.with_structured_output(Place2, method="json_schema"), "Where is 'Rome'?")
+    assert found == Place2(name="Rome", height=3)
+    assert provider.calls == 2
+
+
+async def test_a_model_is_keyed_by_what_it_holds_at_the_moment(
+    cache: DOCache, provider: ToolProvider, invoke: Ask, stream: Ask
+) -> None:
+    it = cached(model(provider), cache)
+    for ask in (invoke, stream):
+        await ask(it, "Hi")
+    assert provider.calls == 1
+    it.temperature = 0.7
+    await stream(it, "Hi")
+    assert provider.calls == 2
+    await invoke(it.model_copy(update={"temperature": 0.9}), "Hi")
+    assert provider.calls == 3
+    configurable: Any = it.configurable_fields(temperature=ConfigurableField("temperature"))
+    for _ in range(2):
+        await invoke(configurable.with_config(configurable={"temperature": 0.1}), "Hi")
+    assert provider.calls == 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"api_key": SecretStr("another")},
+        {"timeout": 7},
+        {"max_retries": 5},
+        {"streaming": True},
+        {"tags": ["a"], "metadata": {"who": "me"}, "name": "it", "verbose": False},
+    ],
+)
+async def test_what_does_not_change_an_answer_does_not_change_the_key(
+    cache: DOCache, provider: ToolProvider, invoke: Ask, options: dict[str, Any]
+) -> None:
+    await invoke(cached(model(provider), cache), [HumanMessage("Hi", id="1")])
+    await invoke(cached(model(provider, **options), cache), [HumanMessage([{"type": "text", "text": "Hi"}], id="2")])
+    assert provider.calls == 1
+
+
+async def test_a_streamed_answer_in_a_conversation_says_what_the_whole_one_says(
+    cache: DOCache, provider: ToolProvider, invoke: Ask, stream: Ask
+) -> None:
+    it = cached(model(provider), cache)
+    first, *rest = await stream(it, "Hi")
+    await invoke(it, [HumanMessage("Hi"), sum(rest, first), HumanMessage("And?")])
+    whole = AIMessage((await invoke(it, "Hi")).content, id="mine", usage_metadata=None)
+    await invoke(it, [HumanMessage("Hi"), whole, HumanMessage("And?")])
+    assert provider.calls == 2
+
+
+async def test_in_replay_a_miss_is_raised_and_nothing_is_called(
+    tmp_path: Path, provider: ToolProvider, invoke: Ask, stream: Ask
+) -> None:
+    it = cached(model(provider), DOCache("store", path=tmp_path, mode="replay"))
+    for ask in (invoke, stream):
+        for asked in (it, it.bind_tools([weather]), it.with_retry()):
+            with pytest.raises(ReplayMiss):
+                await ask(asked, "Hi")
+    assert provider.calls == 0
+
+
+async def test_stable_ids_make_runs_equal(tmp_path: Path, provider: ToolProvider, invoke: Ask, stream: Ask) -> None:
+    for ask in (invoke, stream):
+        runs = []
+        for _ in range(3):
+            it = cached(model(provider), DOCache("store", path=tmp_path, stable_ids=True))
+            answer = await ask(it, f"Hi {ask.__name__}")
+            runs.append([each.id for each in answer if each.content] if isinstance(answer, list) else answer.id)
+        assert runs[0] == runs[1] == runs[2]
+
+
+async def test_who_asks_at_once_shares_a_call(cache: DOCache, provider: ToolProvider, colour: str) -> None:
+    it = cached(model(provider), cache)
+    if colour == "blocking":
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(it.invoke, ["Hi"] * 8))
+        answers += it.batch(["Ho"] * 8)
+    else:
+        answers = await asyncio.gather(*(it.ainvoke("Hi") for _ in range(8)))
+        answers += await it.abatch(["Ho"] * 8)
+    assert provider.calls == 2
+    assert {str(answer.content) for answer in answers} == {"You said: Hi", "You said: Ho"}
+    assert len({id(answer) for answer in answers}) == 16
+
+
+async def test_all_who_wait_get_the_error_and_the_next_one_calls(
+    cache: DOCache, provider: ToolProvider, invoke: Ask, stream: Ask
+) -> None:
+    it = cached(model(provider, max_retries=0), cache)
+    provider.status = 400
+    for ask in (invoke, stream):
+        outcomes = await asyncio.gather(*(ask(it, "Hi") for _ in range(4)), return_exceptions=True)
+        assert {type(each).__name__ for each in outcomes} == {"OpenAIInvalidRequestError"}
+    provider.status = 200
+    assert (await invoke(it, "Hi")).content == "You said: Hi"
+
+
+async def test_a_stream_that_nobody_reads_to_its_end_is_not_recorded(cache: DOCache, provider: ToolProvider) -> None:
+    it = cached(model(provider), cache)
+    reader: Any = it.stream("How high is it?")
+    next(reader)
+    reader.close()
+    areader: Any = it.astream("How deep is it?")
+    await anext(areader)
+    await areader.aclose()
+    assert cache.engine.stats().stores == 0
+
+
+async def test_langchains_own_cache_is_left_alone(cache: DOCache, provider: ToolProvider, invoke: Ask) -> None:
+    other = InMemoryCache()
+    set_llm_cache(other)
+    try:
+        await invoke(cached(model(provider, cache=True), cache), "Hi")
+    finally:
+        set_llm_cache(None)
+    assert not other._cache
+    assert cache.engine.stats().stores == 1
+
+
+class Limiter(BaseRateLimiter):
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        self.asked += 1
+        return True
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        return self.acquire(blocking=blocking)
+
+
+async def test_a_rate_limit_is_for_calls_and_not_for_replays(
+    cache: DOCache, provider: ToolProvider, invoke: Ask, stream: Ask
+) -> None:
+    limiter = Limiter()
+    it = cached(cached(model(provider, rate_limiter=limiter), cache), cache)
+    for _ in range(3):
+        await invoke(it, "Hi")
+        await stream(it, "Ho")
+    assert limiter.asked == provider.calls == 2
+
+
+async def test_a_model_that_holds_an_object_is_not_cached_unless_it_is_ignored(
+    cache: DOCache, invoke: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    it = Custom(tool=object())
+    for _ in range(2):
+        await invoke(cached(it, cache), "Hi")
+    assert it.calls == [1, 1]
+    assert "its field 'tool' is <object object" in caplog.text
+    assert "name it in ignore=" in caplog.text
+    for _ in range(2):
+        await invoke(cached(it, cache, ignore=["tool", "calls"]), "Hi")
+    assert it.calls == [1, 1, 1]
+    cache.engine.mode = Mode.REPLAY
+    with pytest.raises(ReplayMiss, match="of which it is not known what it holds"):
+        await invoke(cached(it, cache), "Hi")
+
+
+class Custom(BaseChatModel):
+    """A model of a user's own, without streams."""
+
+    tool: Any = None
+    calls: list[int] = []  # noqa: RUF012 - pydantic copies it
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        self.calls.append(1)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("hello", tool_calls=[]))])
+
+    @property
+    def _llm_type(self) -> str:
+        return "custom"
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
+        return {}
+
+
+class Streaming(Custom):
+    """One whose answer is put together of its stream, which is awaited only."""
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        self.calls.append(1)
+        for text in ("hel", "lo"):
+            await asyncio.sleep(0)
+            yield ChatGenerationChunk(message=AIMessageChunk(content=text))
+
+
+async def test_a_model_without_streams_has_none(cache: DOCache, stream: Ask) -> None:
+    it = Custom()
+    for _ in range(2):
+        assert [chunk.content for chunk in await stream(cached(it, cache, ignore=["calls"]), "Hi")] == ["hello"]
+    assert it.calls == [1]
+
+
+async def test_a_model_may_have_awaited_streams_only(cache: DOCache) -> None:
+    it = Streaming()
+    for _ in range(2):
+        chunks = [chunk.content async for chunk in cached(it, cache, ignore=["calls"]).astream("Hi")]
+        assert [text for text in chunks if text] == ["hel", "lo"]
+        assert [chunk.content for chunk in cached(it, cache, ignore=["calls"]).stream("Ho")] == ["hello"]
+    assert it.calls == [1, 1]
+
+
+def test_what_is_no_model_is_refused(cache: DOCache, provider: ToolProvider) -> None:
+    bound: Any = model(provider).bind_tools([weather])
+    with pytest.raises(InvalidInputError, match="pass the model itself, and bind tools"):
+        cached(bound, cache)
+    with pytest.raises(InvalidInputError, match="pass a list of names"):
+        cached(model(provider), cache, ignore="seed")
+
+
+async def test_events_are_those_of_the_stream(cache: DOCache, provider: ToolProvider) -> None:
+    it = cached(model(provider), cache)
+    runs = [
+        [
+            (event["event"], getattr(event["data"].get("chunk"), "content", None))
+            async for event in it.astream_events("Hi")
+        ]
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+    assert [name for name, _ in runs[0]].count("on_chat_model_stream") > 4
+    assert provider.calls == 1
+
+
+class State(TypedDict):
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
+def graph(it: BaseChatModel, times: int) -> Any:
+    """A graph that asks the same in each of its nodes."""
+
+    async def ask(_state: State) -> dict[str, Any]:
+        return {"messages": [await it.ainvoke("Say it again")]}
+
+    builder: Any = StateGraph(State)
+    names = [f"node {number}" for number in range(times)]
+    for before, name in zip([START, *names], names, strict=False):
+        builder.add_node(name, ask)
+        builder.add_edge(before, name)
+    builder.add_edge(names[-1], END)
+    return builder.compile()
+
+
+async def test_a_graph_that_asks_the_same_again_keeps_all_its_messages(cache: DOCache, provider: ToolProvider) -> None:
+    for it in (cached(model(provider), cache), model(provider, cache=cache)):
+        for _ in range(2):
+            state = await graph(it, 5).ainvoke({"messages": []})
+            assert len(state["messages"]) == 5
+    assert provider.calls == 2
+
+
+async def test_langgraph_streams_the_messages_of_a_replay_by_their_chunks(
+    cache: DOCache, provider: ToolProvider
+) -> None:
+    it = cached(model(provider), cache)
+    runs = []
+    for _ in range(2):
+        chunks = [chunk async for chunk, _ in graph(it, 2).astream({"messages": []}, stream_mode="messages")]
+        runs.append([chunk.content for chunk in chunks])
+        assert len({chunk.id for chunk in chunks}) == 2
+    assert runs[0] == runs[1]
+    assert len(runs[0]) > 10
+    assert provider.calls == 1
+
+
+def test_a_thread_that_is_in_a_call_may_ask_another_model(cache: DOCache, provider: ToolProvider) -> None:
+    inner = cached(model(provider), cache)
+
+    class Outer(Custom):
+        def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+            return ChatResult(generations=[ChatGeneration(message=inner.invoke(messages))])
+
+    outer = cached(Outer(), cache, ignore=["calls"])
+    done = threading.Event()
+
+    def work() -> None:
+        outer.invoke("Hi")
+        outer.invoke("Hi")
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert done.wait(20)
+    assert cache.engine.stats().stores == 2
+    assert provider.calls == 1
+
+
+def test_nothing_is_said_that_is_no_fault(
+    cache: DOCache, provider: ToolProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    it = cached(model(provider), cache)
+    it.invoke("Hi")
+    list(it.stream("Ho"))
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
