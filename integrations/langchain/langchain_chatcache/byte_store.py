@@ -5,7 +5,7 @@ from os import PathLike, environ
 
 from langchain_core.stores import BaseStore
 
-from chatcache import ObjectNamespace
+from chatcache import DurableObjectPersistence, InvalidNameError, ObjectNamespace
 
 __all__ = ["DOByteStore"]
 
@@ -36,6 +36,7 @@ class DOByteStore(BaseStore[str, bytes]):
         folder = path if path is not None else environ.get("CHATCACHE_DIR") or ".chatcache"
         self._object = ObjectNamespace(folder, _NAMESPACE, durability="normal").get_by_name(object)
         self._storage = self._object.storage
+        DurableObjectPersistence(self._storage).make(store_id)  # which says what is wrong with the id
         self._prefix = store_id.replace("%", "%25").replace(":", "%3A") + ":"  # of no two stores the same
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -45,13 +46,13 @@ class DOByteStore(BaseStore[str, bytes]):
             InvalidNameError: a key is no str, or takes more than 2,048 bytes with the id of the store.
             StorageError: they could not be read.
         """
-        rows = [self._prefix + key for key in keys]
+        rows = [self._row(key) for key in keys]
         found = self._storage.get_many(rows)
         return [found.get(row) for row in rows]
 
     async def amget(self, keys: Sequence[str]) -> list[bytes | None]:
         """Awaiting twin of `mget`."""
-        rows = [self._prefix + key for key in keys]
+        rows = [self._row(key) for key in keys]
         found = await self._storage.aget_many(rows)
         return [found.get(row) for row in rows]
 
@@ -63,11 +64,11 @@ class DOByteStore(BaseStore[str, bytes]):
             InvalidValueError: a value is not bytes, or takes more than 2 MiB.
             StorageError: they could not be written.
         """
-        self._storage.put_many({self._prefix + key: value for key, value in key_value_pairs})
+        self._storage.put_many({self._row(key): value for key, value in key_value_pairs})
 
     async def amset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
         """Awaiting twin of `mset`."""
-        await self._storage.aput_many({self._prefix + key: value for key, value in key_value_pairs})
+        await self._storage.aput_many({self._row(key): value for key, value in key_value_pairs})
 
     def mdelete(self, keys: Sequence[str]) -> None:
         """Remove keys, as far as they are there.
@@ -75,11 +76,11 @@ class DOByteStore(BaseStore[str, bytes]):
         Raises:
             StorageError: they could not be removed.
         """
-        self._storage.delete_many([self._prefix + key for key in keys])
+        self._storage.delete_many([self._row(key) for key in keys])
 
     async def amdelete(self, keys: Sequence[str]) -> None:
         """Awaiting twin of `mdelete`."""
-        await self._storage.adelete_many([self._prefix + key for key in keys])
+        await self._storage.adelete_many([self._row(key) for key in keys])
 
     def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
         """Yield the keys, in their order, or those that begin with a prefix.
@@ -101,6 +102,11 @@ class DOByteStore(BaseStore[str, bytes]):
         ):
             for row in page:
                 yield row.removeprefix(self._prefix)
+
+    def _row(self, key: str) -> str:
+        if isinstance(key, str):
+            return self._prefix + key
+        raise InvalidNameError(f"{key!r:.200} is of type {type(key).__name__}: a key of a DOByteStore is a str")
 
     def __repr__(self) -> str:
         return f"<DOByteStore {self._prefix!r} in {str(self._object.path)!r}>"
