@@ -10,9 +10,10 @@ from os import PathLike
 from typing import Any
 
 from chatcache._bridge import Colour, awaiting, blocking, drive
+from chatcache.backing.names import check_store_id
 from chatcache.clock import Clock, milliseconds
 from chatcache.codec import encode
-from chatcache.errors import DecodeError, shown
+from chatcache.errors import DecodeError, InvalidNameError, shown
 from chatcache.keys import canonical_json
 from chatcache.storage import Alarm, DurableObject, ObjectNamespace, Storage, Transaction
 from chatcache.storage.ranges import check_key
@@ -35,8 +36,8 @@ class MessageLog:
     time: in another thread, task or process.
 
     Args:
-        chat_id: the id of the conversation: any str that is UTF-8.
-        store_id: the namespace of the conversation.
+        chat_id: the id of the conversation: a str of any length.
+        store_id: the namespace of the conversation: 1 to 512 bytes of UTF-8.
         path: the folder of the objects; by default ``CHATCACHE_DIR``, or else ``.chatcache``.
         object: the name of the object, which is one SQLite file; many conversations may share one.
         ttl: how long the conversation is kept after the last message: seconds, a timedelta, or None for ever.
@@ -60,8 +61,10 @@ class MessageLog:
         clock: Clock = time.time,
     ) -> None:
         parse_ttl(ttl)
-        self.chat_id = check_key(chat_id)
-        self.store_id = check_key(store_id)
+        if not check_key(chat_id):
+            raise InvalidNameError("the id of a chat is an empty str: use one that is not")
+        self.chat_id = chat_id
+        self.store_id = check_store_id(store_id)
         self._ttl = ttl
         self._clock = clock
         folder = path if path is not None else os.environ.get("CHATCACHE_DIR") or ".chatcache"
