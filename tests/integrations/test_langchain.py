@@ -1,5 +1,6 @@
 """DOCache in LangChain's hook: LangChain's own suites, and the traps that other caches fall into."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -19,7 +20,7 @@ from langchain_tests.integration_tests.cache import AsyncCacheTestSuite, SyncCac
 from provider import Provider
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from chatcache import InvalidModeError, Mode, ReplayMiss
+from chatcache import InvalidModeError, Mode, ObjectNamespace, Refusal, ReplayMiss
 from langchain_chatcache import DOCache
 
 Invoke = Callable[[Any, Any], Awaitable[Any]]
@@ -219,7 +220,7 @@ async def test_a_write_that_fails_loses_no_answer(
     for _ in range(2):
         assert (await invoke(model(provider, cache=cache), "Why is the sky blue?")).content
     assert provider.calls == 2
-    assert cache.engine.stats().bypasses == 2
+    assert cache.engine.stats().bypasses == 4  # of each call: neither could others be told of it, nor its answer kept
     assert [record.levelno for record in caplog.records if record.name == "chatcache"] == [logging.WARNING]
 
 
@@ -375,3 +376,107 @@ def test_the_parts_of_a_prompt_that_are_noise(cache: DOCache) -> None:
     assert cache.lookup(dumps(also), "llm") == [Generation(text="answer")]
     also[1] = ToolMessage("43", tool_call_id="c")
     assert cache.lookup(dumps(also), "llm") is None
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_a_batch_of_equal_inputs_makes_one_call_of_each(
+    cache: DOCache, provider: Provider, *, awaited: bool
+) -> None:
+    inputs: list[Any] = ["Hi", "Ho", "Hi", "Hi", "Ho"]
+    it = model(provider)
+    answers = await it.abatch(inputs) if awaited else it.batch(inputs)
+    assert [answer.content for answer in answers] == [f"You said: {each}" for each in inputs]
+    assert provider.calls == 2
+    assert len({answer.id for answer in answers}) == 5
+    assert cache.engine.stats().joins == 3
+
+
+async def test_who_waits_for_a_call_that_fails_gets_its_error(cache: DOCache) -> None:
+    it = ChatOpenAI(model="gpt-4o", base_url="http://127.0.0.1:1", api_key=SecretStr("none"), max_retries=0)
+    outcomes = await it.abatch(["Hi"] * 5, return_exceptions=True)
+    assert {type(each).__name__ for each in outcomes} == {"OpenAIConnectionError"}
+    assert [str(each) for each in it.batch(["Hi"] * 5, return_exceptions=True)] == [str(each) for each in outcomes]
+
+
+async def test_nobody_waits_for_a_call_that_was_cancelled(cache: DOCache, provider: Provider) -> None:
+    provider.delay = 0.5
+    it = model(provider)
+    tasks = [asyncio.create_task(it.ainvoke("Hi")) for _ in range(3)]
+    while not provider.calls:
+        await asyncio.sleep(0.01)
+    tasks[0].cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert [getattr(each, "content", each) for each in answers[1:]] == ["You said: Hi"] * 2
+    assert provider.calls == 2
+
+
+async def test_an_answer_that_is_refused_is_that_of_everybody_who_waited(
+    cache: DOCache, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.delay = 0.2
+    monkeypatch.setattr("langchain_chatcache.cache.refusal_of", lambda _generations: Refusal.LENGTH)
+    answers = await model(provider).abatch(["Hi"] * 4)
+    assert [answer.content for answer in answers] == ["You said: Hi"] * 4
+    assert (provider.calls, cache.engine.stats().stores) == (1, 0)
+
+
+async def test_stable_ids_are_those_of_the_record(tmp_path: Path, provider: Provider, invoke: Invoke) -> None:
+    cache = DOCache("store", path=tmp_path, stable_ids=True)
+    messages = [await invoke(model(provider, cache=cache), "Hi") for _ in range(3)]
+    assert len({message.id for message in messages}) == 1
+
+
+LC = {"lc": 1, "type": "constructor", "id": ["langchain_core", "prompts", "ChatPromptTemplate"], "kwargs": {}}
+
+
+async def test_an_lc_key_in_a_models_output_is_data(cache: DOCache, invoke: Invoke) -> None:
+    message = AIMessage(
+        [LC, {"type": "text", "text": "x"}],
+        tool_calls=[{"name": "f", "args": {"lc": LC}, "id": "1"}],
+        additional_kwargs={"said": LC},
+        response_metadata={"lc": LC},
+    )
+    prompt = dumps([HumanMessage("Hi")])
+    await cache.aupdate(prompt, "[]", [ChatGeneration(message=message)])
+    (found,) = cache.lookup(prompt, "[]") or []
+    assert isinstance(found, ChatGeneration)
+    assert found.message.model_dump(exclude={"id"}) == message.model_dump(exclude={"id"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entry: {**entry, "kind": "ChatPromptTemplate"},
+        lambda entry: {**entry, "message": "HumanMessage"},
+        lambda entry: {name: value for name, value in entry.items() if name != "fields"},
+        lambda entry: {**entry, "fields": {"content": "half"}, "kind": "ChatGenerationOfTomorrow"},
+        lambda entry: {**entry, "fields": {**entry["fields"], "content": 7}},
+        lambda entry: LC,
+        lambda entry: None,
+    ],
+)
+async def test_a_record_of_another_make_is_a_miss(
+    cache: DOCache, provider: Provider, invoke: Invoke, change: Callable[[Any], Any]
+) -> None:
+    await invoke(model(provider), "Hi")
+    storage = ObjectNamespace(cache.engine.location.parents[1], "calls").get_by_name("default").storage
+    rows = {row: value for row, value in storage.list().items() if row.startswith("store:")}
+    for row, (record, expires) in rows.items():
+        storage.put(row, [{**record, "answer": [change(entry) for entry in record["answer"]]}, expires])
+    answer = await invoke(model(provider), "Hi")
+    assert answer.content == "You said: Hi"
+    assert provider.calls == 2
+
+
+async def test_a_record_of_fields_that_were_there_once_or_will_be_is_read(
+    cache: DOCache, provider: Provider, invoke: Invoke
+) -> None:
+    first = await invoke(model(provider), "Hi")
+    storage = ObjectNamespace(cache.engine.location.parents[1], "calls").get_by_name("default").storage
+    ((row, (record, expires)),) = [each for each in storage.list().items() if each[0].startswith("store:")]
+    (entry,) = record["answer"]
+    fields = {name: value for name, value in entry["fields"].items() if name != "invalid_tool_calls"}
+    storage.put(row, [{**record, "answer": [{**entry, "fields": {**fields, "of_tomorrow": 1}}]}, expires])
+    again = await invoke(model(provider), "Hi")
+    assert (again.content, again.invalid_tool_calls, provider.calls) == (first.content, [], 1)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
-from chatcache import TTL, About, Hit, Mode, Refusal, ResponseCache
+from chatcache import TTL, About, Hit, Leader, Mode, Refusal, ResponseCache
 
+from .calls import CURRENT, install, leader_of
 from .generations import answered_by, from_record, new_id, refusal_of, same_id, to_record, usage_of
 from .keys import UnkeyableError, keyed, model_of
 
@@ -19,8 +20,9 @@ class DOCache(BaseCache):
     """A cache for ``set_llm_cache``, or for the ``cache=`` of one model, that keeps its records in one SQLite file.
 
     It serves ``invoke``, ``ainvoke``, ``batch``, ``abatch``, ``generate`` and ``agenerate``. LangChain does not ask a
-    cache in ``stream`` and ``astream``. Each hit is made of new objects, and its message has an id of its own, since
-    LangGraph takes two messages of one id for one message.
+    cache in ``stream`` and ``astream``: see `cached`. Who asks a chat model for the same at the same time, as a batch
+    of equal inputs does, shares one call, its answer and its error. Each hit is made of new objects, and its message
+    has an id of its own, since LangGraph takes two messages of one id for one message.
 
     Args:
         store_id: the namespace of these records within the object: 1 to 512 bytes of UTF-8.
@@ -61,6 +63,7 @@ class DOCache(BaseCache):
         store_requests: Literal["full", "redacted", "digest"] = "full",
         stable_ids: bool = False,
     ) -> None:
+        install()
         self.stable_ids = stable_ids
         self._kinds: dict[tuple[type, frozenset[str]], Any] = {}  # the classes of models that are cached by this
         self.engine = ResponseCache(
@@ -88,7 +91,15 @@ class DOCache(BaseCache):
         except UnkeyableError as error:
             self._unkeyed(error, llm_string)
             return None
-        return self.engine.lookup(key, request, self._generations)
+        found = self.engine.lookup(key, request, self._generations)
+        call = CURRENT.get() if found is None else None
+        if call is None:
+            return found
+        led = self.engine.lead(key, self._generations)
+        if led is None or isinstance(led, Leader):
+            call.led(key, led)
+            return None
+        return led
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Awaiting twin of `lookup`."""
@@ -97,19 +108,29 @@ class DOCache(BaseCache):
         except UnkeyableError as error:
             self._unkeyed(error, llm_string)
             return None
-        return await self.engine.alookup(key, request, self._generations)
+        found = await self.engine.alookup(key, request, self._generations)
+        call = CURRENT.get() if found is None else None
+        if call is None:
+            return found
+        led = await self.engine.alead(key, self._generations)
+        if led is None or isinstance(led, Leader):
+            call.led(key, led)
+            return None
+        return led
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Record generations. Never raises: an answer that was paid for is returned whatever becomes of its record."""
         made = self._made(prompt, llm_string, return_val)
         if made is not None:
-            self.engine.update(*made[:2], about=made[2], refusal=made[3])
+            key, record, about, refusal = made
+            self.engine.update(key, record, about=about, refusal=refusal, leader=leader_of(key))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Awaiting twin of `update`."""
         made = self._made(prompt, llm_string, return_val)
         if made is not None:
-            await self.engine.aupdate(*made[:2], about=made[2], refusal=made[3])
+            key, record, about, refusal = made
+            await self.engine.aupdate(key, record, about=about, refusal=refusal, leader=leader_of(key))
 
     def clear(self, **_kwargs: Any) -> None:
         """Remove every record of this store, and of no other.
