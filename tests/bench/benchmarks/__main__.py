@@ -12,6 +12,8 @@ from rich.table import Table
 from . import (
     imports,
     langchain,
+    langchain_stores,
+    langchain_streams,
     litellm,
     litellm_embeddings,
     litellm_misses,
@@ -25,6 +27,8 @@ from .measure import Amount, Line, Measured, measure
 
 ROWS: list[Line] = [
     *langchain.ROWS,
+    *langchain_streams.ROWS,
+    *langchain_stores.ROWS,
     *litellm.ROWS,
     *litellm_streams.ROWS,
     *litellm_embeddings.ROWS,
