@@ -73,14 +73,14 @@ class KeyValues(ABC):
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values under those of the keys that exist, in the order of the storage."""
-        return self._values(drive(self._some(blocking, _distinct(keys), "get_many")))
+        return self._drained(drive(self._some(blocking, _distinct(keys), "get_many")))
 
     async def aget_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Awaiting twin of `get_many`."""
         distinct = _distinct(keys)
         if len(distinct) > _LONGEST_IN_PLACE:
             return await off_loop(self.get_many, distinct)
-        return self._values(await self._some(awaiting, distinct, "get_many"))
+        return self._drained(await self._some(awaiting, distinct, "get_many"))
 
     def put(self, key: str, value: Any) -> None:
         """Store a value under a key.
@@ -193,7 +193,7 @@ class KeyValues(ABC):
             InvalidInputError: the options contradict each other, or the limit is not positive.
         """
         bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
-        return self._values(drive(self._range(blocking, bounds, _checked(limit), reverse=reverse)))
+        return self._drained(drive(self._range(blocking, bounds, _checked(limit), reverse=reverse)))
 
     async def alist(  # noqa: PLR0913 - as `list`
         self,
@@ -207,7 +207,8 @@ class KeyValues(ABC):
     ) -> dict[str, Any]:
         """Awaiting twin of `list`."""
         bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
-        return await self._avalues(await self._range(awaiting, bounds, _checked(limit), reverse=reverse))
+        rows = await self._range(awaiting, bounds, _checked(limit), reverse=reverse)
+        return self._drained(rows) if len(rows) <= _LONGEST_IN_PLACE else await off_loop(self._drained, rows)
 
     def sizes(
         self,
@@ -498,8 +499,19 @@ class KeyValues(ABC):
     def _values(self, rows: Iterable[Row]) -> dict[str, Any]:
         return {key: self._value(key, data) for key, data in rows}
 
-    async def _avalues(self, rows: Sequence[Row]) -> dict[str, Any]:
-        return self._values(rows) if len(rows) <= _LONGEST_IN_PLACE else await off_loop(self._values, rows)
+    def _drained(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return values, and let go of each row as soon as it is read.
+
+        Its memory serves for the next value: where they are large, to allocate all of them beside all of the rows takes
+        longer than to read them.
+        """
+        left = rows if isinstance(rows, list) else list(rows)
+        left.reverse()
+        values = {}
+        while left:
+            key, data = left.pop()
+            values[key] = self._value(key, data)
+        return values
 
     def _value(self, key: str, data: bytes) -> Any:
         try:
