@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, off_loop
 from chatcache.clock import Clock, milliseconds
+from chatcache.codec import decode
 from chatcache.errors import CorruptRecordError, InvalidNameError
 from chatcache.storage import Storage, Transaction
 from chatcache.ttl import TTL, expires_at
@@ -38,6 +39,7 @@ class ObjectStore:
 
     def __init__(self, storage: Storage, store: str, *, clock: Clock, sweeps: bool, tidies: bool) -> None:
         self._storage = storage
+        self._recalled = storage.recall
         self._sweeps = sweeps
         self._tidies = tidies
         self._store = store
@@ -48,7 +50,11 @@ class ObjectStore:
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a live entry, or `default`."""
         row = self._prefix + key if type(key) is str else self._row(key)
-        cell = self._storage.get(row)
+        data = self._recalled(row)
+        try:
+            cell = self._storage.get(row) if data is None else decode(data)
+        except CorruptRecordError:
+            cell = self._storage.get(row)  # which says where it is
         if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - nearly every one: it never expires
             return cell[0]
         return default if cell is None else drive(self._value(blocking, row, row, cell, default))
@@ -56,7 +62,11 @@ class ObjectStore:
     async def aget(self, key: str, default: Any = None) -> Any:
         """Awaiting twin of `get`."""
         row = self._prefix + key if type(key) is str else self._row(key)
-        cell = await self._storage.aget(row)
+        data = self._recalled(row)
+        try:
+            cell = await self._storage.aget(row) if data is None else decode(data)
+        except CorruptRecordError:
+            cell = await self._storage.aget(row)  # as above
         if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - as above
             return cell[0]
         return default if cell is None else await self._value(awaiting, row, row, cell, default)
@@ -70,15 +80,11 @@ class ObjectStore:
 
         Where there are limits, that it is used is not noted.
         """
-        cell = self._storage.recall(name)
-        return None if cell is None else live(cell, milliseconds(self._clock), None)
-
-    def peek(self, key: str, default: Any = None) -> Any:
-        """Return the value of an entry that never expires, if it is in memory, or `default`: then ask `get`."""
-        cell = self._storage.recall(self._prefix + key)
-        if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - as above
-            return cell[0]
-        return default
+        data = self._recalled(name)
+        try:
+            return None if data is None else live(decode(data), milliseconds(self._clock), None)
+        except CorruptRecordError:
+            return None  # `get` says what is wrong
 
     def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
         """Return one slot for each key, `default` where there is no live, readable entry."""

@@ -354,7 +354,9 @@ class ResponseCache:
                 record = self._store.get(row, _ABSENT)
                 if record is not _ABSENT:
                     try:
-                        result, saves = read(Hit(row, record, self._clock)), _saves(record)
+                        result, saves = read(Hit(row, record, self._clock)), record["saves"]
+                        if type(saves) is not list:
+                            raise ValueError(_NOT_OURS)  # noqa: TRY301 - as what `read` raises
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
                     else:
@@ -383,12 +385,12 @@ class ResponseCache:
         try:
             for form in forms:
                 row = key + form
-                record = self._store.peek(row, _ABSENT)
-                if record is _ABSENT:
-                    record = await self._store.aget(row, _ABSENT)
+                record = await self._store.aget(row, _ABSENT)
                 if record is not _ABSENT:
                     try:
-                        result, saves = read(Hit(row, record, self._clock)), _saves(record)
+                        result, saves = read(Hit(row, record, self._clock)), record["saves"]
+                        if type(saves) is not list:
+                            raise ValueError(_NOT_OURS)  # noqa: TRY301 - as what `read` raises
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
                     else:
@@ -748,7 +750,10 @@ class ResponseCache:
 
     def _read(self, key: str, record: Any, read: Callable[[Hit], T]) -> T:
         result = read(Hit(key, record, self._clock))
-        self._counts.hit(_saves(record))
+        saves = record["saves"]
+        if type(saves) is not list:
+            raise ValueError(_NOT_OURS)
+        self._counts.hit(saves)
         return result
 
     async def _lead(
@@ -845,13 +850,6 @@ def _is_read(hit: Hit, read: Callable[[Hit], object]) -> bool:
     except Exception:  # noqa: BLE001 - whatever it breaks
         return False
     return True
-
-
-def _saves(record: Any) -> list[Any]:
-    saves = record["saves"]
-    if type(saves) is list:
-        return saves
-    raise ValueError(_NOT_OURS)
 
 
 def _answered(hit: Hit) -> Hit:

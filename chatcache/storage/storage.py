@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, running_loop
 from chatcache.clock import Clock
-from chatcache.codec import decode
-from chatcache.errors import CorruptRecordError, PersistenceError, TransactionError
+from chatcache.errors import PersistenceError, TransactionError
 
 from .batch import Batch
 from .keyvalues import KeyValues
@@ -17,6 +16,7 @@ from .ranges import prefix_range
 from .sql import SQL
 from .transaction import Transaction, atransact, refuse_coroutine, transact
 from .turn import Turn
+from .turns import Turns
 
 __all__ = ["Storage", "SyncKV", "empty"]
 
@@ -30,45 +30,20 @@ class Storage(KeyValues):
     the tasks of a loop write between two points where it does something else is committed together, a moment later,
     and `aflush` returns when it is. Two processes may use one object; what one of them reads and writes in a
     `transaction`, no other comes in between.
+
+    Attributes:
+        recall: returns what is stored under a key, or under a name that `remember` gave it, as `chatcache.codec` has
+            it, or None: then `get` is to be asked. It is what `get` would decode, for as long as it is in memory;
+            nobody is waited for, and no file is read. Not in Cloudflare's API.
     """
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return the value under a key, or `default`."""
-        data = (
-            self._turns.recall(key) if type(key) is str else None
-        )  # by far the most reads are of what was read before
-        if data is not None:
-            try:
-                return decode(data)
-            except CorruptRecordError:
-                pass  # it is said below where it is
-        return super().get(key, default)
-
-    async def aget(self, key: str, default: Any = None) -> Any:
-        """Awaiting twin of `get`."""
-        data = self._turns.recall(key) if type(key) is str else None
-        if data is not None:
-            try:
-                return decode(data)
-            except CorruptRecordError:
-                pass  # it is said below where it is
-        return await super().aget(key, default)
+    def __init__(self, turns: Turns, longest_row: int) -> None:
+        super().__init__(turns, longest_row)
+        self.recall: Callable[[str | bytes], bytes | None] = turns.recall  # no method: it is called for every hit
 
     def remember(self, key: str, name: bytes) -> None:
         """Have the value under a key, if it is in memory, be found by a name as well. Not in Cloudflare's API."""
         self._turns.remember(key, name)
-
-    def recall(self, key: str | bytes) -> Any:
-        """Return a value by its key, or the name that `remember` gave it, or None: then `get` is to be asked for it.
-
-        It is what `get` would return, for as long as it is in memory. Nobody is waited for, and no file is read. Not in
-        Cloudflare's API.
-        """
-        data = self._turns.recall(key)
-        try:
-            return None if data is None else decode(data)
-        except CorruptRecordError:
-            return None  # `get` says what is wrong
 
     def transaction(self, body: Callable[[Transaction], R]) -> R:
         """Run a body in a transaction, and return what it returns.

@@ -9,7 +9,18 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from .generations import Name, answered_by, from_record, new_id, plain, refusal_of, same_id, to_record, usage_of
+from .generations import (
+    Name,
+    answered_by,
+    from_record,
+    generation_of,
+    new_id,
+    plain,
+    refusal_of,
+    same_id,
+    to_record,
+    usage_of,
+)
 
 __all__ = [
     "ChunkRecorder",
@@ -64,13 +75,13 @@ class ChunkRecorder:
         return _told(written, dict(self._usage) if usage else None, answered_by([chunk]))
 
 
-def chunk_of(record: Mapping[str, Any], name: Name) -> ChatGenerationChunk:
+def chunk_of(record: dict[str, Any], name: Name) -> ChatGenerationChunk:
     """Return the chunk of a record, a new object at each call.
 
     Raises:
         Exception: any at all, where the record is not what a `ChunkRecorder` writes.
     """
-    (chunk,) = from_record([record], name)
+    chunk = generation_of(record, name)
     if not isinstance(chunk, ChatGenerationChunk):
         raise TypeError(f"a {type(chunk).__name__} is no chunk")
     return chunk
@@ -86,12 +97,12 @@ def names_of_a_replay() -> Name:
     return name
 
 
-def refusal_of_chunks(records: Sequence[Mapping[str, Any]]) -> Any:
+def refusal_of_chunks(records: Sequence[dict[str, Any]]) -> Any:
     """Return why the chunks of a stream are not worth keeping, if they are not."""
     return refusal_of(generate_from_stream(chunk_of(record, same_id) for record in records).generations)
 
 
-def result_of_chunks(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def result_of_chunks(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the record of a result that is put together of recorded chunks, as LangChain does it."""
     return record_of_result(generate_from_stream(chunk_of(record, same_id) for record in records))
 

@@ -10,7 +10,7 @@ from langchain_core.outputs import Generation
 from chatcache import TTL, About, Hit, Leader, Mode, Refusal, ResponseCache
 
 from .calls import CURRENT, install, leader_of
-from .generations import answered_by, from_record, new_id, refusal_of, same_id, to_record, usage_of
+from .generations import answered_by, from_record, generation_of, new_id, refusal_of, same_id, to_record, usage_of
 from .keys import UnkeyableError, keyed, model_of
 
 __all__ = ["DOCache"]
@@ -65,6 +65,7 @@ class DOCache(BaseCache):
     ) -> None:
         install()
         self.stable_ids = stable_ids
+        self._name = same_id if stable_ids else new_id
         self._kinds: dict[tuple[type, frozenset[str]], Any] = {}  # the classes of models that are cached by this
         self.engine = ResponseCache(
             store_id,
@@ -171,7 +172,8 @@ class DOCache(BaseCache):
             return None
 
     def _generations(self, hit: Hit) -> list[Generation]:
-        return from_record(hit.answer, same_id if self.stable_ids else new_id)
+        answer = hit.record["answer"]
+        return [generation_of(answer[0], self._name)] if len(answer) == 1 else from_record(answer, self._name)
 
     def __repr__(self) -> str:
         return f"<langchain_chatcache.DOCache {self.engine.store_id!r} in {str(self.engine.location)!r}>"

@@ -17,7 +17,18 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from chatcache import Refusal
 
-__all__ = ["Name", "answered_by", "from_record", "new_id", "plain", "refusal_of", "same_id", "to_record", "usage_of"]
+__all__ = [
+    "Name",
+    "answered_by",
+    "from_record",
+    "generation_of",
+    "new_id",
+    "plain",
+    "refusal_of",
+    "same_id",
+    "to_record",
+    "usage_of",
+]
 
 M = TypeVar("M", bound=BaseModel)
 Name = Callable[[str | None], str | None]
@@ -71,9 +82,7 @@ def from_record(record: Any, name: Name) -> list[Generation]:
     Raises:
         Exception: any at all, where the record is not what `to_record` writes.
     """
-    if len(record) == 1:  # nearly every one
-        return [_read(record[0], name)]
-    return [_read(written, name) for written in record]
+    return [generation_of(written, name) for written in record]
 
 
 def new_id(_recorded: str | None = None) -> str:
@@ -138,29 +147,33 @@ def plain(value: Any) -> Any:
     return to_jsonable_python(value, inf_nan_mode="constants")
 
 
-def _read(written: dict[str, Any], name: Name) -> Generation:
+def generation_of(written: dict[str, Any], name: Name) -> Generation:
+    """Return one of the generations of a record: see `from_record`."""
     kind, info = written["kind"], written["info"]
     if kind in _TEXT:
         return _TEXT[kind](text=written["text"], generation_info=info)
     fields, of = written["fields"], _MESSAGES[written["message"]]
     fields["id"] = name(fields["id"])
     known, takes_others = _FIELDS[of]
-    # where these are the fields of this version of the class they are taken as they were dumped, as from a pickle
-    message = _filled(of, fields, {} if takes_others else None) if fields.keys() == known else of(**fields)
+    if fields.keys() == known:  # those of this version of the class: they are taken as they were dumped
+        message = of.__new__(of)
+        _fill(message, fields, {} if takes_others else None)
+    else:
+        message = of(**fields)
     text = message.content
     if type(text) is not str or kind not in _PLAIN:
         return _CHAT[kind](message=message, generation_info=info)  # type: ignore[arg-type]  # pydantic checks it
-    return _filled(_CHAT[kind], {"text": text, "generation_info": info, "type": kind, "message": message}, None)
+    generation = _CHAT[kind].__new__(_CHAT[kind])
+    _fill(generation, {"text": text, "generation_info": info, "type": kind, "message": message}, None)
+    return generation
 
 
-def _filled(kind: type[M], fields: dict[str, Any], others: dict[str, Any] | None) -> M:
-    """Return a model of its fields, as they are."""
-    model = kind.__new__(kind)
+def _fill(model: BaseModel, fields: dict[str, Any], others: dict[str, Any] | None) -> None:
+    """Give a model its fields, as from a pickle."""
     _set(model, "__dict__", fields)
     _set(model, "__pydantic_fields_set__", set(fields))
     _set(model, "__pydantic_extra__", others)
     _set(model, "__pydantic_private__", None)
-    return model
 
 
 def _finish_reasons(generation: Generation) -> set[str]:
