@@ -32,7 +32,22 @@ class Model(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=message)])
 
 
+def said_of(name: str) -> str:
+    """What is said where a name is asked for whose package is not installed."""
+    try:
+        return repr(getattr(langchain_chatcache, name))
+    except ImportError as error:
+        return str(error)
+
+
 with TemporaryDirectory() as folder:
+    model = langchain_chatcache.cached(Model(), langchain_chatcache.DOCache(store_id="models", path=folder))
+    store = langchain_chatcache.DOByteStore("bytes", path=folder)
+    store.mset([("a", b"1")])
+    history = langchain_chatcache.DOChatMessageHistory("session", path=folder)
+    history.add_user_message("Hi")
+    streams = [[chunk.text for chunk in model.stream("streamed")] for _ in range(2)]
+    streamed = [calls.pop()]
     set_llm_cache(langchain_chatcache.DOCache(store_id="packaging", path=folder))
     facts = {
         "from": langchain_chatcache.__file__,
@@ -42,5 +57,9 @@ with TemporaryDirectory() as folder:
             "awaited": [asyncio.run(Model().ainvoke("awaited")).text for _ in range(2)],
         },
         "calls": calls,
+        "streams": streams,
+        "streamed": streamed,
+        "kept": [store.mget(["a"]) == [b"1"], [message.text for message in history.messages]],
+        "needs": {name: said_of(name) for name in ("DOCacheMiddleware", "DONodeCache")},
     }
 json.dump(facts, sys.stdout)

@@ -146,3 +146,16 @@ def output_of(python: str | Path, *arguments: str | Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_what_needs_no_more_than_langchain_core_needs_no_more(langchain: Facts) -> None:
+    assert langchain["streamed"] == ["streamed"]
+    assert langchain["streams"] == [["answer number 1"]] * 2
+    assert langchain["kept"] == [True, ["Hi"]]
+
+
+def test_what_needs_langchain_or_langgraph_says_so_when_it_is_used(langchain: Facts) -> None:
+    assert langchain["needs"] == {
+        "DOCacheMiddleware": "DOCacheMiddleware needs LangChain: pip install 'langchain-chatcache[agents]'",
+        "DONodeCache": "DONodeCache needs LangGraph: pip install 'langchain-chatcache[langgraph]'",
+    }
