@@ -23,7 +23,7 @@ from chatcache.ttl import TTL
 
 from .leases import Following, Lease, Leases, Left
 from .outcomes import Outcomes
-from .records import Hit
+from .records import Hit, is_read
 
 __all__ = ["Answer", "Call", "Calls", "items_of"]
 
@@ -47,6 +47,7 @@ class Call:
         ttl: how long it is kept.
         mode: a mode that calls.
         on_hit: is called with the record that answers it, if one does.
+        reads: makes what is asked for of a record, or raises: then it is a miss.
     """
 
     key: str
@@ -56,6 +57,7 @@ class Call:
     ttl: TTL
     mode: Mode
     on_hit: Callable[[Hit], object]
+    reads: Callable[[Hit], object]
 
 
 class Answer:
@@ -201,7 +203,7 @@ class Calls:
 
         What that left in a form that is not known here is as good as nothing.
         """
-        look = partial(self._look, colour, call.key)
+        look = partial(self._recorded, colour, call)
         if not (call.mode.reads and call.mode.writes):  # there will be no record for the others
             return await look() if call.mode.reads else None
         led = await self._leases.lead(colour, call.key, look, follow=follow)
@@ -264,6 +266,10 @@ class Calls:
                 yield Answer(chunk)
                 given += 1
 
+    async def _recorded(self, colour: Colour, call: Call) -> Hit | None:
+        hit = await self._look(colour, call.key)
+        return hit if hit is not None and is_read(hit, call.reads) else None
+
     async def _rest(self, colour: Colour, call: Call, left: Left | None) -> list[Any]:
         """Return all chunks of a stream that another process left.
 
@@ -274,7 +280,7 @@ class Calls:
             with suppress(DecodeError):
                 chunks: list[Any] = outcome(self._outcomes.read(left.note))
                 return chunks
-        hit = await self._look(colour, call.key)  # also where the leader is gone: what it said may be deleted by now
+        hit = await self._recorded(colour, call)  # also where the leader is gone: what it said may be deleted by now
         if hit is None:
             raise _BrokeOffError
         return hit.chunks

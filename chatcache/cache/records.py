@@ -12,7 +12,7 @@ Its story is a note beside it (see `chatcache.BackingStore`), which is read only
     {"request": value, "model": text, "answered_by": text, "usage": {...}, "versions": {"chatcache": text, ...}}
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -23,7 +23,7 @@ from chatcache.errors import InvalidInputError, shown
 
 from .usage import model_of, tokens_of, usage_of
 
-__all__ = ["About", "Form", "Hit", "Requests", "Story", "parse_requests", "record_of", "story_of"]
+__all__ = ["About", "Form", "Hit", "Requests", "Story", "is_read", "parse_requests", "record_of", "story_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_REDACTED = {"model", "role", "type"}  # the names of fields whose text says nothing of anybody
@@ -186,6 +186,15 @@ class Story:
             return None
         known = {name: note[name] for name in cls.__dataclass_fields__ if note.get(name) is not None}
         return cls(**known)
+
+
+def is_read(hit: Hit, read: Callable[[Hit], object]) -> bool:
+    """Return whether an answer is one for who asks: one that cannot be read, or is too old, is a miss."""
+    try:
+        read(hit)
+    except Exception:  # noqa: BLE001 - whatever it breaks
+        return False
+    return True
 
 
 def record_of(answer: Any, offsets: Sequence[float] | None, about: About, *, at: int, size: int) -> dict[str, Any]:

@@ -48,7 +48,7 @@ from .leading import Leader, Leading
 from .leases import Leases
 from .outcomes import Errors, Outcomes
 from .recorder import Made, Recorder, off_loop_if
-from .records import About, Form, Hit, Story, parse_requests
+from .records import About, Form, Hit, Story, is_read, parse_requests
 from .repeats import Repeats
 from .replay import Pace, apaced, paced, parse_pace
 from .sharing import Sharing
@@ -64,7 +64,8 @@ _NAMESPACE = "calls"  # not the one that a program gets by default, whose object
 _HEAVY = 256 * 1024  # bytes
 _SIZED = {str, list, dict}
 _NOT_OURS = "it is not what chatcache writes"
-_ANSWER_OR_STREAM, _STREAM_OR_ANSWER = (Form.ANSWER, Form.STREAM), (Form.STREAM, Form.ANSWER)
+_ANSWER, _ANSWER_OR_STREAM, _STREAM_OR_ANSWER = (Form.ANSWER,), (Form.ANSWER, Form.STREAM), (Form.STREAM, Form.ANSWER)
+_STREAM = (Form.ANSWER,)  # its key has the form behind it
 _NOTHING = "nothing is recorded under this key"
 _MOST_MISSES = 1_000  # whose times are remembered until they are answered
 
@@ -174,7 +175,8 @@ class ResponseCache:
         ttl: TTL = None,
         mode: str | None = None,
         on_hit: Callable[[Hit], object] | None = None,
-        from_chunks: Callable[[list[Any]], T] | None = None,
+        read: Callable[[Any], T] | None = None,
+        from_chunks: Callable[[list[Any]], Any] | None = None,
     ) -> T:
         """Return the recorded answer of a request, or else call, record what that returns, and return it.
 
@@ -189,8 +191,9 @@ class ResponseCache:
             ttl: instead of the TTL of the cache.
             mode: instead of the mode of the cache.
             on_hit: is called with the record, if the answer is from one: how old it is, when it was recorded, its key.
-            from_chunks: makes an answer of the chunks of a stream of this request, where that is what is recorded. By
-                default a call is not answered by a stream.
+            read: makes what is returned of an answer, as it is recorded; a record of which it cannot is a miss.
+            from_chunks: makes an answer, as one is recorded, of the chunks of a stream of this request, where that is
+                what is recorded. By default a call is not answered by a stream.
 
         Raises:
             ReplayMiss: in mode ``replay``, there is no record; nothing was called.
@@ -203,20 +206,22 @@ class ResponseCache:
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return fn(request)
-        name = self._repeats.asked(canonical) if self._recalls and on_hit is None and chosen.reads else None
+        name = self._repeats.asked(canonical) if self._recalls and on_hit is read is None and chosen.reads else None
         if name is not None:
             answer: T = self._repeats.recall(name, _ABSENT)
             if answer is not _ABSENT:
                 return answer
         key = key_of(canonical)
-        if from_chunks is None:
-            hit = self.lookup(key, request, _answered, mode=chosen)
-        else:
-            hit = self.lookup(key, request, partial(_joined, from_chunks), mode=chosen, forms=_ANSWER_OR_STREAM)
+        forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
+        hit = self.lookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
         if hit is None:
-            call = Call(key, request, canonical, refuse or _refusal, self._lives(ttl), chosen, on_hit or _ignored)
+            reads = partial(_as_answer, read, None)
+            call = Call(
+                key, request, canonical, refuse or _refusal, self._lives(ttl), chosen, on_hit or _ignored, reads
+            )
             made, joined = self._flown(call, lambda: drive(self._calls.lead(blocking, call, fn)))
-            return cast(T, made.copy() if joined else made.original)
+            answer = made.copy() if joined else made.original
+            return answer if read is None else read(answer)
         if on_hit is not None:
             on_hit(hit)
         elif name is not None:
@@ -232,7 +237,8 @@ class ResponseCache:
         ttl: TTL = None,
         mode: str | None = None,
         on_hit: Callable[[Hit], object] | None = None,
-        from_chunks: Callable[[list[Any]], T] | None = None,
+        read: Callable[[Any], T] | None = None,
+        from_chunks: Callable[[list[Any]], Any] | None = None,
     ) -> T:
         """Awaiting twin of `call`; `fn` is awaited. A task that is cancelled leaves the call to those who share it."""
         parse_ttl(ttl)
@@ -240,20 +246,22 @@ class ResponseCache:
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return await fn(request)
-        name = self._repeats.asked(canonical) if self._recalls and on_hit is None and chosen.reads else None
+        name = self._repeats.asked(canonical) if self._recalls and on_hit is read is None and chosen.reads else None
         if name is not None:
             answer: T = self._repeats.recall(name, _ABSENT)
             if answer is not _ABSENT:
                 return answer
         key = key_of(canonical)
-        if from_chunks is None:
-            hit = await self.alookup(key, request, _answered, mode=chosen)
-        else:
-            hit = await self.alookup(key, request, partial(_joined, from_chunks), mode=chosen, forms=_ANSWER_OR_STREAM)
+        forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
+        hit = await self.alookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
         if hit is None:
-            call = Call(key, request, canonical, refuse or _refusal, self._lives(ttl), chosen, on_hit or _ignored)
+            reads = partial(_as_answer, read, None)
+            call = Call(
+                key, request, canonical, refuse or _refusal, self._lives(ttl), chosen, on_hit or _ignored, reads
+            )
             made, joined = await self._aflown(call, lambda: self._calls.lead(awaiting, call, fn))
-            return cast(T, await off_loop_if(awaiting, made.size, made.copy) if joined else made.original)
+            answer = await off_loop_if(awaiting, made.size, made.copy) if joined else made.original
+            return cast(T, answer if read is None else read(answer))
         if on_hit is not None:
             on_hit(hit)
         elif name is not None:
@@ -270,7 +278,8 @@ class ResponseCache:
         mode: str | None = None,
         pace: Pace = "instant",
         on_hit: Callable[[Hit], object] | None = None,
-        to_chunks: Callable[[Any], list[C]] | None = None,
+        read: Callable[[Any], C] | None = None,
+        to_chunks: Callable[[Any], list[Any]] | None = None,
     ) -> Generator[C, None, None]:
         """Yield the recorded chunks of a request, or else those of a stream as they come, and record them at its end.
 
@@ -288,8 +297,9 @@ class ResponseCache:
             pace: how quick a recorded stream is replayed: ``instant``, at once; ``recorded``, as it came; a number, so
                 many times as quick as it came.
             on_hit: is called with the record, if the chunks are from one.
-            to_chunks: makes chunks of an answer to this request, where that is what is recorded. By default a stream is
-                not answered by what a call returned.
+            read: makes what is yielded of a chunk, as it is recorded; a record of which it cannot is a miss.
+            to_chunks: makes chunks, as they are recorded, of an answer to this request, where that is what is recorded.
+                By default a stream is not answered by what a call returned.
 
         Raises:
             StreamInterruptedError: while the chunks are read: another one's stream, that was shared, broke off.
@@ -299,7 +309,9 @@ class ResponseCache:
         parse_pace(pace)
         parse_ttl(ttl)
         chosen = self.mode if mode is None else parse_mode(mode)
-        return steps(self._streamed(blocking, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit, to_chunks))
+        return steps(
+            self._streamed(blocking, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit, read, to_chunks)
+        )
 
     def astream(  # noqa: PLR0913 - as `stream`
         self,
@@ -311,7 +323,8 @@ class ResponseCache:
         mode: str | None = None,
         pace: Pace = "instant",
         on_hit: Callable[[Hit], object] | None = None,
-        to_chunks: Callable[[Any], list[C]] | None = None,
+        read: Callable[[Any], C] | None = None,
+        to_chunks: Callable[[Any], list[Any]] | None = None,
     ) -> AsyncGenerator[C, None]:
         """Awaiting twin of `stream`: ``async for chunk in cache.astream(request, fn)``.
 
@@ -320,7 +333,7 @@ class ResponseCache:
         parse_pace(pace)
         parse_ttl(ttl)
         chosen = self.mode if mode is None else parse_mode(mode)
-        return self._streamed(awaiting, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit, to_chunks)
+        return self._streamed(awaiting, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit, read, to_chunks)
 
     def lookup(
         self,
@@ -688,6 +701,7 @@ class ResponseCache:
         mode: Mode,
         pace: Pace,
         on_hit: Callable[[Hit], object] | None,
+        read: Callable[[Any], Any] | None,
         to_chunks: Callable[[Any], list[Any]] | None,
     ) -> AsyncGenerator[Any, None]:
         canonical = self._canonical(request, mode)
@@ -695,10 +709,13 @@ class ResponseCache:
             source = items_of(colour, fn, request)
         else:
             key = key_of(canonical) + Form.STREAM
-            call = Call(key, request, canonical, refuse, self._lives(ttl), mode, on_hit or _ignored)
-            hit = await self._recorded_stream(colour, call, to_chunks)
+            whole = partial(_as_chunks, read, None)
+            call = Call(key, request, canonical, refuse, self._lives(ttl), mode, on_hit or _ignored, whole)
+            looked_up, forms = (key, _STREAM) if to_chunks is None else (key_of(canonical), _STREAM_OR_ANSWER)
+            reads = partial(_as_chunks, read, to_chunks)
+            hit = await colour(self.lookup, self.alookup, looked_up, request, reads, mode=mode, forms=forms)
             if hit is None:
-                source = self._shared(colour, call, fn)
+                source = self._shared(colour, call, fn, read)
             else:
                 call.on_hit(hit)
                 replay = paced if colour is blocking else apaced
@@ -707,15 +724,9 @@ class ResponseCache:
             async for chunk in chunks:
                 yield chunk
 
-    async def _recorded_stream(
-        self, colour: Colour, call: Call, to_chunks: Callable[[Any], list[Any]] | None
-    ) -> Hit | None:
-        if to_chunks is None:
-            return await colour(self.lookup, self.alookup, call.key, call.request, _streamed, mode=call.mode)
-        key, read = call.key.removesuffix(Form.STREAM), partial(_split, to_chunks)
-        return await colour(self.lookup, self.alookup, key, call.request, read, mode=call.mode, forms=_STREAM_OR_ANSWER)
-
-    async def _shared(self, colour: Colour, call: Call, fn: Callable[[Any], Any]) -> AsyncGenerator[Any, None]:
+    async def _shared(
+        self, colour: Colour, call: Call, fn: Callable[[Any], Any], read: Callable[[Any], Any] | None
+    ) -> AsyncGenerator[Any, None]:
         """Yield the chunks of a stream that is not recorded: of one that is under way, or of a new one."""
         begin = partial(self._calls.lead_stream, colour, call, fn)
         broadcasts = self._sharing.broadcasts
@@ -733,7 +744,7 @@ class ResponseCache:
             self._joined()
         async with aclosing(each(colour, source)) as chunks:
             async for chunk in chunks:
-                yield chunk.copy()
+                yield chunk.copy() if read is None else read(chunk.copy())
 
     def _unread(self, error: PersistenceError, mode: Mode) -> None:
         """Go on without records that could not be read, or raise where nothing may be called."""
@@ -765,13 +776,13 @@ class ResponseCache:
         async def look(colour: Colour) -> Hit | None:
             for form in forms:
                 hit = await self._look(colour, key + form)
-                if hit is not None and _is_read(hit, read):
+                if hit is not None and is_read(hit, read):
                     return hit
             return None
 
         led = await self._leading.lead(colour, key, look)
         if isinstance(led, Hit):
-            return read(led) if _is_read(led, read) else None
+            return read(led) if is_read(led, read) else None
         return led
 
     async def _lead_many(self, colour: Colour, keys: Collection[str], mode: Mode) -> Leader | bool:
@@ -843,37 +854,25 @@ class ResponseCache:
         return f"<ResponseCache {self.store_id!r} in {str(self.location)!r}>"
 
 
-def _is_read(hit: Hit, read: Callable[[Hit], object]) -> bool:
-    """Return whether an answer is one for who asks: one that cannot be read, or is too old, is a miss."""
-    try:
-        read(hit)
-    except Exception:  # noqa: BLE001 - whatever it breaks
-        return False
-    return True
+def _as_answer(read: Callable[[Any], Any] | None, from_chunks: Callable[[list[Any]], Any] | None, hit: Hit) -> Hit:
+    """Return a hit with the answer that is asked for, whatever was recorded."""
+    if hit.form is Form.ANSWER or from_chunks is None:
+        answer = hit.answer  # which a record of another make may not have
+        return hit if read is None else hit.holding(answer=read(answer))
+    answer = from_chunks(hit.chunks)
+    return hit.holding(answer=answer if read is None else read(answer))
 
 
-def _answered(hit: Hit) -> Hit:
-    _ = hit.answer  # which a record of another make may not have
-    return hit
-
-
-def _streamed(hit: Hit) -> Hit:
-    if len(hit.chunks) != len(hit.offsets):
-        raise ValueError("its chunks are not as many as their times")
-    return hit
-
-
-def _joined(from_chunks: Callable[[list[Any]], Any], hit: Hit) -> Hit:
-    """Return a hit with an answer, whatever was recorded."""
-    return _answered(hit) if hit.form is Form.ANSWER else hit.holding(answer=from_chunks(_streamed(hit).chunks))
-
-
-def _split(to_chunks: Callable[[Any], list[Any]], hit: Hit) -> Hit:
-    """Return a hit with chunks, whatever was recorded; those of an answer come at once."""
-    if hit.form is Form.STREAM:
-        return _streamed(hit)
-    chunks = to_chunks(hit.answer)
-    return hit.holding(chunks=chunks, offsets=[0.0] * len(chunks))
+def _as_chunks(read: Callable[[Any], Any] | None, to_chunks: Callable[[Any], list[Any]] | None, hit: Hit) -> Hit:
+    """Return a hit with the chunks that are asked for, whatever was recorded; those of an answer come at once."""
+    if hit.form is Form.ANSWER and to_chunks is not None:
+        chunks = to_chunks(hit.answer)
+        offsets = [0.0] * len(chunks)
+    else:
+        chunks, offsets = hit.chunks, hit.offsets
+        if len(chunks) != len(offsets):
+            raise ValueError("its chunks are not as many as their times")
+    return hit.holding(chunks=chunks if read is None else list(map(read, chunks)), offsets=offsets)
 
 
 def _ignored(_hit: Hit) -> None:

@@ -266,5 +266,21 @@ async def test_a_call_answers_a_stream_that_can_make_chunks_of_it(tmp_path: Path
     assert provider.streams == 1
 
 
+async def test_a_reader_makes_what_is_given_of_what_is_recorded(tmp_path: Path, read: Read) -> None:
+    cache, provider = ResponseCache("store", path=tmp_path), Provider()
+    for _ in range(2):
+        assert await read(cache, provider, read=list) == [list(chunk) for chunk in CHUNKS]
+    assert await read(cache, provider, read=lambda chunk: chunk["delta"], most=2) == ["very", " high"]
+    assert provider.streams == 2  # not every chunk has one: that is a miss
+    for _ in range(2):
+        assert cache.call(REQUEST, lambda _request: {"text": "high"}, read=lambda answer: answer["text"]) == "high"
+    assert await cache.acall(REQUEST, never, read=lambda answer: answer["text"]) == "high"
+    with pytest.raises(KeyError, match="words"):
+        cache.call(REQUEST, lambda _request: {"text": "new"}, read=lambda answer: answer["words"])
+    assert cache.call(REQUEST, never) == {"text": "new"}
+    stream = cache.stream(REQUEST, never, read=list, to_chunks=pieces)
+    assert list(stream) == [["delta"], ["delta"], ["usage"]]
+
+
 def never(_request: Any) -> Any:
     raise AssertionError("it is recorded")

@@ -22,7 +22,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from pydantic import BaseModel, SecretStr
 
-from chatcache import InvalidInputError, Mode, ReplayMiss
+from chatcache import InvalidInputError, Mode, ObjectNamespace, ReplayMiss
 from langchain_chatcache import DOCache, cached
 from tests.integrations.tool_provider import ToolProvider
 
@@ -249,6 +249,32 @@ async def test_langchains_own_cache_is_left_alone(cache: DOCache, provider: Tool
         set_llm_cache(None)
     assert not other._cache
     assert cache.engine.stats().stores == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: {"lc": 1, "type": "constructor", "id": ["langchain_core", "prompts", "PromptTemplate"]},
+        lambda record: {**record, "generations": None, "kind": "ChatGeneration"},
+        lambda record: {**record, "generations": [{"kind": "ChatGenerationOfTomorrow"}], "message": "HumanMessage"},
+        lambda record: None,
+    ],
+)
+async def test_a_record_of_another_make_is_a_miss(
+    cache: DOCache, provider: ToolProvider, invoke: Ask, stream: Ask, change: Callable[[Any], Any]
+) -> None:
+    it = cached(model(provider), cache)
+    called, streamed = await invoke(it, "Hi"), await stream(it, "Ho")
+    storage = ObjectNamespace(cache.engine.location.parents[1], "calls").get_by_name("default").storage
+    for row, (record, expires) in storage.list(prefix="store:").items():
+        if "chunks" in record:
+            record["chunks"][-1] = change(record["chunks"][-1])
+        else:
+            record["answer"] = change(record["answer"])
+        storage.put(row, [record, expires])
+    assert (await invoke(it, "Hi")).content == called.content
+    assert [chunk.content for chunk in await stream(it, "Ho")] == [chunk.content for chunk in streamed]
+    assert provider.calls == 4
 
 
 class Limiter(BaseRateLimiter):

@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from chatcache import Hit, InvalidInputError, InvalidValueError, Mode, Refusal, request_key
+from chatcache import InvalidInputError, InvalidValueError, Mode, Refusal, request_key
 
 from .answers import (
     ChunkRecorder,
@@ -163,13 +163,8 @@ class _Asked:
         self.request = request
         self.result: ChatResult | None = None
         self._stable = stable
-        self._name: Name = same_id
+        self._name: Name = names_of_a_replay() if stable is None else same_id
         self._recorder = ChunkRecorder()
-
-    def hit(self, _hit: Hit) -> None:
-        """Note that the answer is from a record."""
-        if self._stable is None:
-            self._name = names_of_a_replay()
 
     def made(self, result: ChatResult) -> Any:
         """Note what the model returned, and return its record, or itself where it has none."""
@@ -186,13 +181,14 @@ class _Asked:
         return None if self.result is None else refusal_of(self.result.generations)
 
     def returned(self, record: Any) -> ChatResult:
-        """Return the result of a record, or of the call that was made just now."""
+        """Return the result of a record, or that of the call that was made just now."""
         if self.result is not None:
             return self.result
         return record if isinstance(record, ChatResult) else result_of(record, self._name)
 
     def streamed(self, chunk: ChatGenerationChunk) -> Any:
         """Return the record of a chunk that the model streamed, or itself where it has none."""
+        self._name = same_id  # it is no replay
         chunk.message.id = chunk.message.id or self._stable
         try:
             return self._recorder.record(chunk)
@@ -228,11 +224,10 @@ class _Replaying:
 
         if asked is None:
             return make(None)  # type: ignore[no-any-return]
-        return asked.returned(
-            replay.engine.call(
-                asked.request, make, refuse=asked.refuses, on_hit=asked.hit, from_chunks=result_of_chunks
-            )
+        result: ChatResult = replay.engine.call(
+            asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=result_of_chunks
         )
+        return result
 
     async def _agenerate(
         self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any
@@ -252,10 +247,8 @@ class _Replaying:
 
         if asked is None:
             return await make(None)  # type: ignore[no-any-return]
-        return asked.returned(
-            await replay.engine.acall(
-                asked.request, make, refuse=asked.refuses, on_hit=asked.hit, from_chunks=result_of_chunks
-            )
+        return await replay.engine.acall(
+            asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=result_of_chunks
         )
 
 
@@ -309,11 +302,10 @@ def _streamed(
         return
     with closing(
         replay.engine.stream(
-            asked.request, make, refuse=refusal_of_chunks, on_hit=asked.hit, to_chunks=chunks_of_result
+            asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=chunks_of_result
         )
-    ) as records:
-        for record in records:
-            yield asked.passed_on(record)
+    ) as chunks:
+        yield from chunks
 
 
 async def _astreamed(
@@ -339,11 +331,11 @@ async def _astreamed(
         return
     async with aclosing(
         replay.engine.astream(
-            asked.request, make, refuse=refusal_of_chunks, on_hit=asked.hit, to_chunks=chunks_of_result
+            asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=chunks_of_result
         )
-    ) as records:
-        async for record in records:
-            yield asked.passed_on(record)
+    ) as chunks:
+        async for chunk in chunks:
+            yield chunk
 
 
 def _replaying(cache: DOCache, kind: type[BaseChatModel], ignore: frozenset[str]) -> type[BaseChatModel]:
