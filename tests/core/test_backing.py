@@ -340,5 +340,5 @@ async def test_a_loop_goes_on_while_something_large_is_written_and_read(store: B
         while not task.done():
             await asyncio.sleep(0)
             steps += 1
-        assert steps > 10
+        assert steps > 2  # else it stood still: one step would have been all of it
         assert task.result() in (None, value)

@@ -278,7 +278,7 @@ async def test_a_reader_makes_what_is_given_of_what_is_recorded(tmp_path: Path, 
     with pytest.raises(KeyError, match="words"):
         cache.call(REQUEST, lambda _request: {"text": "new"}, read=lambda answer: answer["words"])
     assert cache.call(REQUEST, never) == {"text": "new"}
-    stream = cache.stream(REQUEST, never, read=list, to_chunks=pieces)
+    stream = cache.stream(REQUEST, never, read=lambda chunk: [*chunk], to_chunks=pieces)
     assert list(stream) == [["delta"], ["delta"], ["usage"]]
 
 
