@@ -31,7 +31,7 @@ from .errors import (
 )
 from .exit import Exit, Failure, Success
 from .key_value_store import KeyValueStore
-from .keys import canonical_json, request_key
+from .keys import canonical_json, request_key, without_credentials
 from .memory_storage import MemoryStorage, Rows, RowStorage
 from .mode import Mode, Refusal, parse_mode
 from .persisted_cache import PersistedCache
@@ -61,6 +61,7 @@ __all__ = [
     # keys
     "canonical_json",
     "request_key",
+    "without_credentials",
     # objects and stores
     "ObjectNamespace",
     "DurableObject",

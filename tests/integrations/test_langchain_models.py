@@ -171,6 +171,23 @@ async def test_what_does_not_change_an_answer_does_not_change_the_key(
     assert provider.calls == 1
 
 
+async def test_no_secret_is_recorded_or_keyed(cache: DOCache, provider: ToolProvider, invoke: Ask) -> None:
+    for number in range(2):
+        secret = f"sk-secret-{number}"
+        options: dict[str, Any] = {
+            "api_key": SecretStr(secret),
+            "default_headers": {"Authorization": secret, "X-Api-Key": secret, "X-Team": "a"},
+            "model_kwargs": {"extra_headers": {"Cookie": secret}},
+        }
+        await invoke(cached(model(provider, **options), cache), "Hi")
+        await invoke(model(provider, cache=cache, **options), "Ho")
+    assert provider.calls == 2
+    cache.engine.close()
+    (file,) = cache.engine.location.parent.glob("*.sqlite")
+    assert b"sk-secret" not in file.read_bytes()
+    assert b"X-Team" in file.read_bytes()
+
+
 async def test_a_streamed_answer_in_a_conversation_says_what_the_whole_one_says(
     cache: DOCache, provider: ToolProvider, invoke: Ask, stream: Ask
 ) -> None:

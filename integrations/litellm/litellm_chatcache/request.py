@@ -10,7 +10,6 @@ what headers, nor what the proxy logs of it.
 """
 
 import os
-import re
 from collections.abc import Callable, Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +20,7 @@ from litellm.types.utils import CustomPricingLiteLLMParams, StandardCallbackDyna
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import PydanticSerializationError
 
-from chatcache import InvalidValueError, request_key
+from chatcache import InvalidValueError, request_key, without_credentials
 
 from .kinds import Kind
 
@@ -144,7 +143,6 @@ _OF_A_DEPLOYMENT = frozenset(
     {"api_base", "api_version", "base_url", "custom_llm_provider", "deployment_id", "region_name"}
 )
 _HEADERS = frozenset({"default_headers", "extra_headers", "headers", "provider_specific_header"})
-_CREDENTIAL = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
 _METADATA = ("metadata", "litellm_metadata")
 
 
@@ -229,7 +227,7 @@ def _counting(arguments: Mapping[str, Any]) -> dict[str, Any]:
         counting = {name: value for name, value in counting.items() if name not in _OF_A_DEPLOYMENT}
         counting["model"] = {"group": group}
     for name in _HEADERS & counting.keys():
-        counting[name] = _without_credentials(counting[name])
+        counting[name] = without_credentials(counting[name])
     if "file" in counting:
         counting["file"] = _digest(counting["file"])
     return counting
@@ -267,21 +265,6 @@ def _leave_out(counting: dict[str, Any], path: list[str]) -> None:
     elif isinstance(counting.get(name), Mapping):
         counting[name] = dict(counting[name])
         _leave_out(counting[name], inner)
-
-
-def _without_credentials(headers: Any) -> Any:
-    """Return HTTP headers without those that hold a secret, also those that the proxy sends on to some providers."""
-    match headers:
-        case Mapping():
-            return {
-                name: _without_credentials(value)
-                for name, value in headers.items()
-                if not _CREDENTIAL.search(str(name))
-            }
-        case list() | tuple():
-            return [_without_credentials(each) for each in headers]
-        case _:
-            return headers
 
 
 def _digest(file: Any) -> Any:

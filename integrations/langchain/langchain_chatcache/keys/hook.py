@@ -7,7 +7,6 @@ so that what does not change the answer can be left out, and an argument that is
 
 import ast
 import json
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +15,7 @@ import orjson
 from chatcache import InvalidValueError, request_key
 
 from .messages import meaning
-from .noise import UnkeyableError, is_noise
+from .noise import UnkeyableError, counting
 
 __all__ = ["keyed", "model_of"]
 
@@ -139,7 +138,7 @@ def _model(model: dict[str, Any]) -> dict[str, Any]:
     fields = model.get("kwargs")
     if not isinstance(fields, dict):
         raise UnkeyableError(f"LangChain cannot write this model as JSON: {model!r:.300}")
-    fields = _without_noise(fields.items())
+    fields = counting(fields.items())
     if _holds_an_object(fields):
         raise UnkeyableError(f"this model is configured with what LangChain cannot write as JSON: {fields!r:.500}")
     return {"class": model.get("id"), "fields": fields}
@@ -149,7 +148,7 @@ def _arguments(text: str) -> Any:
     """Return the arguments of a call as data where their repr is that of data, without what is noise."""
     try:
         pairs = json.loads(json.dumps(ast.literal_eval(text)))
-        return {name: value for name, value in _without_noise(pairs).items() if value is not None}
+        return {name: value for name, value in counting(pairs).items() if value is not None}
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         if "<" not in text:
             return text
@@ -157,7 +156,3 @@ def _arguments(text: str) -> Any:
         "LangChain shows an argument of this call by its class or address only, as in structured output with "
         f"a class under method='json_schema' (use method='function_calling'): {text:.300}"
     )
-
-
-def _without_noise(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in pairs if not is_noise(str(name))}

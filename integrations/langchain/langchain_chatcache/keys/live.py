@@ -11,7 +11,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .messages import meaning
-from .noise import UnkeyableError, is_noise
+from .noise import UnkeyableError, counting, is_noise
 
 __all__ = ["request_of"]
 
@@ -39,8 +39,8 @@ def request_of(
     Raises:
         UnkeyableError: a field or an argument is an object of which it is not known what it holds.
     """
-    fields = ((name, getattr(model, name, None)) for name in _fields(type(model)) if name not in ignore)
-    given = ((name, value) for name, value in arguments.items() if not is_noise(name) and name not in ignore)
+    fields = counting((name, getattr(model, name, None)) for name in _fields(type(model)) if name not in ignore)
+    given = counting((name, value) for name, value in arguments.items() if name not in ignore)
     request = {
         "client": "langchain",
         "llm": model._llm_type,  # noqa: SLF001 - what LangChain calls a model's kind
@@ -57,8 +57,8 @@ def _fields(kind: type[BaseChatModel]) -> tuple[str, ...]:
     return tuple(sorted(name for name, field in kind.model_fields.items() if not field.exclude and not is_noise(name)))
 
 
-def _written(pairs: Any, what: str) -> dict[str, Any]:
-    written = ((name, _data(value, f"{what} {name!r}")) for name, value in pairs if value is not None)
+def _written(fields: Mapping[str, Any], what: str) -> dict[str, Any]:
+    written = ((name, _data(value, f"{what} {name!r}")) for name, value in fields.items() if value is not None)
     return {name: value for name, value in written if value is not None}
 
 

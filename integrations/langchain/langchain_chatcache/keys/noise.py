@@ -1,6 +1,11 @@
 """What a model is configured, or called, with that does not change its answer."""
 
-__all__ = ["UnkeyableError", "is_noise"]
+from collections.abc import Iterable
+from typing import Any
+
+from chatcache import without_credentials
+
+__all__ = ["UnkeyableError", "counting", "is_noise"]
 
 _NOISE = frozenset(
     {
@@ -26,6 +31,7 @@ _NOISE = frozenset(
         "verbose",
     }
 )
+_HEADERS = frozenset({"default_headers", "extra_headers", "headers"})
 _ENDS = ("api_key", "api_token", "access_token", "ad_token", "token_provider", "credentials", "_proxy")
 
 
@@ -33,10 +39,20 @@ class UnkeyableError(ValueError):
     """It is not known enough of a request: another one would have its key, or it would never have one twice."""
 
 
-def is_noise(name: str) -> bool:
-    """Return whether a field of a model, or an argument of a call, is no part of a key.
+def counting(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return those fields of a model, or arguments of a call, that are a part of its key.
 
-    Those are how often and how long it is tried, by which credentials and which way, whether it is streamed, and what
-    LangChain does beside.
+    Left out are how often and how long it is tried, by which credentials and which way, whether it is streamed, what
+    LangChain does beside, and headers that hold a secret.
     """
+    counts = {str(name): value for name, value in pairs if not is_noise(str(name))}
+    for name in _HEADERS & counts.keys():
+        counts[name] = without_credentials(counts[name])
+    if isinstance(counts.get("model_kwargs"), dict):  # further arguments of each call
+        counts["model_kwargs"] = counting(counts["model_kwargs"].items())
+    return counts
+
+
+def is_noise(name: str) -> bool:
+    """Return whether a name is that of a field, or an argument, that is no part of a key."""
     return name in _NOISE or name.endswith(_ENDS)
