@@ -23,7 +23,7 @@ from .colours import Colour, awaiting, blocking, drive, each, steps
 from .flights import Flight, Flights, Landing, awaited_within
 from .forks import anew_in_children
 from .gate import Gate
-from .loops import CANCELLATIONS, Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop
+from .loops import CANCELLATIONS, Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop, running_task
 from .pauses import apause, pause
 from .pings import stalled
 from .renewals import RENEWALS, Held
@@ -65,6 +65,7 @@ __all__ = [
     "finish_apart",
     "off_loop",
     "running_loop",
+    "running_task",
     "stalled",
     # pauses
     "apause",

@@ -20,6 +20,7 @@ __all__ = [
     "finish_apart",
     "off_loop",
     "running_loop",
+    "running_task",
 ]
 
 P = ParamSpec("P")
@@ -37,6 +38,11 @@ _FINISH_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may 
 def running_loop() -> Loop | None:
     """Return the loop that runs in this thread, or None."""
     return asyncio._get_running_loop()  # noqa: SLF001 - in its __all__; the other one raises where there is none
+
+
+def running_task() -> object | None:
+    """Return the task that runs in this thread, or None."""
+    return None if running_loop() is None else asyncio.current_task()
 
 
 class Outcome:

@@ -24,7 +24,9 @@ from chatcache._bridge import (
     blocking,
     drive,
     each,
+    get_ident,
     running_loop,
+    running_task,
     steps,
 )
 from chatcache.clock import Clock
@@ -38,6 +40,7 @@ from chatcache.errors import (
     TransactionError,
     shown,
 )
+from chatcache.keys import canonical_json
 from chatcache.ttl import TTL
 
 from .log import MessageLog
@@ -160,8 +163,8 @@ class Chats:
 
     async def _get_or_create(self, colour: Colour, chat_id: str) -> "Chat":
         log = self._log(chat_id)
-        if await _history(colour, log) is None:
-            await colour(log.append, log.aappend, [])
+        if not await colour(log.create, log.acreate):
+            await _history(colour, log)
         return Chat(log, self._new_id)
 
     async def _import(self, colour: Colour, chat_id: str, exported: Any) -> "Chat":
@@ -170,9 +173,8 @@ class Chats:
             raise InvalidInputError(f"{shown(exported)} is no exported chat: that is {{'content': [message, ...]}}")
         checked = [_checked(message) for message in messages]
         log = self._log(chat_id)
-        if await _history(colour, log) is not None:
+        if not await colour(log.create, log.acreate, checked):
             raise InvalidInputError(f"there is a chat {chat_id!r:.200} already: remove it before, or use another id")
-        await colour(log.append, log.aappend, checked)
         return Chat(log, self._new_id)
 
 
@@ -214,7 +216,7 @@ class Chat:
         Raises:
             NotStoredError: the turn could not be stored; it holds the answer.
             PersistenceError: the history cannot be read; nothing was called.
-            TransactionError: a task of the running loop, which this call would stop, is in its turn.
+            TransactionError: a task of the running loop, which this call would stop, is in its turn; or the caller is.
             Exception: whatever `fn` raises; nothing of the turn is kept then.
         """
         return drive(self._generate(blocking, prompt, fn))  # type: ignore[no-any-return]
@@ -310,11 +312,13 @@ class Chat:
                     source = await source
                 async with aclosing(each(colour, source)) as coming:
                     async for part in coming:
-                        parts.append(part)
+                        parts.append(_checked_part(part))
                         yield part
-            finally:
-                answer = [{"role": "assistant", "content": _content_of(parts)}] if parts else []
-                await self._keep(colour, before, said, answer)
+            except BaseException:
+                with suppress(PersistenceError):  # what ended it is said
+                    await self._keep(colour, before, said, _spoken(parts))
+                raise
+            await self._keep(colour, before, said, _spoken(parts))
         finally:
             self._end(turn)
 
@@ -330,6 +334,12 @@ class Chat:
 
     async def _begin(self, colour: Colour) -> "_Turn":
         turn = _Turn(running_loop() if colour is awaiting else None)
+        holder = self._turns.holder
+        if isinstance(holder, _Turn) and not holder.left and holder.owner == turn.owner:
+            raise TransactionError(
+                f"chat {self.id!r:.200} is in a turn of this very thread or task, which a second one would wait for: "
+                "end it before, or read its stream to the end"
+            )
         try:
             await colour(self._turns.enter, self._turns.aenter, turn, inf)
         except WouldWaitForItself:
@@ -353,6 +363,7 @@ class _Turn:
     def __init__(self, loop: Loop | None) -> None:
         self.loop = loop
         self.left = False
+        self.owner = running_task() or get_ident()
 
     def abandon(self) -> None:
         """Nothing: there is nothing to be undone."""
@@ -391,9 +402,25 @@ def _messages_of(said: Any, role: str) -> list[Message]:
 def _checked(message: Any) -> Message:
     if isinstance(message, dict):
         match message:
-            case {"role": str(), "content": str() | list()}:
+            case {"role": str(), "content": str() | list()} if isinstance(message.get("options", {}), dict):
                 return message
     raise InvalidInputError(f"{shown(message)} is no message: that is {{'role': ..., 'content': ...}}")
+
+
+def _checked_part(part: Any) -> Any:
+    """Return a part of an answer.
+
+    Raises:
+        InvalidInputError: it is neither a text nor a JSON object.
+    """
+    if not isinstance(part, str | dict):
+        raise InvalidInputError(f"{shown(part)} is no part of an answer: that is a text, or a JSON object")
+    canonical_json(part)  # which says what is wrong with it
+    return part
+
+
+def _spoken(parts: Sequence[Any]) -> list[Message]:
+    return [{"role": "assistant", "content": _content_of(parts)}] if parts else []
 
 
 def _content_of(parts: Iterable[Any]) -> Any:
@@ -425,7 +452,10 @@ def _stamped(message: Message, identifier: str) -> Message:
 
 
 def _parsed(text: str) -> Any:
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=refuse)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidValueError(f"an exported chat is JSON: {error}") from error

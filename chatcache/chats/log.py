@@ -89,6 +89,19 @@ class MessageLog:
         """Awaiting twin of `append`."""
         await self._object.storage.abatch(self._appending(messages))
 
+    def create(self, messages: Sequence[Any] = ()) -> bool:
+        """Begin the conversation with some messages, unless there is one, which is left as it is; return whether.
+
+        Raises:
+            InvalidValueError: one of the messages is not JSON.
+            StorageError: it could not be written.
+        """
+        return self._object.storage.transaction(self._creating(messages))
+
+    async def acreate(self, messages: Sequence[Any] = ()) -> bool:
+        """Awaiting twin of `create`."""
+        return await self._object.storage.abatch(self._creating(messages))
+
     def messages(self) -> list[Any] | None:
         """Return all messages, the first one first, new objects each time; None where there is no conversation.
 
@@ -151,6 +164,18 @@ class MessageLog:
             transaction.change(rows, alarm=None if expires is None else expires / 1000)
 
         return append
+
+    def _creating(self, messages: Sequence[Any]) -> Callable[[Transaction], bool]:
+        append = self._appending(messages)
+
+        def create(transaction: Transaction) -> bool:
+            head = _Head.of(transaction.get(head_row(self._conversation)))
+            if head is not None and not head.is_over(milliseconds(self._clock)):
+                return False
+            append(transaction)
+            return True
+
+        return create
 
     async def _messages(self, colour: Colour) -> list[Any] | None:
         storage = self._object.storage

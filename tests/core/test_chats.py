@@ -251,6 +251,56 @@ async def test_a_blocking_turn_that_would_wait_for_a_task_of_its_loop_is_refused
     assert said(chat) == [("user", "Hi"), ("assistant", "answer")]
 
 
+async def test_a_turn_within_a_turn_is_refused(tmp_path: Path) -> None:
+    chat = Chats(path=tmp_path).get_or_create("a")
+    stream = chat.stream("1", lambda _: ["a", "b"])
+    next(stream)
+    with pytest.raises(TransactionError, match="read its stream to the end"):
+        chat.generate("2", lambda _: "never")
+    assert list(stream) == ["b"]
+    with pytest.raises(TransactionError):
+        chat.generate("3", lambda _: chat.generate("4", lambda _: "never"))
+
+    async def parts() -> AsyncIterator[str]:
+        yield "c"
+
+    async def fn(_shown: list[Any]) -> str:
+        return "never"
+
+    async for _ in chat.astream("5", lambda _: parts()):
+        with pytest.raises(TransactionError):
+            await chat.agenerate("6", fn)
+    assert said(chat) == [("user", "1"), ("assistant", "ab"), ("user", "5"), ("assistant", "c")]
+
+
+async def test_a_chat_is_made_once_by_those_who_make_it_at_once(tmp_path: Path, call: Generate) -> None:
+    exported = {"content": [{"role": "user", "content": "Hi"}]}
+
+    async def make() -> bool:
+        try:
+            await call(Chats(path=tmp_path), "from_export", "a", exported)
+        except InvalidInputError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        loop = asyncio.get_running_loop()
+        made = await asyncio.gather(*(loop.run_in_executor(pool, asyncio.run, make()) for _ in range(12)))
+    assert sum(made) == 1
+    assert Chats(path=tmp_path).get("a").export() == exported
+
+
+async def test_a_part_that_cannot_be_kept_is_an_error_and_what_came_before_is_kept(
+    tmp_path: Path, stream: Generate
+) -> None:
+    chat = Chats(path=tmp_path).get_or_create("a")
+    with pytest.raises(InvalidInputError, match="is no part of an answer"):
+        await stream(chat, "1", ["a", 7, "b"])
+    with pytest.raises(InvalidInputError):
+        await stream(chat, "2", [{"type": {1}}])
+    assert said(chat) == [("user", "1"), ("assistant", "a"), ("user", "2")]
+
+
 async def test_a_ttl_is_that_of_who_saved_last(tmp_path: Path, generate: Generate, call: Generate) -> None:
     clock = ManualClock()
     chats = Chats(path=tmp_path, ttl=60, clock=clock)
@@ -294,7 +344,18 @@ async def test_export_and_import(tmp_path: Path, generate: Generate, call: Gener
     assert chats.get("b").export() == exported
 
 
-@pytest.mark.parametrize("bad", [None, [], {}, {"content": 1}, {"content": [{"role": "user"}]}, {"content": ["Hi"]}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        [],
+        {},
+        {"content": 1},
+        {"content": [{"role": "user"}]},
+        {"content": ["Hi"]},
+        {"content": [{"role": "user", "content": "Hi", "options": None}]},
+    ],
+)
 async def test_what_is_no_export_is_refused_and_makes_no_chat(tmp_path: Path, call: Generate, bad: Any) -> None:
     chats = Chats(path=tmp_path)
     for method, given in (

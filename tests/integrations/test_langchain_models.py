@@ -12,7 +12,7 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.globals import set_llm_cache
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.rate_limiters import BaseRateLimiter
@@ -20,7 +20,7 @@ from langchain_core.runnables import ConfigurableField
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Field, PrivateAttr, SecretStr
 
 from chatcache import InvalidInputError, Mode, ObjectNamespace, ReplayMiss
 from langchain_chatcache import DOCache, cached
@@ -177,10 +177,14 @@ async def test_no_secret_is_recorded_or_keyed(cache: DOCache, provider: ToolProv
         options: dict[str, Any] = {
             "api_key": SecretStr(secret),
             "default_headers": {"Authorization": secret, "X-Api-Key": secret, "X-Team": "a"},
+            "default_query": {"key": secret},
             "model_kwargs": {"extra_headers": {"Cookie": secret}},
+            "extra_body": {"api_key": secret, "token": secret},
+            "base_url": provider.url.replace("://", f"://user:{secret}@"),
         }
-        await invoke(cached(model(provider, **options), cache), "Hi")
-        await invoke(model(provider, cache=cache, **options), "Ho")
+        headers = {"X-Token": secret}
+        await invoke(cached(model(provider, **options), cache), "Hi", extra_headers=headers)
+        await invoke(model(provider, cache=cache, **options), "Ho", extra_headers=headers)
     assert provider.calls == 2
     cache.engine.close()
     (file,) = cache.engine.location.parent.glob("*.sqlite")
@@ -356,6 +360,72 @@ class Custom(BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
         return {}
+
+
+class Louder(Custom):
+    """One that answers in another way."""
+
+    persona: str = Field(default="a", exclude=True)
+    _style: str = PrivateAttr("plain")
+
+
+async def test_two_models_that_may_answer_otherwise_share_no_record(cache: DOCache, invoke: Ask) -> None:
+    bold = Louder()
+    bold._style = "bold"
+    models = [Custom(), Louder(), Louder(persona="b"), bold]
+    for _ in range(2):
+        for it in models:
+            await invoke(cached(it, cache, ignore=["calls"]), "Hi")
+    assert [it.calls for it in models] == [[1]] * 4
+
+
+async def test_what_a_model_iterates_over_is_left_to_it(
+    cache: DOCache, invoke: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    it = GenericFakeChatModel(messages=iter([AIMessage("one"), AIMessage("two")]))
+    assert (await invoke(cached(it, cache), "Hi")).content == "one"
+    assert "name it in ignore=" in caplog.text
+    again = cached(it, cache, ignore=["messages"])
+    assert [(await invoke(again, "Hi")).content for _ in range(2)] == ["two", "two"]
+
+
+async def test_a_model_that_asks_another_one_of_its_class_replays_both(cache: DOCache, invoke: Ask) -> None:
+    class Asking(Custom):
+        other: Any = None
+
+        def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+            if self.other is not None:
+                self.other.invoke("inner")
+            return super()._generate(messages, *args, **kwargs)
+
+    inner = Asking()
+    outer = Asking(other=cached(inner, cache, ignore=["calls", "other"]))
+    inner_calls, it = inner.calls, cached(outer, cache, ignore=["calls", "other"])
+    it.other.invoke("inner")
+    await invoke(it, "Hi")
+    assert inner_calls == [1]
+
+
+async def test_several_choices_are_not_made_of_a_stream(cache: DOCache, provider: ToolProvider, stream: Ask) -> None:
+    it = cached(model(provider, n=2), cache)
+    await stream(it, "Hi")
+    it.generate([[HumanMessage("Hi")]])
+    assert provider.calls == 2
+
+
+async def test_messages_that_one_call_answers_at_once_have_ids_of_their_own(cache: DOCache) -> None:
+    class Named(Custom):
+        async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            self.calls.append(1)
+            await asyncio.sleep(0.05)
+            return ChatResult(generations=[ChatGeneration(message=AIMessage("hello", id="msg_1"))])
+
+    it = Named()
+    replayed = cached(it, cache, ignore=["calls"])
+    for _ in range(2):
+        messages = await asyncio.gather(*(replayed.ainvoke("Hi") for _ in range(3)))
+        assert len({message.id for message in messages}) == 3
+    assert it.calls == [1]
 
 
 class Streaming(Custom):

@@ -11,7 +11,7 @@ import pytest
 from langchain_classic.embeddings import CacheBackedEmbeddings
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from langchain_core.stores import BaseStore
 from langchain_tests.integration_tests.base_store import BaseStoreAsyncTests, BaseStoreSyncTests
@@ -88,6 +88,11 @@ def test_a_byte_store_says_what_it_cannot_keep(tmp_path: Path) -> None:
     assert store.mget(["small"]) == [None]
     with pytest.raises(InvalidNameError):
         DOByteStore("", path=tmp_path)
+    for not_bytes in ("text", None, {"a": 1}):
+        entry: Any = ("k", not_bytes)
+        with pytest.raises(InvalidValueError, match="a DOByteStore keeps bytes"):
+            store.mset([("small", b"1"), entry])
+    assert list(store.yield_keys()) == []
     not_a_str: Any = 1
     with pytest.raises(InvalidNameError, match="a key of a DOByteStore is a str"):
         store.mget([not_a_str])
@@ -186,7 +191,13 @@ def test_a_message_that_cannot_be_kept_keeps_none(tmp_path: Path) -> None:
     history = DOChatMessageHistory("a", path=tmp_path)
     with pytest.raises(InvalidValueError, match="a ToolMessage holds what is not JSON"):
         history.add_messages([HumanMessage("Hi"), ToolMessage("x", tool_call_id="1", artifact=object())])
+    with pytest.raises(InvalidValueError, match="a Own could not be made again"):
+        history.add_messages([HumanMessage("Hi"), Own(content="Hi")])
     assert history.messages == []
+
+
+class Own(BaseMessage):
+    type: str = "own"
 
 
 async def test_a_large_message_is_kept(tmp_path: Path, add: Add) -> None:
@@ -259,7 +270,8 @@ async def test_nodes_run_once(tmp_path: Path, *, awaited: bool) -> None:
 def test_nodes_run_where_the_cache_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache: DONodeCache[Any] = DONodeCache("nodes", path=tmp_path)
     cache.set({((), "k"): (1, None)})
-    cache.set({((), "l"): (object(), None)})  # of which no bytes can be made
+    cache.set({((), "l"): (object(), None), ((), "m"): (2, None)})  # of the first no bytes can be made
+    assert cache.get([((), "k"), ((), "l"), ((), "m")]) == {((), "k"): 1, ((), "m"): 2}
     (file,) = tmp_path.rglob("*.sqlite")
     cache._object.close()
     file.write_bytes(b"this is no database, and so long that SQLite looks at it " * 100)

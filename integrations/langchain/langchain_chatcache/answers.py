@@ -9,6 +9,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
+from chatcache import Refusal
+
 from .generations import (
     Name,
     answered_by,
@@ -97,8 +99,12 @@ def names_of_a_replay() -> Name:
     return name
 
 
-def refusal_of_chunks(records: Sequence[dict[str, Any]]) -> Any:
-    """Return why the chunks of a stream are not worth keeping, if they are not."""
+def refusal_of_chunks(records: Sequence[Any]) -> Refusal | None:
+    """Return why the chunks of a stream are not worth keeping, if they are not; those without a record say nothing."""
+    if not records:
+        return Refusal.EMPTY
+    if not all(isinstance(record, dict) for record in records):
+        return None
     return refusal_of(generate_from_stream(chunk_of(record, same_id) for record in records).generations)
 
 

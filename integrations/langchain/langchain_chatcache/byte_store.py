@@ -5,7 +5,7 @@ from os import PathLike, environ
 
 from langchain_core.stores import BaseStore
 
-from chatcache import DurableObjectPersistence, InvalidNameError, ObjectNamespace
+from chatcache import DurableObjectPersistence, InvalidNameError, InvalidValueError, ObjectNamespace
 
 __all__ = ["DOByteStore"]
 
@@ -61,14 +61,14 @@ class DOByteStore(BaseStore[str, bytes]):
 
         Raises:
             InvalidNameError: as `mget`.
-            InvalidValueError: a value is not bytes, or takes more than 2 MiB.
+            InvalidValueError: a value is not bytes, or takes more than 2 MiB with its key.
             StorageError: they could not be written.
         """
-        self._storage.put_many({self._row(key): value for key, value in key_value_pairs})
+        self._storage.put_many(dict(self._entries(key_value_pairs)))
 
     async def amset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
         """Awaiting twin of `mset`."""
-        await self._storage.aput_many({self._row(key): value for key, value in key_value_pairs})
+        await self._storage.aput_many(dict(self._entries(key_value_pairs)))
 
     def mdelete(self, keys: Sequence[str]) -> None:
         """Remove keys, as far as they are there.
@@ -102,6 +102,14 @@ class DOByteStore(BaseStore[str, bytes]):
         ):
             for row in page:
                 yield row.removeprefix(self._prefix)
+
+    def _entries(self, pairs: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+        for key, value in pairs:
+            if not isinstance(value, bytes | bytearray | memoryview):
+                raise InvalidValueError(
+                    f"under the key {key!r:.60} the value is of type {type(value).__name__}: a DOByteStore keeps bytes"
+                )
+            yield self._row(key), bytes(value)
 
     def _row(self, key: str) -> str:
         if isinstance(key, str):

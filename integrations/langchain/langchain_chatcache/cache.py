@@ -21,7 +21,8 @@ class DOCache(BaseCache):
 
     It serves ``invoke``, ``ainvoke``, ``batch``, ``abatch``, ``generate`` and ``agenerate``. LangChain does not ask a
     cache in ``stream`` and ``astream``: see `cached`. Who asks a chat model for the same at the same time, as a batch
-    of equal inputs does, shares one call, its answer and its error. Each hit is made of new objects, and its message
+    of equal inputs does, shares one call, its answer and its error: for that two methods of ``BaseChatModel`` are
+    wrapped when the first one of these is made. Each hit is made of new objects, and its message
     has an id of its own, since LangGraph takes two messages of one id for one message.
 
     Args:
@@ -94,7 +95,7 @@ class DOCache(BaseCache):
             return None
         found = self.engine.lookup(key, request, self._generations)
         call = CURRENT.get() if found is None else None
-        if call is None:
+        if call is None or call.leader is not None:  # it asks a language model for its part
             return found
         led = self.engine.lead(key, self._generations)
         if led is None or isinstance(led, Leader):
@@ -111,7 +112,7 @@ class DOCache(BaseCache):
             return None
         found = await self.engine.alookup(key, request, self._generations)
         call = CURRENT.get() if found is None else None
-        if call is None:
+        if call is None or call.leader is not None:  # it asks a language model for its part
             return found
         led = await self.engine.alead(key, self._generations)
         if led is None or isinstance(led, Leader):
@@ -174,6 +175,10 @@ class DOCache(BaseCache):
     def _generations(self, hit: Hit) -> list[Generation]:
         answer = hit.record["answer"]
         return [generation_of(answer[0], self._name)] if len(answer) == 1 else from_record(answer, self._name)
+
+    def __deepcopy__(self, _memo: object) -> "DOCache":
+        """Return itself, where a model that has it is copied: there is one file."""
+        return self
 
     def __repr__(self) -> str:
         return f"<langchain_chatcache.DOCache {self.engine.store_id!r} in {str(self.engine.location)!r}>"

@@ -64,7 +64,8 @@ class DOChatMessageHistory(BaseChatMessageHistory):
         In what a program adds to them, bytes, dates and the like become strings, as in pydantic's JSON.
 
         Raises:
-            InvalidValueError: one of them holds what is not JSON, as a tool's ``artifact`` may; none is kept.
+            InvalidValueError: one of them holds what is not JSON, as a tool's ``artifact`` may, or is of a class that
+                is not LangChain's, which could not be made again; none is kept.
             StorageError: they could not be written; none is kept.
         """
         self._log.append([_written(message) for message in messages])
@@ -97,6 +98,10 @@ class DOChatMessageHistory(BaseChatMessageHistory):
 
 def _written(message: BaseMessage) -> Any:
     try:
-        return to_jsonable_python(message_to_dict(message), inf_nan_mode="constants")
+        written = to_jsonable_python(message_to_dict(message), inf_nan_mode="constants")
+        messages_from_dict([written])
     except PydanticSerializationError as error:
         raise InvalidValueError(f"a {type(message).__name__} holds what is not JSON: {error}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidValueError(f"a {type(message).__name__} could not be made again: {error}") from error
+    return written

@@ -26,7 +26,7 @@ from .answers import (
 )
 from .cache import DOCache
 from .generations import Name, refusal_of, same_id
-from .keys import UnkeyableError, request_of
+from .keys import UnkeyableError, asks_for_several, request_of
 
 __all__ = ["cached"]
 
@@ -128,7 +128,7 @@ class _Replay:
         if self.engine.mode is Mode.OFF:
             return None
         try:
-            request = request_of(model, messages, stop, arguments, self._ignore)
+            request = request_of(model, self.inner, messages, stop, arguments, self._ignore)
             name = f"lc_run--{request_key(request)[:32]}" if self._cache.stable_ids else None
         except (UnkeyableError, InvalidValueError) as error:
             if self.engine.mode is Mode.REPLAY:
@@ -137,14 +137,14 @@ class _Replay:
             return None
         return _Asked(request, name)
 
-    def is_within(self) -> bool:
+    def is_within(self, model: BaseChatModel) -> bool:
         """Return whether it is the model itself that calls one of its methods."""
-        return self in _WITHIN.get()
+        return any(each is model for each in _WITHIN.get())
 
     @contextmanager
-    def within(self) -> Iterator[None]:
+    def within(self, model: BaseChatModel) -> Iterator[None]:
         """Have the model's own methods call each other without the cache: what they make is one call."""
-        before = _WITHIN.set((*_WITHIN.get(), self))
+        before = _WITHIN.set((*_WITHIN.get(), model))
         try:
             yield
         finally:
@@ -157,11 +157,20 @@ class _Asked:
     Args:
         request: the request.
         stable: the id of messages without one, where a replay is to have the same ids, or None.
+
+    Attributes:
+        request: as above.
+        result: what the model returned, where it was called for it.
+        from_chunks: makes a recorded result of recorded chunks, unless there are several choices.
+        to_chunks: makes recorded chunks of a recorded result, the same.
     """
 
     def __init__(self, request: dict[str, Any], stable: str | None) -> None:
         self.request = request
         self.result: ChatResult | None = None
+        several = asks_for_several(request)
+        self.from_chunks = None if several else result_of_chunks
+        self.to_chunks = None if several else chunks_of_result
         self._stable = stable
         self._name: Name = names_of_a_replay() if stable is None else same_id
         self._recorder = ChunkRecorder()
@@ -169,8 +178,9 @@ class _Asked:
     def made(self, result: ChatResult) -> Any:
         """Note what the model returned, and return its record, or itself where it has none."""
         self.result = result
-        for each in result.generations:
-            each.message.id = each.message.id or self._stable
+        for number, each in enumerate(result.generations):
+            if each.message.id is None and self._stable is not None:
+                each.message.id = f"{self._stable}-{number}" if number else self._stable
         try:
             return record_of_result(result)
         except ValueError:
@@ -200,7 +210,7 @@ class _Asked:
         return record if isinstance(record, ChatGenerationChunk) else chunk_of(record, self._name)
 
 
-_WITHIN: ContextVar[tuple[_Replay, ...]] = ContextVar("langchain_chatcache_within", default=())
+_WITHIN: ContextVar[tuple[BaseChatModel, ...]] = ContextVar("langchain_chatcache_within", default=())
 
 
 class _Replaying:
@@ -212,20 +222,20 @@ class _Replaying:
         replay: _Replay = self._replay
         method = partial(replay.inner._generate, self, messages, stop=stop, **arguments)
         given = _accepted(replay.inner._generate, run_manager=run_manager)
-        if replay.is_within():
+        if replay.is_within(self):
             return method(**given)
         asked = replay.asks(self, messages, stop, arguments)
 
         def make(_request: object) -> Any:
             _wait(self.rate_limiter)
-            with replay.within():
+            with replay.within(self):
                 result = method(**given)
             return result if asked is None else asked.made(result)
 
         if asked is None:
             return make(None)  # type: ignore[no-any-return]
         result: ChatResult = replay.engine.call(
-            asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=result_of_chunks
+            asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=asked.from_chunks
         )
         return result
 
@@ -235,20 +245,20 @@ class _Replaying:
         replay: _Replay = self._replay
         method = partial(replay.inner._agenerate, self, messages, stop=stop, **arguments)
         given = _accepted(replay.inner._agenerate, run_manager=run_manager)
-        if replay.is_within():
+        if replay.is_within(self):
             return await method(**given)
         asked = replay.asks(self, messages, stop, arguments)
 
         async def make(_request: object) -> Any:
             await _await(self.rate_limiter)
-            with replay.within():
+            with replay.within(self):
                 result = await method(**given)
             return result if asked is None else asked.made(result)
 
         if asked is None:
             return await make(None)  # type: ignore[no-any-return]
         return await replay.engine.acall(
-            asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=result_of_chunks
+            asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=asked.from_chunks
         )
 
 
@@ -261,9 +271,9 @@ class _ReplayingStreams(_Replaying):
         replay: _Replay = self._replay
         given = {} if run_manager is None else {"run_manager": run_manager}
         method = partial(replay.inner._astream, self, messages, stop=stop, **arguments, **given)
-        if replay.is_within():
+        if replay.is_within(self):
             return method()
-        return _astreamed(replay, replay.asks(self, messages, stop, arguments), method, self.rate_limiter)
+        return _astreamed(replay, replay.asks(self, messages, stop, arguments), method, self)
 
 
 class _ReplayingBlockingStreams(_ReplayingStreams):
@@ -275,23 +285,23 @@ class _ReplayingBlockingStreams(_ReplayingStreams):
         replay: _Replay = self._replay
         given = {} if run_manager is None else {"run_manager": run_manager}
         method = partial(replay.inner._stream, self, messages, stop=stop, **arguments, **given)
-        if replay.is_within():
+        if replay.is_within(self):
             return method()
-        return _streamed(replay, replay.asks(self, messages, stop, arguments), method, self.rate_limiter)
+        return _streamed(replay, replay.asks(self, messages, stop, arguments), method, self)
 
 
 def _streamed(
     replay: _Replay,
     asked: _Asked | None,
     method: Callable[[], Iterator[ChatGenerationChunk]],
-    limiter: BaseRateLimiter | None,
+    model: BaseChatModel,
 ) -> Iterator[ChatGenerationChunk]:
     def make(_request: object) -> Iterator[Any]:
-        _wait(limiter)
+        _wait(model.rate_limiter)
         stream = method()
         with closing(stream) if isinstance(stream, Generator) else nullcontext():
             while True:
-                with replay.within():  # no longer, or it would be for whoever reads the stream, too
+                with replay.within(model):  # no longer, or it would be for whoever reads the stream, too
                     chunk = next(stream, None)
                 if chunk is None:
                     return
@@ -302,7 +312,7 @@ def _streamed(
         return
     with closing(
         replay.engine.stream(
-            asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=chunks_of_result
+            asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=asked.to_chunks
         )
     ) as chunks:
         yield from chunks
@@ -312,14 +322,14 @@ async def _astreamed(
     replay: _Replay,
     asked: _Asked | None,
     method: Callable[[], AsyncIterator[ChatGenerationChunk]],
-    limiter: BaseRateLimiter | None,
+    model: BaseChatModel,
 ) -> AsyncIterator[ChatGenerationChunk]:
     async def make(_request: object) -> AsyncIterator[Any]:
-        await _await(limiter)
+        await _await(model.rate_limiter)
         stream = method()
         async with aclosing(stream) if isinstance(stream, AsyncGenerator) else nullcontext():
             while True:
-                with replay.within():
+                with replay.within(model):
                     chunk = await anext(stream, None)
                 if chunk is None:
                     return
@@ -331,7 +341,7 @@ async def _astreamed(
         return
     async with aclosing(
         replay.engine.astream(
-            asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=chunks_of_result
+            asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=asked.to_chunks
         )
     ) as chunks:
         async for chunk in chunks:

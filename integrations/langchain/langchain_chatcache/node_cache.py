@@ -135,7 +135,12 @@ class DONodeCache(BaseCache[V]):
     def _entries(
         self, group: Sequence[FullKey], pairs: Mapping[FullKey, tuple[V, int | None]]
     ) -> list[tuple[str, Any, int | None]]:
-        return [(request_key(key[1]), list(self.serde.dumps_typed(pairs[key][0])), pairs[key][1]) for key in group]
+        entries: list[tuple[str, Any, int | None]] = []
+        for key in group:
+            value, ttl = pairs[key]
+            with self._excused():
+                entries.append((request_key(key[1]), list(self.serde.dumps_typed(value)), ttl))
+        return entries
 
     def _read(self, group: Sequence[FullKey], values: Sequence[Any]) -> dict[FullKey, V]:
         found: dict[FullKey, V] = {}

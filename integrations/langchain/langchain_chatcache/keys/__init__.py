@@ -6,7 +6,7 @@ it holds at the moment of the call, in `keys.live`.
 """
 
 from .hook import keyed, model_of
-from .live import request_of
+from .live import asks_for_several, request_of
 from .noise import UnkeyableError
 
-__all__ = ["UnkeyableError", "keyed", "model_of", "request_of"]
+__all__ = ["UnkeyableError", "asks_for_several", "keyed", "model_of", "request_of"]

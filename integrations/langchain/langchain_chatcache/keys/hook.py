@@ -7,6 +7,7 @@ so that what does not change the answer can be left out, and an argument that is
 
 import ast
 import json
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +25,7 @@ _CALLS, _CHARACTERS = 16, 1_000_000  # that are remembered
 Keyed = tuple[str, dict[str, Any]]
 """A key, and the request that it is the key of."""
 
+_HIDES = re.compile(r"\w\(\)")  # the repr of an object that shows nothing of what it holds
 _WRITTEN_AS_REPR = '"not_implemented"'
 
 
@@ -150,7 +152,7 @@ def _arguments(text: str) -> Any:
         pairs = json.loads(json.dumps(ast.literal_eval(text)))
         return {name: value for name, value in counting(pairs).items() if value is not None}
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        if "<" not in text:
+        if "<" not in text and not _HIDES.search(text):
             return text
     raise UnkeyableError(
         "LangChain shows an argument of this call by its class or address only, as in structured output with "

@@ -1,25 +1,36 @@
 """What a model is asked, from what it holds at the moment of the call."""
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import fields as fields_of_dataclass
+from dataclasses import is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from functools import lru_cache
+from pathlib import PurePath
 from typing import Any, cast, is_typeddict
+from uuid import UUID
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from .messages import meaning
 from .noise import UnkeyableError, counting, is_noise
 
-__all__ = ["request_of"]
+__all__ = ["asks_for_several", "request_of"]
 
 _PLAIN = (str, int, float, type(None))  # bool is an int
+_WRITTEN_AS_JSON = (bytes, date, time, timedelta, Decimal, UUID, PurePath)
+_SEVERAL = ("n", "candidate_count")
 
 
-def request_of(
+def request_of(  # noqa: PLR0913, PLR0917 - what a model is called with, and what it is
     model: BaseChatModel,
+    kind: type[BaseChatModel],
     messages: Sequence[BaseMessage],
     stop: Sequence[str] | None,
     arguments: Mapping[str, Any],
@@ -30,7 +41,9 @@ def request_of(
     A class that an answer is to be an instance of is written by its JSON schema.
 
     Args:
-        model: the model, of which all fields count that are set.
+        model: the model, of which all that is set counts: fields, those that it keeps out of its own dump only where
+            they are plain data, since clients are among them; and private attributes.
+        kind: its own class, which counts by its name.
         messages: what it is asked.
         stop: where it is to stop.
         arguments: what else it is called with.
@@ -39,22 +52,58 @@ def request_of(
     Raises:
         UnkeyableError: a field or an argument is an object of which it is not known what it holds.
     """
-    fields = counting((name, getattr(model, name, None)) for name in _fields(type(model)) if name not in ignore)
-    given = counting((name, value) for name, value in arguments.items() if name not in ignore)
+    counted, hidden = _fields(kind)
+    fields = {name: getattr(model, name, None) for name in counted}
+    for name in hidden:
+        value = getattr(model, name, None)
+        if _is_plain(value):
+            fields[name] = value
+    given = {name: value for name, value in arguments.items() if name not in ignore}
     request = {
         "client": "langchain",
-        "llm": model._llm_type,  # noqa: SLF001 - what LangChain calls a model's kind
-        "fields": _written(fields, "its field"),
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "fields": _written(_without(fields, ignore), "its field"),
+        "private": _written(_without(model.__pydantic_private__ or {}, ignore), "its private attribute"),
+        "address": _address(model),
         "messages": [_data(meaning(dict(message)), "a message of the prompt") for message in messages],
-        "arguments": _written(given, "the argument"),
+        "previous": _previous(model, messages),
+        "arguments": _written(counting(given.items()), "the argument"),
+        "stop": list(stop) if stop else None,
     }
-    return {**request, "stop": list(stop)} if stop else request
+    return {name: value for name, value in request.items() if value is not None and value != {}}
+
+
+def asks_for_several(request: Mapping[str, Any]) -> bool:
+    """Return whether a request asks for several choices, which in a stream LangChain takes for one."""
+    asked = {**request.get("fields", {}), **request.get("arguments", {})}
+    return any(asked.get(name, 1) != 1 for name in _SEVERAL)
+
+
+def _without(values: Mapping[str, Any], ignore: Collection[str]) -> dict[str, Any]:
+    return counting((name, value) for name, value in values.items() if name not in ignore)
 
 
 @lru_cache(maxsize=256)
-def _fields(kind: type[BaseChatModel]) -> tuple[str, ...]:
-    """Return the names of the fields that count: not those that are kept out of the model's own dump, as clients."""
-    return tuple(sorted(name for name, field in kind.model_fields.items() if not field.exclude and not is_noise(name)))
+def _fields(kind: type[BaseChatModel]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the fields that may count: those in the model's own dump, and those kept out of it."""
+    names = {name: field.exclude for name, field in kind.model_fields.items() if not is_noise(name)}
+    return tuple(sorted(name for name in names if not names[name])), tuple(
+        sorted(name for name in names if names[name])
+    )
+
+
+def _address(model: BaseChatModel) -> str | None:
+    """Return where a client of OpenAI's reaches its provider, which may be from the environment."""
+    address = getattr(getattr(model, "root_client", None), "base_url", None)
+    return None if address is None else str(counting([("url", str(address))])["url"])
+
+
+def _previous(model: BaseChatModel, messages: Sequence[BaseMessage]) -> str | None:
+    """Return the id of the answer that a model refers to instead of sending the messages before it."""
+    if not getattr(model, "use_previous_response_id", False):
+        return None
+    ids = (message.response_metadata.get("id") for message in reversed(messages) if isinstance(message, AIMessage))
+    return next((str(found) for found in ids if found), None)
 
 
 def _written(fields: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -62,8 +111,18 @@ def _written(fields: Mapping[str, Any], what: str) -> dict[str, Any]:
     return {name: value for name, value in written if value is not None}
 
 
-def _data(value: Any, what: str) -> Any:  # noqa: PLR0911 - a table, a case a row
-    """Return a value as JSON has it, without what is secret.
+def _is_plain(value: Any) -> bool:
+    match value:
+        case list() | tuple():
+            return all(map(_is_plain, value))
+        case dict():
+            return all(map(_is_plain, value.values()))
+        case _:
+            return isinstance(value, _PLAIN)
+
+
+def _data(value: Any, what: str) -> Any:  # noqa: C901, PLR0911 - a table, a case a row
+    """Return a value as JSON has it, without what is secret. It is not changed, as an iterator would be.
 
     Raises:
         UnkeyableError: it is none.
@@ -71,30 +130,37 @@ def _data(value: Any, what: str) -> Any:  # noqa: PLR0911 - a table, a case a ro
     match value:
         case SecretStr() | SecretBytes():
             return None
+        case Enum():
+            return _data(value.value, what)
         case _ if isinstance(value, _PLAIN):
             return value
         case list() | tuple():
             return [_data(each, what) for each in value]
+        case set() | frozenset():
+            return sorted((_data(each, what) for each in value), key=str)
         case Mapping():
             return {str(name): _data(each, what) for name, each in value.items()}
         case type():
             return _schema(value, what)
+        case BaseTool():
+            takes = value.tool_call_schema
+            return {
+                "tool": value.name,
+                "says": value.description,
+                "takes": takes if isinstance(takes, dict) else _schema(takes, what),
+            }
         case BaseModel():
-            fields = {name: _data(each, what) for name, each in value}
-            return {"class": type(value).__qualname__, "fields": fields}
+            return {"class": type(value).__qualname__, "fields": {name: _data(each, what) for name, each in value}}
+        case _ if is_dataclass(value):
+            held = {field.name: _data(getattr(value, field.name), what) for field in fields_of_dataclass(value)}
+            return {"class": type(value).__qualname__, "fields": held}
+        case _ if isinstance(value, _WRITTEN_AS_JSON):
+            return to_jsonable_python(value)
         case _:
-            return _otherwise(value, what)
-
-
-def _otherwise(value: Any, what: str) -> Any:
-    try:
-        plain = to_jsonable_python(value)
-    except (PydanticSerializationError, ValueError) as error:
-        raise UnkeyableError(
-            f"{what} is {value!r:.200}, of which it is not known what it holds: make it plain data, or name it in "
-            "ignore= if it does not change the answer"
-        ) from error
-    return sorted(plain, key=str) if isinstance(value, set | frozenset) else plain
+            raise UnkeyableError(
+                f"{what} is {value!r:.200}, of which it is not known what it holds: make it plain data, or name it in "
+                "ignore= if it does not change the answer"
+            )
 
 
 def _schema(kind: type[Any], what: str) -> Any:
@@ -108,6 +174,6 @@ def _schema(kind: type[Any], what: str) -> Any:
 def _schema_of(kind: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind.model_json_schema()
-    if is_typeddict(kind) or hasattr(kind, "__dataclass_fields__"):
+    if is_typeddict(kind) or is_dataclass(kind):
         return TypeAdapter(kind).json_schema()
     raise TypeError("it is no pydantic class, TypedDict or dataclass")

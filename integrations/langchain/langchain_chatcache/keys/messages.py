@@ -31,14 +31,15 @@ def meaning(fields: Mapping[str, Any]) -> dict[str, Any]:
     said["type"] = kind.removesuffix(_STREAMED).lower() if kind.endswith(_STREAMED) else kind
     said["content"] = _content(fields.get("content"), streamed=said["type"] == "ai")
     calls = said.get("tool_calls")
-    if isinstance(calls, list):
-        said["tool_calls"] = [_call(call) for call in calls]
+    for name in ("tool_calls", "invalid_tool_calls"):
+        if isinstance(said.get(name), list):
+            said[name] = [_call(call) for call in said[name]]
     extra = said.pop("additional_kwargs", None)
     if isinstance(extra, Mapping):
         kept = {
             name: value
             for name, value in extra.items()
-            if _is_set(value) and not (name in _DERIVED and (calls or name == "parsed"))
+            if value is not None and not (name in _DERIVED and (calls or name == "parsed"))
         }
         if kept:
             said["additional_kwargs"] = kept
@@ -75,4 +76,7 @@ def _part(part: Any, *, streamed: bool) -> Any:
 
 
 def _call(call: Any) -> Any:
-    return {name: value for name, value in call.items() if name != "type"} if isinstance(call, Mapping) else call
+    """Return a call of a tool without its type, and without what LangChain says of one that it cannot read."""
+    if not isinstance(call, Mapping):
+        return call
+    return {name: value for name, value in call.items() if name not in {"type", "error"}}

@@ -1,5 +1,6 @@
 """What a model is configured, or called, with that does not change its answer."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,18 +22,23 @@ _NOISE = frozenset(
         "metadata",
         "name",
         "profile",
+        "password",
         "rate_limiter",
         "request_timeout",
         "stream",
-        "stream_usage",
+        "secret",
         "streaming",
         "tags",
         "timeout",
+        "token",
         "verbose",
     }
 )
-_HEADERS = frozenset({"default_headers", "extra_headers", "headers"})
-_ENDS = ("api_key", "api_token", "access_token", "ad_token", "token_provider", "credentials", "_proxy")
+_HEADERS = frozenset({"default_headers", "default_query", "extra_headers", "extra_query", "headers"})
+_WITHIN = ("extra_body", "model_kwargs")  # further arguments of each call
+_SECRETS = ("api_key", "api_token", "access_token", "ad_token", "auth_token", "bearer_token", "token_provider")
+_ENDS = (*_SECRETS, "access_key", "client_secret", "credentials", "password", "secret_key", "_proxy")
+_USER = re.compile(r"(?<=://)[^/?#@]*@")  # in a URL
 
 
 class UnkeyableError(ValueError):
@@ -42,14 +48,18 @@ class UnkeyableError(ValueError):
 def counting(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Return those fields of a model, or arguments of a call, that are a part of its key.
 
-    Left out are how often and how long it is tried, by which credentials and which way, whether it is streamed, what
-    LangChain does beside, and headers that hold a secret.
+    Left out are how often and how long it is tried, by which credentials and which way, whether it is streamed, and
+    what LangChain does beside: also in headers, in the query and in the user's part of a URL.
     """
     counts = {str(name): value for name, value in pairs if not is_noise(str(name))}
+    for name, value in counts.items():
+        if isinstance(value, str) and "://" in value:
+            counts[name] = _USER.sub("", value)
     for name in _HEADERS & counts.keys():
         counts[name] = without_credentials(counts[name])
-    if isinstance(counts.get("model_kwargs"), dict):  # further arguments of each call
-        counts["model_kwargs"] = counting(counts["model_kwargs"].items())
+    for name in _WITHIN:
+        if isinstance(counts.get(name), dict):
+            counts[name] = counting(counts[name].items())
     return counts
 
 
