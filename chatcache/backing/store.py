@@ -71,6 +71,18 @@ class ObjectStore:
             return cell[0]
         return default if cell is None else await self._value(awaiting, row, row, cell, default)
 
+    def peek(self, key: str) -> Any:
+        """Return the value of an entry that never expires, if it is in memory, or None: then ask `get`."""
+        data = self._recalled(self._prefix + key)
+        if data is not None:
+            try:
+                cell = decode(data)
+            except CorruptRecordError:
+                return None  # `get` says what is wrong
+            if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - as above
+                return cell[0]
+        return None
+
     def remember(self, key: str, name: bytes) -> None:
         """Have the value of an entry, if it is in memory, be found by a name as well, of all names in the object."""
         self._storage.remember(self._prefix + key, name)

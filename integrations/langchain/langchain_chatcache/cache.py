@@ -93,6 +93,9 @@ class DOCache(BaseCache):
         except UnkeyableError as error:
             self._unkeyed(error, llm_string)
             return None
+        found = self.engine.recall(key, self._generations)
+        if found is not None:
+            return found
         found = self.engine.lookup(key, request, self._generations)
         call = CURRENT.get() if found is None else None
         if call is None or call.leader is not None:  # it asks a language model for its part
@@ -110,6 +113,9 @@ class DOCache(BaseCache):
         except UnkeyableError as error:
             self._unkeyed(error, llm_string)
             return None
+        found = self.engine.recall(key, self._generations)
+        if found is not None:
+            return found
         found = await self.engine.alookup(key, request, self._generations)
         call = CURRENT.get() if found is None else None
         if call is None or call.leader is not None:  # it asks a language model for its part

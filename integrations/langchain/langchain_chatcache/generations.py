@@ -155,25 +155,24 @@ def generation_of(written: dict[str, Any], name: Name) -> Generation:
     fields, of = written["fields"], _MESSAGES[written["message"]]
     fields["id"] = name(fields["id"])
     known, takes_others = _FIELDS[of]
-    if fields.keys() == known:  # those of this version of the class: they are taken as they were dumped
+    if fields.keys() == known:  # those of this version of the class: they are taken as they were dumped, as by a pickle
         message = of.__new__(of)
-        _fill(message, fields, {} if takes_others else None)
+        _set(message, "__dict__", fields)
+        _set(message, "__pydantic_fields_set__", set(fields))
+        _set(message, "__pydantic_extra__", {} if takes_others else None)
+        _set(message, "__pydantic_private__", None)
     else:
         message = of(**fields)
     text = message.content
     if type(text) is not str or kind not in _PLAIN:
         return _CHAT[kind](message=message, generation_info=info)  # type: ignore[arg-type]  # pydantic checks it
+    fields = {"text": text, "generation_info": info, "type": kind, "message": message}
     generation = _CHAT[kind].__new__(_CHAT[kind])
-    _fill(generation, {"text": text, "generation_info": info, "type": kind, "message": message}, None)
+    _set(generation, "__dict__", fields)
+    _set(generation, "__pydantic_fields_set__", set(fields))
+    _set(generation, "__pydantic_extra__", None)
+    _set(generation, "__pydantic_private__", None)
     return generation
-
-
-def _fill(model: BaseModel, fields: dict[str, Any], others: dict[str, Any] | None) -> None:
-    """Give a model its fields, as from a pickle."""
-    _set(model, "__dict__", fields)
-    _set(model, "__pydantic_fields_set__", set(fields))
-    _set(model, "__pydantic_extra__", others)
-    _set(model, "__pydantic_private__", None)
 
 
 def _finish_reasons(generation: Generation) -> set[str]:
