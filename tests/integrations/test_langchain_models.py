@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import pickle
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -466,6 +468,17 @@ def test_what_is_no_model_is_refused(cache: DOCache, provider: ToolProvider) -> 
         cached(bound, cache)
     with pytest.raises(InvalidInputError, match="pass a list of names"):
         cached(model(provider), cache, ignore="seed")
+
+
+def test_a_cached_model_and_a_cache_are_copied_and_pickled(cache: DOCache) -> None:
+    it = cached(Custom(rate_limiter=Limiter()), cache, ignore=["calls"])
+    for copy in (pickle.loads(pickle.dumps(it)), deepcopy(it), it.model_copy(deep=True)):  # noqa: S301 - our own
+        assert (type(copy).__name__, copy.invoke("Hi").content) == ("Custom", "hello")
+    assert cache.engine.stats().stores == 1
+    assert isinstance(it.rate_limiter, BaseRateLimiter)
+    again = pickle.loads(pickle.dumps(cache))  # noqa: S301
+    assert (again.engine.store_id, again.engine.location) == (cache.engine.store_id, cache.engine.location)
+    assert Custom(cache=cache).model_copy(deep=True).cache is cache
 
 
 async def test_events_are_those_of_the_stream(cache: DOCache, provider: ToolProvider) -> None:

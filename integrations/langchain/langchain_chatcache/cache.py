@@ -1,6 +1,7 @@
 """LangChain's cache hook."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from os import PathLike
 from typing import Any, Literal
 
@@ -68,6 +69,19 @@ class DOCache(BaseCache):
         self.stable_ids = stable_ids
         self._name = same_id if stable_ids else new_id
         self._kinds: dict[tuple[type, frozenset[str]], Any] = {}  # the classes of models that are cached by this
+        self._again = partial(
+            type(self),
+            store_id,
+            path=path,
+            object=object,
+            ttl=ttl,
+            mode=mode,
+            allow=allow,
+            max_entries=max_entries,
+            max_bytes=max_bytes,
+            store_requests=store_requests,
+            stable_ids=stable_ids,
+        )
         self.engine = ResponseCache(
             store_id,
             path=path,
@@ -181,6 +195,10 @@ class DOCache(BaseCache):
     def _generations(self, hit: Hit) -> list[Generation]:
         answer = hit.record["answer"]
         return [generation_of(answer[0], self._name)] if len(answer) == 1 else from_record(answer, self._name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have one that was pickled made anew, of the same arguments; it finds the same records."""
+        return self._again, ()
 
     def __deepcopy__(self, _memo: object) -> "DOCache":
         """Return itself, where a model that has it is copied: there is one file."""

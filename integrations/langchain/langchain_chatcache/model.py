@@ -72,10 +72,14 @@ def cached(model: M, cache: DOCache, *, ignore: Collection[str] = ()) -> M:
 
 
 class _LimitsCalls(BaseRateLimiter):
-    """A rate limiter that LangChain asks before each answer, and that lets them pass: it is for the calls to wait."""
+    """A rate limiter that LangChain asks before each answer, and that lets them pass: it is for the calls to wait.
+
+    Attributes:
+        inner: what calls wait for.
+    """
 
     def __init__(self, limiter: BaseRateLimiter) -> None:
-        self._limiter = limiter
+        self.inner = limiter
 
     def acquire(self, *, blocking: bool = True) -> bool:  # noqa: ARG002 - as LangChain has it
         return True
@@ -85,11 +89,16 @@ class _LimitsCalls(BaseRateLimiter):
 
     def wait(self) -> None:
         """Wait until a call may be made."""
-        self._limiter.acquire(blocking=True)
+        self.inner.acquire(blocking=True)
 
     async def await_(self) -> None:
         """Awaiting twin of `wait`."""
-        await self._limiter.aacquire(blocking=True)
+        await self.inner.aacquire(blocking=True)
+
+
+def _of_calls(limiter: BaseRateLimiter | None) -> BaseRateLimiter | None:
+    """Return the limiter that calls wait for."""
+    return limiter.inner if isinstance(limiter, _LimitsCalls) else limiter
 
 
 def _wait(limiter: BaseRateLimiter | None) -> None:
@@ -113,9 +122,9 @@ class _Replay:
 
     def __init__(self, inner: type[BaseChatModel], cache: DOCache, ignore: frozenset[str]) -> None:
         self.inner = inner
+        self.cache = cache
         self.engine = cache.engine
-        self._cache = cache
-        self._ignore = ignore
+        self.ignore = ignore
 
     def asks(
         self, model: BaseChatModel, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
@@ -128,8 +137,8 @@ class _Replay:
         if self.engine.mode is Mode.OFF:
             return None
         try:
-            request = request_of(model, self.inner, messages, stop, arguments, self._ignore)
-            name = f"lc_run--{request_key(request)[:32]}" if self._cache.stable_ids else None
+            request = request_of(model, self.inner, messages, stop, arguments, self.ignore)
+            name = f"lc_run--{request_key(request)[:32]}" if self.cache.stable_ids else None
         except (UnkeyableError, InvalidValueError) as error:
             if self.engine.mode is Mode.REPLAY:
                 raise self.engine.miss(None, repr(messages), str(error)) from error
@@ -217,6 +226,12 @@ class _Replaying:
     """What a model's class is given to look for a record first, before a method of its own is called."""
 
     _replay: _Replay
+
+    def __reduce__(self: Any) -> tuple[Any, ...]:
+        """Have one that was pickled made of its model, if that can be; its class is made at run time."""
+        plain = self.model_copy(update={"rate_limiter": _of_calls(self.rate_limiter)})
+        object.__setattr__(plain, "__class__", self._replay.inner)
+        return partial(cached, ignore=sorted(self._replay.ignore)), (plain, self._replay.cache)
 
     def _generate(self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any) -> ChatResult:
         replay: _Replay = self._replay
