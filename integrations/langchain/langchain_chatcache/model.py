@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.rate_limiters import BaseRateLimiter
 
 from chatcache import InvalidInputError, InvalidValueError, Mode, Refusal, request_key
 
@@ -27,6 +26,7 @@ from .answers import (
 from .cache import DOCache
 from .generations import Name, refusal_of, same_id
 from .keys import UnkeyableError, asks_for_several, request_of
+from .limiter import await_call, for_calls, of_calls, wait_for_call
 
 __all__ = ["cached"]
 
@@ -62,53 +62,10 @@ def cached(model: M, cache: DOCache, *, ignore: Collection[str] = ()) -> M:
         raise InvalidInputError(f"ignore={ignore!r}: pass a list of names")
     before: _Replay | None = getattr(model, "_replay", None)
     kind = type(model) if before is None else before.inner  # what is cached already is cached anew
-    limiter = model.rate_limiter
-    if limiter is not None and not isinstance(limiter, _LimitsCalls):
-        limiter = _LimitsCalls(limiter)
-    copy = model.model_copy(update={"cache": False, "rate_limiter": limiter})
+    copy = model.model_copy(update={"cache": False, "rate_limiter": for_calls(model.rate_limiter)})
     copy.__dict__.pop("_serialized", None)  # which LangChain keeps, also where a field was changed
     object.__setattr__(copy, "__class__", _replaying(cache, kind, frozenset(ignore)))
     return copy
-
-
-class _LimitsCalls(BaseRateLimiter):
-    """A rate limiter that LangChain asks before each answer, and that lets them pass: it is for the calls to wait.
-
-    Attributes:
-        inner: what calls wait for.
-    """
-
-    def __init__(self, limiter: BaseRateLimiter) -> None:
-        self.inner = limiter
-
-    def acquire(self, *, blocking: bool = True) -> bool:  # noqa: ARG002 - as LangChain has it
-        return True
-
-    async def aacquire(self, *, blocking: bool = True) -> bool:  # noqa: ARG002
-        return True
-
-    def wait(self) -> None:
-        """Wait until a call may be made."""
-        self.inner.acquire(blocking=True)
-
-    async def await_(self) -> None:
-        """Awaiting twin of `wait`."""
-        await self.inner.aacquire(blocking=True)
-
-
-def _of_calls(limiter: BaseRateLimiter | None) -> BaseRateLimiter | None:
-    """Return the limiter that calls wait for."""
-    return limiter.inner if isinstance(limiter, _LimitsCalls) else limiter
-
-
-def _wait(limiter: BaseRateLimiter | None) -> None:
-    if isinstance(limiter, _LimitsCalls):
-        limiter.wait()
-
-
-async def _await(limiter: BaseRateLimiter | None) -> None:
-    if isinstance(limiter, _LimitsCalls):
-        await limiter.await_()
 
 
 class _Replay:
@@ -229,7 +186,7 @@ class _Replaying:
 
     def __reduce__(self: Any) -> tuple[Any, ...]:
         """Have one that was pickled made of its model, if that can be; its class is made at run time."""
-        plain = self.model_copy(update={"rate_limiter": _of_calls(self.rate_limiter)})
+        plain = self.model_copy(update={"rate_limiter": of_calls(self.rate_limiter)})
         object.__setattr__(plain, "__class__", self._replay.inner)
         return partial(cached, ignore=sorted(self._replay.ignore)), (plain, self._replay.cache)
 
@@ -242,7 +199,7 @@ class _Replaying:
         asked = replay.asks(self, messages, stop, arguments)
 
         def make(_request: object) -> Any:
-            _wait(self.rate_limiter)
+            wait_for_call(self.rate_limiter)
             with replay.within(self):
                 result = method(**given)
             return result if asked is None else asked.made(result)
@@ -265,7 +222,7 @@ class _Replaying:
         asked = replay.asks(self, messages, stop, arguments)
 
         async def make(_request: object) -> Any:
-            await _await(self.rate_limiter)
+            await await_call(self.rate_limiter)
             with replay.within(self):
                 result = await method(**given)
             return result if asked is None else asked.made(result)
@@ -312,7 +269,7 @@ def _streamed(
     model: BaseChatModel,
 ) -> Iterator[ChatGenerationChunk]:
     def make(_request: object) -> Iterator[Any]:
-        _wait(model.rate_limiter)
+        wait_for_call(model.rate_limiter)
         stream = method()
         with closing(stream) if isinstance(stream, Generator) else nullcontext():
             while True:
@@ -340,7 +297,7 @@ async def _astreamed(
     model: BaseChatModel,
 ) -> AsyncIterator[ChatGenerationChunk]:
     async def make(_request: object) -> AsyncIterator[Any]:
-        await _await(model.rate_limiter)
+        await await_call(model.rate_limiter)
         stream = method()
         async with aclosing(stream) if isinstance(stream, AsyncGenerator) else nullcontext():
             while True:
