@@ -212,8 +212,11 @@ class ResponseCache:
             if answer is not _ABSENT:
                 return answer
         key = key_of(canonical)
-        forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
-        hit = self.lookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
+        if read is from_chunks is None:
+            hit = self.lookup(key, request, _answered, mode=chosen)
+        else:
+            forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
+            hit = self.lookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
         if hit is None:
             reads = partial(_as_answer, read, None)
             call = Call(
@@ -252,8 +255,11 @@ class ResponseCache:
             if answer is not _ABSENT:
                 return answer
         key = key_of(canonical)
-        forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
-        hit = await self.alookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
+        if read is from_chunks is None:
+            hit = await self.alookup(key, request, _answered, mode=chosen)
+        else:
+            forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
+            hit = await self.alookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
         if hit is None:
             reads = partial(_as_answer, read, None)
             call = Call(
@@ -876,18 +882,20 @@ class ResponseCache:
         return f"<ResponseCache {self.store_id!r} in {str(self.location)!r}>"
 
 
+def _answered(hit: Hit) -> Hit:
+    _ = hit.record["answer"]  # which a record of another make may not have
+    return hit
+
+
 def _as_answer(read: Callable[[Any], Any] | None, from_chunks: Callable[[list[Any]], Any] | None, hit: Hit) -> Hit:
     """Return a hit with the answer that is asked for, whatever was recorded."""
-    if hit.form is Form.ANSWER or from_chunks is None:
-        answer = hit.answer  # which a record of another make may not have
-        return hit if read is None else hit.holding(answer=read(answer))
-    answer = from_chunks(hit.chunks)
+    answer = hit.answer if from_chunks is None or hit.form is Form.ANSWER else from_chunks(hit.chunks)
     return hit.holding(answer=answer if read is None else read(answer))
 
 
 def _as_chunks(read: Callable[[Any], Any] | None, to_chunks: Callable[[Any], list[Any]] | None, hit: Hit) -> Hit:
     """Return a hit with the chunks that are asked for, whatever was recorded; those of an answer come at once."""
-    if hit.form is Form.ANSWER and to_chunks is not None:
+    if to_chunks is not None and hit.form is Form.ANSWER:
         chunks = to_chunks(hit.answer)
         offsets = [0.0] * len(chunks)
     else:
