@@ -480,3 +480,26 @@ async def test_a_record_of_fields_that_were_there_once_or_will_be_is_read(
     storage.put(row, [{**record, "answer": [{**entry, "fields": {**fields, "of_tomorrow": 1}}]}, expires])
     again = await invoke(model(provider), "Hi")
     assert (again.content, again.invalid_tool_calls, provider.calls) == (first.content, [], 1)
+
+
+async def test_in_replay_a_stream_calls_nothing_either(tmp_path: Path, provider: Provider) -> None:
+    model(provider, cache=DOCache("store", path=tmp_path)).invoke("Hi")
+    strict = DOCache("store", path=tmp_path, mode="replay")
+    it = model(provider, cache=strict)
+    assert [chunk.content for chunk in it.stream("Hi")] == ["You said: Hi"]
+    assert [chunk.content async for chunk in it.bind().astream("Hi")] == ["You said: Hi"]
+    for read in (lambda: list(it.stream("Ho")), lambda: list(it.stream_events("Ho", version="v3"))):
+        with pytest.raises(ReplayMiss):
+            read()
+    with pytest.raises(ReplayMiss):
+        [event async for event in it.astream_events("Ho", version="v2")]
+    with pytest.raises(ReplayMiss):
+        [chunk async for chunk in it.astream("Ho")]
+    set_llm_cache(strict)
+    try:
+        with pytest.raises(ReplayMiss):
+            list(model(provider).stream("Ho"))
+        assert provider.calls == 1
+        assert len(list(model(provider, cache=False).stream("Ho"))) > 1
+    finally:
+        set_llm_cache(None)

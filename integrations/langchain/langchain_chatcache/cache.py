@@ -22,9 +22,10 @@ class DOCache(BaseCache):
 
     It serves ``invoke``, ``ainvoke``, ``batch``, ``abatch``, ``generate`` and ``agenerate``. LangChain does not ask a
     cache in ``stream`` and ``astream``: see `cached`. Who asks a chat model for the same at the same time, as a batch
-    of equal inputs does, shares one call, its answer and its error: for that two methods of ``BaseChatModel`` are
-    wrapped when the first one of these is made. Each hit is made of new objects, and its message
-    has an id of its own, since LangGraph takes two messages of one id for one message.
+    of equal inputs does, shares one call, its answer and its error. In mode ``replay`` a stream is answered by what a
+    call recorded, or is a miss. For both, methods of ``BaseChatModel`` are wrapped when the first one of these is made.
+    Each hit is made of new objects, and its message has an id of its own, since LangGraph takes two messages of one id
+    for one message.
 
     Args:
         store_id: the namespace of these records within the object: 1 to 512 bytes of UTF-8.

@@ -1,18 +1,23 @@
 """The calls of chat models that LangChain asks its cache for, from the lookup to what becomes of them.
 
-LangChain tells its cache no error, so that who waits for a call that failed would wait in vain. Therefore the two
-methods in which a chat model asks the cache are wrapped, once in a process. They do what they did, and say how it
-ended.
+A few methods of chat models are wrapped, once in a process; they do what they did, and beyond that:
+
+* The two in which a model asks the cache say how a call ended: LangChain tells its cache no error, so that who waits
+  for a call that failed would wait in vain.
+* In mode ``replay`` a stream is answered by what a call recorded, or is a miss, as if the model had no streams:
+  LangChain asks no cache in ``stream``, and would call the provider.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
+from langchain_core.caches import BaseCache
+from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel
 
-from chatcache import Leader
+from chatcache import Leader, Mode, ResponseCache
 
 __all__ = ["CURRENT", "install", "leader_of"]
 
@@ -58,11 +63,11 @@ _installed = False
 
 
 def install() -> None:
-    """Have chat models say how their calls ended; where LangChain has no such methods, nobody waits for anybody."""
+    """Change the methods; where a version of LangChain has none of a name, what it is for is not done."""
     global _installed  # noqa: PLW0603 - LangChain is there once
     if not _installed:
         _installed = True
-        for name, wrapped in (("_generate_with_cache", _told), ("_agenerate_with_cache", _atold)):
+        for name, wrapped in _WRAPPED.items():
             if hasattr(BaseChatModel, name):
                 original = getattr(BaseChatModel, name)
                 setattr(BaseChatModel, name, wraps(original)(wrapped(original)))
@@ -98,3 +103,58 @@ def _atold(original: Callable[..., Any]) -> Callable[..., Any]:
             call.end()
 
     return method
+
+
+def _replayed(original: Callable[..., Any]) -> Callable[..., Any]:
+    def stream(self: BaseChatModel, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        if _strict(self) is None:
+            return original(self, *args, **kwargs)  # type: ignore[no-any-return]
+
+        def replay() -> Iterator[Any]:
+            yield self.invoke(*args, **kwargs)
+
+        return replay()
+
+    return stream
+
+
+def _areplayed(original: Callable[..., Any]) -> Callable[..., Any]:
+    def astream(self: BaseChatModel, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        if _strict(self) is None:
+            return original(self, *args, **kwargs)  # type: ignore[no-any-return]
+
+        async def replay() -> AsyncIterator[Any]:
+            yield await self.ainvoke(*args, **kwargs)
+
+        return replay()
+
+    return astream
+
+
+def _refused(original: Callable[..., Any]) -> Callable[..., Any]:
+    def events(self: BaseChatModel, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        strict = _strict(self)
+        if strict is None:
+            return original(self, messages, *args, **kwargs)
+        raise strict.miss(None, repr(messages), "LangChain asks no cache in stream_events(): use cached(model, cache)")
+
+    return events
+
+
+def _strict(model: BaseChatModel) -> ResponseCache | None:
+    """Return the engine of the cache that LangChain would ask for a model, if it is ours and nothing may be called."""
+    if model.cache is False:
+        return None
+    cache = model.cache if isinstance(model.cache, BaseCache) else get_llm_cache()
+    engine = getattr(cache, "engine", None)
+    return engine if isinstance(engine, ResponseCache) and engine.mode is Mode.REPLAY else None
+
+
+_WRAPPED = {
+    "_generate_with_cache": _told,
+    "_agenerate_with_cache": _atold,
+    "stream": _replayed,
+    "astream": _areplayed,
+    "_iter_v2_events": _refused,
+    "_aiter_v2_events": _refused,
+}
