@@ -126,15 +126,12 @@ class ResponseCache:
         writers: Collection[str] = (),
         clock: Clock = time.time,
     ) -> None:
-        folder = path if path is not None else os.environ.get("CHATCACHE_DIR") or ".chatcache"
         self.store_id = store_id
         self.ttl = _checked(ttl)
         self.mode = _mode_of(mode)
         writes = self.mode.writes
         handler = sweep_expired if writes else None
-        namespace = ObjectNamespace(
-            folder, _NAMESPACE, alarm=handler, durability="normal", timeout=timeout, clock=clock
-        )
+        namespace = ObjectNamespace(path, _NAMESPACE, alarm=handler, durability="normal", timeout=timeout, clock=clock)
         self._object = namespace.get_by_name(object)
         persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=writes, tidies=writes)
         self._store = persistence.make(store_id, limits=Limits(max_entries, max_bytes), evicted=self._evicted)

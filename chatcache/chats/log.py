@@ -1,7 +1,6 @@
 """The messages of one conversation, each in a row of its own: to add one costs the same however many there are."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,9 +66,8 @@ class MessageLog:
         self.store_id = check_store_id(store_id)
         self._ttl = ttl
         self._clock = clock
-        folder = path if path is not None else os.environ.get("CHATCACHE_DIR") or ".chatcache"
         self._object = ObjectNamespace(
-            folder, _NAMESPACE, alarm=sweep_conversations, durability="normal", timeout=timeout, clock=clock
+            path, _NAMESPACE, alarm=sweep_conversations, durability="normal", timeout=timeout, clock=clock
         ).get_by_name(object)
         self._conversation = conversation_of(store_id, chat_id)
 

@@ -245,7 +245,7 @@ class ObjectNamespace:
     another ``durability``, ``timeout``, ``alarm`` or ``clock`` is to it like one in another process.
 
     Args:
-        root: the folder of all namespaces.
+        root: the folder of all namespaces; None for ``CHATCACHE_DIR``, or else ``.chatcache``.
         name: the name of this one: 1 to 100 letters, digits, ``_``, ``-`` and ``.``. It is also the unique key that ids
             are derived from.
         durability: what a commit waits for: ``full``, an fsync, so that nothing is lost that was committed, or
@@ -264,7 +264,7 @@ class ObjectNamespace:
 
     def __init__(  # noqa: PLR0913 - by keyword, each with a default
         self,
-        root: str | PathLike[str],
+        root: str | PathLike[str] | None,
         name: str = "default",
         *,
         durability: str = "full",
@@ -274,7 +274,7 @@ class ObjectNamespace:
         clock: Clock = time.time,
     ) -> None:
         self.name = check_namespace(name)
-        self.root = _folder(root)
+        self.root = _folder(os.environ.get("CHATCACHE_DIR") or ".chatcache" if root is None else root)
         if not isinstance(timeout, int | float) or not 0 <= timeout <= _LONGEST_TIMEOUT:
             raise InvalidInputError(f"timeout {timeout!r:.200}: pass seconds, from 0 on, a million at most")
         if alarm is not None and not callable(alarm):

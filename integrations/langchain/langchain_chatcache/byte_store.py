@@ -1,7 +1,7 @@
 """LangChain's key-value store of bytes."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from os import PathLike, environ
+from os import PathLike
 
 from langchain_core.stores import BaseStore
 
@@ -33,8 +33,7 @@ class DOByteStore(BaseStore[str, bytes]):
         path: str | PathLike[str] | None = None,
         object: str = "default",  # noqa: A002 - Cloudflare's word for it
     ) -> None:
-        folder = path if path is not None else environ.get("CHATCACHE_DIR") or ".chatcache"
-        self._object = ObjectNamespace(folder, _NAMESPACE, durability="normal").get_by_name(object)
+        self._object = ObjectNamespace(path, _NAMESPACE, durability="normal").get_by_name(object)
         self._storage = self._object.storage
         DurableObjectPersistence(self._storage).make(store_id)  # which says what is wrong with the id
         self._prefix = store_id.replace("%", "%25").replace(":", "%3A") + ":"  # of no two stores the same

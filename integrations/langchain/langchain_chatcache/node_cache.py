@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from os import PathLike, environ
+from os import PathLike
 from typing import Any, TypeVar
 
 from chatcache import (
@@ -57,8 +57,7 @@ class DONodeCache(BaseCache[V]):
         serde: SerializerProtocol | None = None,
     ) -> None:
         super().__init__(serde=serde)
-        folder = path if path is not None else environ.get("CHATCACHE_DIR") or ".chatcache"
-        self._object = ObjectNamespace(folder, _NAMESPACE, alarm=sweep_expired, durability="normal").get_by_name(object)
+        self._object = ObjectNamespace(path, _NAMESPACE, alarm=sweep_expired, durability="normal").get_by_name(object)
         self._persistence = DurableObjectPersistence(self._object.storage, sweeps=True)
         self._persistence.make(store_id)  # which says what is wrong with it
         self._store_id = store_id
