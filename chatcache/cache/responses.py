@@ -418,21 +418,21 @@ class ResponseCache:
         self._missed(key, request, mode, reason)
         return None
 
-    def recall(self, key: str, read: Callable[[Hit], T]) -> T | None:
-        """Return what `read` makes of the record of an answer that is in memory, or None: then `lookup` is to be asked.
+    def recall(self, key: str, read: Callable[[Any], T]) -> T | None:
+        """Return what `read` makes of an answer whose record is in memory, or None: then `lookup` is to be asked.
 
         It is for both colours: nothing is waited for. What is asked for again, in a mode that reads, is found by it in
         fewer steps.
 
         Args:
             key: the key of the request.
-            read: as in `lookup`.
+            read: makes what is returned of the answer, as it is recorded.
         """
         record = self._store.peek(key) if self.mode.reads else None
         if record is None:
             return None
         try:
-            result, saves = read(Hit(key, record, self._clock)), record["saves"]
+            result, saves = read(record["answer"]), record["saves"]
         except Exception:  # noqa: BLE001 - `lookup` says what is wrong with it
             return None
         if type(saves) is list:

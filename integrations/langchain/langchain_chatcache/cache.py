@@ -11,7 +11,7 @@ from langchain_core.outputs import Generation
 from chatcache import TTL, About, Hit, Leader, Mode, Refusal, ResponseCache
 
 from .calls import CURRENT, install, leader_of
-from .generations import answered_by, from_record, generation_of, new_id, refusal_of, same_id, to_record, usage_of
+from .generations import answered_by, from_record, refusal_of, same_id, to_record, usage_of
 from .keys import UnkeyableError, keyed, model_of
 
 __all__ = ["DOCache"]
@@ -68,7 +68,7 @@ class DOCache(BaseCache):
     ) -> None:
         install()
         self.stable_ids = stable_ids
-        self._name = same_id if stable_ids else new_id
+        self._read = partial(from_record, name=same_id if stable_ids else None)
         self._kinds: dict[tuple[type, frozenset[str]], Any] = {}  # the classes of models that are cached by this
         self._again = partial(
             type(self),
@@ -108,7 +108,7 @@ class DOCache(BaseCache):
         except UnkeyableError as error:
             self._unkeyed(error, llm_string)
             return None
-        found = self.engine.recall(key, self._generations)
+        found = self.engine.recall(key, self._read)
         if found is not None:
             return found
         found = self.engine.lookup(key, request, self._generations)
@@ -128,7 +128,7 @@ class DOCache(BaseCache):
         except UnkeyableError as error:
             self._unkeyed(error, llm_string)
             return None
-        found = self.engine.recall(key, self._generations)
+        found = self.engine.recall(key, self._read)
         if found is not None:
             return found
         found = await self.engine.alookup(key, request, self._generations)
@@ -194,8 +194,7 @@ class DOCache(BaseCache):
             return None
 
     def _generations(self, hit: Hit) -> list[Generation]:
-        answer = hit.record["answer"]
-        return [generation_of(answer[0], self._name)] if len(answer) == 1 else from_record(answer, self._name)
+        return self._read(hit.answer)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Have one that was pickled made anew, of the same arguments; it finds the same records."""

@@ -37,6 +37,8 @@ _random = Random()  # noqa: S311 - ids, no secrets; of our own, so that a progra
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
     os.register_at_fork(after_in_child=_random.seed)
 
+_NEW = "lc_run--"  # as LangChain begins the ids that it makes
+
 _TEXT = {kind.__name__: kind for kind in (Generation, GenerationChunk)}
 _CHAT = {kind.__name__: kind for kind in (ChatGeneration, ChatGenerationChunk)}
 _MESSAGES = {kind.__name__: kind for kind in (AIMessage, AIMessageChunk, ChatMessage, ChatMessageChunk)}
@@ -72,22 +74,24 @@ def to_record(generations: Sequence[Generation]) -> list[Any]:
         raise ValueError(f"an answer holds what is not JSON: {error}") from error
 
 
-def from_record(record: Any, name: Name) -> list[Generation]:
+def from_record(record: Any, name: Name | None = None) -> list[Generation]:
     """Return the generations of a record, new objects at each call.
 
     Args:
         record: what `to_record` wrote.
-        name: gives a message its id, from the one that it was recorded with.
+        name: gives a message its id, from the one that it was recorded with; None for a new one each time.
 
     Raises:
         Exception: any at all, where the record is not what `to_record` writes.
     """
+    if len(record) == 1:  # nearly every one; a comprehension is one step more
+        return [generation_of(record[0], name)]
     return [generation_of(written, name) for written in record]
 
 
-def new_id(_recorded: str | None = None) -> str:
+def new_id() -> str:
     """Return an id for a message, another one each time."""
-    return f"lc_run--{_random.randbytes(16).hex()}"
+    return f"{_NEW}{_random.randbytes(16).hex()}"
 
 
 def same_id(recorded: str | None) -> str | None:
@@ -147,13 +151,13 @@ def plain(value: Any) -> Any:
     return to_jsonable_python(value, inf_nan_mode="constants")
 
 
-def generation_of(written: dict[str, Any], name: Name) -> Generation:
+def generation_of(written: dict[str, Any], name: Name | None = None) -> Generation:
     """Return one of the generations of a record: see `from_record`."""
     kind, info = written["kind"], written["info"]
     if kind in _TEXT:
         return _TEXT[kind](text=written["text"], generation_info=info)
     fields, of = written["fields"], _MESSAGES[written["message"]]
-    fields["id"] = name(fields["id"])
+    fields["id"] = f"{_NEW}{_random.randbytes(16).hex()}" if name is None else name(fields["id"])
     known, takes_others = _FIELDS[of]
     if fields.keys() == known:  # those of this version of the class: they are taken as they were dumped, as by a pickle
         message = of.__new__(of)
