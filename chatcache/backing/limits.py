@@ -115,10 +115,6 @@ class LimitedStore(ObjectStore):
         self._note_uses([key])
         return value
 
-    def peek(self, key: str) -> Any:  # noqa: ARG002 - as that of the base
-        """Return None: each use is noted, by `get`."""
-        return None
-
     async def _get_many(self, colour: Colour, keys: Sequence[str], default: Any) -> list[Any]:
         values = await super()._get_many(colour, keys, _ABSENT)
         self._note_uses([key for key, value in zip(keys, values, strict=True) if value is not _ABSENT])

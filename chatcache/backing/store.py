@@ -39,7 +39,6 @@ class ObjectStore:
 
     def __init__(self, storage: Storage, store: str, *, clock: Clock, sweeps: bool, tidies: bool) -> None:
         self._storage = storage
-        self._recalled = storage.recall
         self._sweeps = sweeps
         self._tidies = tidies
         self._store = store
@@ -50,11 +49,7 @@ class ObjectStore:
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a live entry, or `default`."""
         row = self._prefix + key if type(key) is str else self._row(key)
-        data = self._recalled(row)
-        try:
-            cell = self._storage.get(row) if data is None else decode(data)
-        except CorruptRecordError:
-            cell = self._storage.get(row)  # which says where it is
+        cell = self._storage.get(row)
         if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - nearly every one: it never expires
             return cell[0]
         return default if cell is None else drive(self._value(blocking, row, row, cell, default))
@@ -62,41 +57,32 @@ class ObjectStore:
     async def aget(self, key: str, default: Any = None) -> Any:
         """Awaiting twin of `get`."""
         row = self._prefix + key if type(key) is str else self._row(key)
-        data = self._recalled(row)
-        try:
-            cell = await self._storage.aget(row) if data is None else decode(data)
-        except CorruptRecordError:
-            cell = await self._storage.aget(row)  # as above
+        cell = await self._storage.aget(row)
         if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - as above
             return cell[0]
         return default if cell is None else await self._value(awaiting, row, row, cell, default)
-
-    def peek(self, key: str) -> Any:
-        """Return the value of an entry that never expires, if it is in memory, or None: then ask `get`."""
-        data = self._recalled(self._prefix + key)
-        if data is not None:
-            try:
-                cell = decode(data)
-            except CorruptRecordError:
-                return None  # `get` says what is wrong
-            if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - as above
-                return cell[0]
-        return None
 
     def remember(self, key: str, name: bytes) -> None:
         """Have the value of an entry, if it is in memory, be found by a name as well, of all names in the object."""
         self._storage.remember(self._prefix + key, name)
 
-    def recall(self, name: bytes) -> Any:
+    def peek(self, key: str) -> Any:
+        """Return the value of a live entry, if it is in memory, or None: then ask `get`; see `recall`."""
+        return self.recall(self._prefix + key)
+
+    def recall(self, name: str | bytes) -> Any:
         """Return the value of a live entry by its name, if it is in memory, or None: then ask `get`.
 
         Where there are limits, that it is used is not noted.
         """
-        data = self._recalled(name)
+        data = self._storage.recall(name)
         try:
-            return None if data is None else live(decode(data), milliseconds(self._clock), None)
+            cell = None if data is None else decode(data)
         except CorruptRecordError:
             return None  # `get` says what is wrong
+        if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - as above
+            return cell[0]
+        return live(cell, milliseconds(self._clock), None)
 
     def get_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
         """Return one slot for each key, `default` where there is no live, readable entry."""

@@ -92,14 +92,13 @@ class Hit:
 
     Attributes:
         key: the key of the record.
-        record: the record itself.
     """
 
-    __slots__ = ("_clock", "key", "record")
+    __slots__ = ("_clock", "_record", "key")
 
     def __init__(self, key: str, record: dict[str, Any], clock: Clock) -> None:
         self.key = key
-        self.record = record
+        self._record = record
         self._clock = clock
 
     @property
@@ -110,52 +109,52 @@ class Hit:
     @property
     def answer(self) -> Any:
         """The answer; who changes it changes it in this hit only."""
-        return self.record["answer"]
+        return self._record["answer"]
 
     @property
     def chunks(self) -> list[Any]:
         """The chunks of a stream."""
-        chunks: list[Any] = self.record["chunks"]
+        chunks: list[Any] = self._record["chunks"]
         return chunks
 
     @property
     def offsets(self) -> list[float]:
         """When each chunk came, in seconds since the stream was asked for."""
-        offsets: list[float] = self.record["offsets"]
+        offsets: list[float] = self._record["offsets"]
         return offsets
 
     @property
     def recorded_at(self) -> datetime:
         """When it was recorded, in UTC."""
-        return _EPOCH + timedelta(milliseconds=self.record["at"])
+        return _EPOCH + timedelta(milliseconds=self._record["at"])
 
     @property
     def age(self) -> float:
         """How long ago that was, in seconds."""
-        at: int = self.record["at"]
+        at: int = self._record["at"]
         return max(0.0, self._clock() - at / 1000)
 
     @property
     def took(self) -> float:
         """How long the call took, in seconds, as far as that is known."""
-        took: float = self.record["saves"][3]
+        took: float = self._record["saves"][3]
         return took
 
     @property
     def tokens(self) -> int:
         """How many tokens the provider counted."""
-        tokens: int = self.record["saves"][1]
+        tokens: int = self._record["saves"][1]
         return tokens
 
     @property
     def cost(self) -> float:
         """What the call cost, in US dollars, as far as that is known."""
-        cost: float = self.record["saves"][2]
+        cost: float = self._record["saves"][2]
         return cost
 
     def holding(self, **content: Any) -> "Hit":
         """Return a hit that holds an answer, or chunks and offsets, which were made of what is recorded."""
-        return Hit(self.key, {**self.record, **content}, self._clock)
+        return Hit(self.key, {**self._record, **content}, self._clock)
 
     def __repr__(self) -> str:
         return f"<Hit {self.key} recorded at {self.recorded_at:%Y-%m-%d %H:%M:%S} UTC>"

@@ -61,13 +61,10 @@ C = TypeVar("C")
 
 _ABSENT: Any = object()
 _NAMESPACE = "calls"  # not the one that a program gets by default, whose objects may have alarms of their own
-_HEAVY = 256 * 1024  # bytes
 _SIZED = {str, list, dict}
 _NOT_OURS = "it is not what chatcache writes"
 _ANSWER, _ANSWER_OR_STREAM, _STREAM_OR_ANSWER = (Form.ANSWER,), (Form.ANSWER, Form.STREAM), (Form.STREAM, Form.ANSWER)
-_STREAM = (Form.ANSWER,)  # its key has the form behind it
 _NOTHING = "nothing is recorded under this key"
-_MOST_MISSES = 1_000  # whose times are remembered until they are answered
 
 
 class ResponseCache:
@@ -370,14 +367,9 @@ class ResponseCache:
                 record = self._store.get(row, _ABSENT)
                 if record is not _ABSENT:
                     try:
-                        result, saves = read(Hit(row, record, self._clock)), record["saves"]
-                        if type(saves) is not list:
-                            raise ValueError(_NOT_OURS)  # noqa: TRY301 - as what `read` raises
+                        return self._read(row, record, read)
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
-                    else:
-                        self._counts.hit(saves)
-                        return result
         except PersistenceError as error:
             self._unread(error, mode)
             return None
@@ -404,14 +396,9 @@ class ResponseCache:
                 record = await self._store.aget(row, _ABSENT)
                 if record is not _ABSENT:
                     try:
-                        result, saves = read(Hit(row, record, self._clock)), record["saves"]
-                        if type(saves) is not list:
-                            raise ValueError(_NOT_OURS)  # noqa: TRY301 - as what `read` raises
+                        return self._read(row, record, read)
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
-                    else:
-                        self._counts.hit(saves)
-                        return result
         except PersistenceError as error:
             self._unread(error, mode)
             return None
@@ -428,7 +415,7 @@ class ResponseCache:
             key: the key of the request.
             read: makes what is returned of the answer, as it is recorded.
         """
-        record = self._store.peek(key) if self.mode.reads else None
+        record = self._store.peek(key) if self._recalls and self.mode.reads else None
         if record is None:
             return None
         try:
@@ -736,7 +723,7 @@ class ResponseCache:
             key = key_of(canonical) + Form.STREAM
             whole = partial(_as_chunks, read, None)
             call = Call(key, request, canonical, refuse, self._lives(ttl), mode, on_hit or _ignored, whole)
-            looked_up, forms = (key, _STREAM) if to_chunks is None else (key_of(canonical), _STREAM_OR_ANSWER)
+            looked_up, forms = (key, _ANSWER) if to_chunks is None else (key_of(canonical), _STREAM_OR_ANSWER)
             reads = partial(_as_chunks, read, to_chunks)
             hit = await colour(self.lookup, self.alookup, looked_up, request, reads, mode=mode, forms=forms)
             if hit is None:
@@ -880,7 +867,7 @@ class ResponseCache:
 
 
 def _answered(hit: Hit) -> Hit:
-    _ = hit.record["answer"]  # which a record of another make may not have
+    _ = hit.answer  # which a record of another make may not have
     return hit
 
 

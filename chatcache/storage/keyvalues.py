@@ -317,10 +317,9 @@ class KeyValues(ABC):
         while rest is not None and left > 0:
             size = min(left, size)
             page = drive(self._range(blocking, rest, size, reverse=reverse))
-            yield from self._values(page).items()
             left -= len(page)
-            rest = _behind(page, rest, size, reverse=reverse)
-            size = _next_size(page, size)
+            rest, size = _behind(page, rest, size, reverse=reverse), _next_size(page, size)
+            yield from self._drained(page).items()
 
     async def _apages(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> AsyncIterator[tuple[str, Any]]:
         rest: KeyRange | None = bounds
@@ -328,11 +327,10 @@ class KeyValues(ABC):
         while rest is not None and left > 0:
             size = min(left, size)
             page = await self._range(awaiting, rest, size, reverse=reverse)
-            for item in self._values(page).items():
-                yield item
             left -= len(page)
-            rest = _behind(page, rest, size, reverse=reverse)
-            size = _next_size(page, size)
+            rest, size = _behind(page, rest, size, reverse=reverse), _next_size(page, size)
+            for item in self._drained(page).items():
+                yield item
 
     def _delete(self, keys: Sequence[str], method: str) -> int:
         def delete(turn: Turn) -> int:
@@ -495,9 +493,6 @@ class KeyValues(ABC):
                 f"under the key {key!r:.60} the value takes {len(data):,} bytes: a row holds at most "
                 f"{self._longest_row:,}, which ObjectNamespace(longest_row=) sets"
             )
-
-    def _values(self, rows: Iterable[Row]) -> dict[str, Any]:
-        return {key: self._value(key, data) for key, data in rows}
 
     def _drained(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return values, and let go of each row as soon as it is read.

@@ -160,7 +160,7 @@ async def test_what_is_held_is_counted_once(tmp_path: Path, monkeypatch: pytest.
     for _ in range(TIMES):
         cache.call(REQUEST, lambda _: "a")
     size = recent._size
-    monkeypatch.setattr(cache._store, "_recalled", lambda _: None)
+    monkeypatch.setattr(cache._object.storage, "recall", lambda _: None)
     for _ in range(TIMES):
         cache.call(REQUEST, lambda _: "a")
     assert recent._size == size > 0

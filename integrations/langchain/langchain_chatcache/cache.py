@@ -8,7 +8,7 @@ from typing import Any, Literal
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
-from chatcache import TTL, About, Hit, Leader, Mode, Refusal, ResponseCache
+from chatcache import TTL, About, Hit, Mode, Refusal, ResponseCache
 
 from .calls import CURRENT, install, leader_of
 from .generations import answered_by, from_record, refusal_of, same_id, to_record, usage_of
@@ -70,31 +70,18 @@ class DOCache(BaseCache):
         self.stable_ids = stable_ids
         self._read = partial(from_record, name=same_id if stable_ids else None)
         self._kinds: dict[tuple[type, frozenset[str]], Any] = {}  # the classes of models that are cached by this
-        self._again = partial(
-            type(self),
-            store_id,
-            path=path,
-            object=object,
-            ttl=ttl,
-            mode=mode,
-            allow=allow,
-            max_entries=max_entries,
-            max_bytes=max_bytes,
-            store_requests=store_requests,
-            stable_ids=stable_ids,
-        )
-        self.engine = ResponseCache(
-            store_id,
-            path=path,
-            object=object,
-            ttl=ttl,
-            mode=mode,
-            allow=allow,
-            max_entries=max_entries,
-            max_bytes=max_bytes,
-            store_requests=store_requests,
-            writers=["langchain-chatcache", "langchain-core"],
-        )
+        options: dict[str, Any] = {
+            "path": path,
+            "object": object,
+            "ttl": ttl,
+            "mode": mode,
+            "allow": allow,
+            "max_entries": max_entries,
+            "max_bytes": max_bytes,
+            "store_requests": store_requests,
+        }
+        self._again = partial(type(self), store_id, **options, stable_ids=stable_ids)
+        self.engine = ResponseCache(store_id, **options, writers=["langchain-chatcache", "langchain-core"])
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Return the recorded generations, or None.
@@ -115,11 +102,7 @@ class DOCache(BaseCache):
         call = CURRENT.get() if found is None else None
         if call is None or call.leader is not None:  # it asks a language model for its part
             return found
-        led = self.engine.lead(key, self._generations)
-        if led is None or isinstance(led, Leader):
-            call.led(key, led)
-            return None
-        return led
+        return call.led(key, self.engine.lead(key, self._generations))
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Awaiting twin of `lookup`."""
@@ -135,11 +118,7 @@ class DOCache(BaseCache):
         call = CURRENT.get() if found is None else None
         if call is None or call.leader is not None:  # it asks a language model for its part
             return found
-        led = await self.engine.alead(key, self._generations)
-        if led is None or isinstance(led, Leader):
-            call.led(key, led)
-            return None
-        return led
+        return call.led(key, await self.engine.alead(key, self._generations))
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Record generations. Never raises: an answer that was paid for is returned whatever becomes of its record."""

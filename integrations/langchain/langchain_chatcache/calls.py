@@ -16,6 +16,7 @@ from typing import Any
 from langchain_core.caches import BaseCache
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel
+from langchain_core.outputs import Generation
 
 from chatcache import Leader, Mode, ResponseCache
 
@@ -31,9 +32,12 @@ class _Call:
         self.key = ""
         self.leader: Leader | None = None
 
-    def led(self, key: str, leader: Leader | None) -> None:
-        """Note that it is made, and that others may wait for it."""
-        self.key, self.leader = key, leader
+    def led(self, key: str, found: list[Generation] | Leader | None) -> list[Generation] | None:
+        """Return what another call was answered with, or note that this one is made, and who may wait for it."""
+        if found is None or isinstance(found, Leader):
+            self.key, self.leader = key, found
+            return None
+        return found
 
     def end(self, error: BaseException | None = None) -> None:
         """Have nobody wait any more who was not told of an answer."""

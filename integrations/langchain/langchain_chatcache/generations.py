@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, ChatMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
@@ -30,7 +30,6 @@ __all__ = [
     "usage_of",
 ]
 
-M = TypeVar("M", bound=BaseModel)
 Name = Callable[[str | None], str | None]
 
 _random = Random()  # noqa: S311 - ids, no secrets; of our own, so that a program that seeds its own gets no id twice

@@ -19,7 +19,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import to_jsonable_python
 
 from .messages import meaning
-from .noise import UnkeyableError, counting, is_noise
+from .noise import UnkeyableError, counting
 
 __all__ = ["asks_for_several", "request_of"]
 
@@ -58,7 +58,6 @@ def request_of(  # noqa: PLR0913, PLR0917 - what a model is called with, and wha
         value = getattr(model, name, None)
         if _is_plain(value):
             fields[name] = value
-    given = {name: value for name, value in arguments.items() if name not in ignore}
     request = {
         "client": "langchain",
         "class": f"{kind.__module__}.{kind.__qualname__}",
@@ -67,7 +66,7 @@ def request_of(  # noqa: PLR0913, PLR0917 - what a model is called with, and wha
         "address": _address(model),
         "messages": [_data(meaning(dict(message)), "a message of the prompt") for message in messages],
         "previous": _previous(model, messages),
-        "arguments": _written(counting(given.items()), "the argument"),
+        "arguments": _written(_without(arguments, ignore), "the argument"),
         "stop": list(stop) if stop else None,
     }
     return {name: value for name, value in request.items() if value is not None and value != {}}
@@ -86,10 +85,8 @@ def _without(values: Mapping[str, Any], ignore: Collection[str]) -> dict[str, An
 @lru_cache(maxsize=256)
 def _fields(kind: type[BaseChatModel]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the fields that may count: those in the model's own dump, and those kept out of it."""
-    names = {name: field.exclude for name, field in kind.model_fields.items() if not is_noise(name)}
-    return tuple(sorted(name for name in names if not names[name])), tuple(
-        sorted(name for name in names if names[name])
-    )
+    hidden = tuple(name for name, field in kind.model_fields.items() if field.exclude)
+    return tuple(name for name in kind.model_fields if name not in hidden), hidden
 
 
 def _address(model: BaseChatModel) -> str | None:

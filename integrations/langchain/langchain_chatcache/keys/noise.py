@@ -6,7 +6,7 @@ from typing import Any
 
 from chatcache import without_credentials
 
-__all__ = ["UnkeyableError", "counting", "is_noise"]
+__all__ = ["UnkeyableError", "counting"]
 
 _NOISE = frozenset(
     {
@@ -51,7 +51,7 @@ def counting(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     Left out are how often and how long it is tried, by which credentials and which way, whether it is streamed, and
     what LangChain does beside: also in headers, in the query and in the user's part of a URL.
     """
-    counts = {str(name): value for name, value in pairs if not is_noise(str(name))}
+    counts = {str(name): value for name, value in pairs if not _is_noise(str(name))}
     for name, value in counts.items():
         if isinstance(value, str) and "://" in value:
             counts[name] = _USER.sub("", value)
@@ -63,6 +63,5 @@ def counting(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return counts
 
 
-def is_noise(name: str) -> bool:
-    """Return whether a name is that of a field, or an argument, that is no part of a key."""
+def _is_noise(name: str) -> bool:
     return name in _NOISE or name.endswith(_ENDS)

@@ -62,17 +62,5 @@ def install() -> None:
     global _installed  # noqa: PLW0603 - LiteLLM is there once
     if not _installed:
         _installed = True
-        for seam in (
-            handler,
-            embeddings,
-            streams,
-            failures,
-            callbacks,
-            retries,
-            unasked,
-            gathering,
-            native,
-            writes,
-            imports,
-        ):
+        for seam in _SEAMS:
             seam.install()
