@@ -36,8 +36,11 @@ def install() -> None:
 
 def _asks_for_embeddings(handler: Any) -> tuple[Hook, Call] | None:
     """Return the cache and the call, where the cache is one of ours and the call one for embeddings."""
-    hook, call = hooked(), call_in(handler)
-    return None if hook is None or call is None or call.kind is not EMBEDDINGS else (hook, call)
+    call = call_in(handler)
+    if call is None or call.kind is not EMBEDDINGS:
+        return None
+    hook = hooked()
+    return None if hook is None else (hook, call)
 
 
 def _lookup(original: Callable[..., Any]) -> Callable[..., Any]:
