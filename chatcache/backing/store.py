@@ -66,16 +66,12 @@ class ObjectStore:
         """Have the value of an entry, if it is in memory, be found by a name as well, of all names in the object."""
         self._storage.remember(self._prefix + key, name)
 
-    def peek(self, key: str) -> Any:
-        """Return the value of a live entry, if it is in memory, or None: then ask `get`; see `recall`."""
-        return self.recall(self._prefix + key)
-
-    def recall(self, name: str | bytes) -> Any:
-        """Return the value of a live entry by its name, if it is in memory, or None: then ask `get`.
+    def recall(self, key: str | bytes) -> Any:
+        """Return the value of a live entry by its key, or its name, if it is in memory, or None: then ask `get`.
 
         Where there are limits, that it is used is not noted.
         """
-        data = self._storage.recall(name)
+        data = self._storage.recall(self._prefix + key if type(key) is str else key)
         try:
             cell = None if data is None else decode(data)
         except CorruptRecordError:

@@ -415,7 +415,7 @@ class ResponseCache:
             key: the key of the request.
             read: makes what is returned of the answer, as it is recorded.
         """
-        record = self._store.peek(key) if self._recalls and self.mode.reads else None
+        record = self._store.recall(key) if self._recalls and self.mode.reads else None
         if record is None:
             return None
         try:

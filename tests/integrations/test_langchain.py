@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.caches import BaseCache
+from langchain_core.caches import BaseCache, InMemoryCache
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.load import dumps
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.outputs.chat_result import ChatResult
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
@@ -22,6 +22,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from chatcache import InvalidModeError, Mode, ObjectNamespace, Refusal, ReplayMiss
 from langchain_chatcache import DOCache
+from langchain_chatcache.keys import text_of
 
 Invoke = Callable[[Any, Any], Awaitable[Any]]
 
@@ -149,6 +150,71 @@ async def test_what_changes_the_answer_changes_the_key(
     await invoke(model(provider, **options), "Why is the sky blue?")
     await invoke(model(provider), "Why is the sky green?")
     assert provider.calls == 3
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        HumanMessage("Grüße, 日本 \u2028 🙂", name="anna"),
+        HumanMessage("", id="1", additional_kwargs={"a": [1, 2.5, None, True, 1e30]}),
+        HumanMessage([{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:,"}}]),
+        HumanMessage("hi", more="not a field"),
+        SystemMessage("Be short."),
+        AIMessage(
+            "It is.",
+            tool_calls=[{"name": "look", "args": {"where": "up"}, "id": "1"}],
+            usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+            response_metadata={"model": "gpt-4o"},
+        ),
+        ToolMessage("42", tool_call_id="1", artifact=object(), status="error"),
+    ],
+)
+def test_the_quicker_text_of_messages_finds_what_was_recorded_by_langchains(cache: DOCache, message: Any) -> None:
+    cache.update(dumps([message]), "[('stop', None)]", [ChatGeneration(message=AIMessage("yes"))])
+    quicker = text_of([message])
+    assert quicker is not None
+    assert cache.lookup(quicker, "[('stop', None)]") is not None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        HumanMessage("hi", additional_kwargs={"lc": {"lc": 1, "type": "not_implemented"}}),
+        HumanMessage("hi", additional_kwargs={"keys": {1: "a"}}),
+        HumanMessage("hi", additional_kwargs={"an": object()}),
+        HumanMessage("hi \ud800"),
+        ChatMessage(content="hi", role="user"),
+    ],
+)
+def test_messages_that_are_no_plain_json_are_written_by_langchain(message: Any) -> None:
+    assert text_of([message]) is None
+
+
+async def test_langchains_own_text_of_messages_is_not_made_for_a_hit(
+    cache: DOCache, provider: Provider, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(_message: HumanMessage) -> None:
+        raise AssertionError("it takes most of the time of a hit")
+
+    await invoke(model(provider), "Why is the sky blue?")
+    monkeypatch.setattr(HumanMessage, "to_json", slow)
+    await invoke(model(provider), "Why is the sky blue?")
+    assert provider.calls == 1
+
+
+async def test_another_cache_gets_langchains_own_text(
+    cache: DOCache, provider: Provider, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Theirs(InMemoryCache):
+        def lookup(self, prompt: str, llm_string: str) -> Any:
+            asked.append(prompt)
+            return super().lookup(prompt, llm_string)
+
+    await invoke(model(provider, cache=Theirs()), "Why is the sky blue?")
+    assert asked == [dumps([HumanMessage("Why is the sky blue?")])]
+    assert cache.engine.stats().misses == 0
 
 
 async def test_the_arguments_of_a_call_count_unless_they_are_noise(

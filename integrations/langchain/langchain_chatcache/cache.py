@@ -68,7 +68,7 @@ class DOCache(BaseCache):
     ) -> None:
         install()
         self.stable_ids = stable_ids
-        self._read = partial(from_record, name=same_id if stable_ids else None)
+        self._read = partial(from_record, name=same_id) if stable_ids else from_record
         self._kinds: dict[tuple[type, frozenset[str]], Any] = {}  # the classes of models that are cached by this
         options: dict[str, Any] = {
             "path": path,

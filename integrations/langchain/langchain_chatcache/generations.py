@@ -90,7 +90,7 @@ def from_record(record: Any, name: Name | None = None) -> list[Generation]:
 
 def new_id() -> str:
     """Return an id for a message, another one each time."""
-    return f"{_NEW}{_random.randbytes(16).hex()}"
+    return f"{_NEW}{_random.getrandbits(128):032x}"
 
 
 def same_id(recorded: str | None) -> str | None:
@@ -156,7 +156,7 @@ def generation_of(written: dict[str, Any], name: Name | None = None) -> Generati
     if kind in _TEXT:
         return _TEXT[kind](text=written["text"], generation_info=info)
     fields, of = written["fields"], _MESSAGES[written["message"]]
-    fields["id"] = f"{_NEW}{_random.randbytes(16).hex()}" if name is None else name(fields["id"])
+    fields["id"] = new_id() if name is None else name(fields["id"])
     known, takes_others = _FIELDS[of]
     if fields.keys() == known:  # those of this version of the class: they are taken as they were dumped, as by a pickle
         message = of.__new__(of)

@@ -7,6 +7,7 @@ it holds at the moment of the call, in `keys.live`.
 
 from .hook import keyed, model_of
 from .live import asks_for_several, request_of
+from .messages import text_of
 from .noise import UnkeyableError
 
-__all__ = ["UnkeyableError", "asks_for_several", "keyed", "model_of", "request_of"]
+__all__ = ["UnkeyableError", "asks_for_several", "keyed", "model_of", "request_of", "text_of"]

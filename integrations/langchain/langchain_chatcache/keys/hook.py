@@ -26,6 +26,7 @@ Keyed = tuple[str, dict[str, Any]]
 """A key, and the request that it is the key of."""
 
 _HIDES = re.compile(r"\w\(\)")  # the repr of an object that shows nothing of what it holds
+_MESSAGES = ('[{"lc": 1, "type": "constructor"', '[{"lc":1,"type":"constructor"')  # LangChain's text, and `text_of`'s
 _WRITTEN_AS_REPR = '"not_implemented"'
 
 
@@ -90,7 +91,7 @@ _remembered = _Remembered()
 
 def _prompt(prompt: str) -> Any:
     """Return the messages of a chat model's prompt; any other prompt is a text, and is kept as it is."""
-    if not prompt.startswith('[{"lc": 1, "type": "constructor"'):
+    if not prompt.startswith(_MESSAGES):
         return prompt
     try:
         messages = orjson.loads(prompt)
