@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-MEMBERS := integrations/litellm integrations/langchain
+MEMBERS := integrations/litellm integrations/langchain integrations/pytest
 SOURCES := $(shell git ls-files chatcache integrations) pyproject.toml README.md LICENSE CHANGELOG.md
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 

@@ -8,6 +8,7 @@ from .backing import Backing, BackingStore, DurableObjectPersistence, Limits, Me
 from .cache import About, Form, Hit, Leader, ResponseCache, Statistics, Story
 from .chats import Chat, Chats, MessageLog
 from .errors import (
+    BundleError,
     ChatcacheError,
     ChatNotFoundError,
     CorruptRecordError,
@@ -24,6 +25,7 @@ from .errors import (
     QueueEmptyError,
     ReplayedError,
     ReplayMiss,
+    SecretError,
     SQLError,
     StorageError,
     StreamInterruptedError,
@@ -114,6 +116,8 @@ __all__ = [
     "QueueEmptyError",
     "ReplayedError",
     "ReplayMiss",
+    "BundleError",
+    "SecretError",
     "StreamInterruptedError",
     "MissingPackageError",
 ]

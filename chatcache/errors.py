@@ -16,6 +16,8 @@
     │   ├── NotStoredError                       an answer was paid for, and could not be stored
     │   ├── CorruptRecordError                   one record's bytes are not what chatcache wrote
     │   └── DecodeError                          a record is no result of the request that asks for it
+    ├── BundleError                              a file of recorded calls cannot be read or written
+    ├── SecretError                              what was to be recorded holds a secret
     ├── ReplayedError                            a failure that was recorded, of a class that may not be made here
     ├── ReplayMiss                               mode ``replay``, and there is no record to replay
     ├── QueueEmptyError                          nothing in a queue was due in the time that was given
@@ -30,6 +32,7 @@ import json
 from typing import Any
 
 __all__ = [
+    "BundleError",
     "ChatNotFoundError",
     "ChatcacheError",
     "CorruptRecordError",
@@ -47,6 +50,7 @@ __all__ = [
     "ReplayMiss",
     "ReplayedError",
     "SQLError",
+    "SecretError",
     "StorageError",
     "StreamInterruptedError",
     "TransactionError",
@@ -201,6 +205,14 @@ class MissingPackageError(ChatcacheError, ImportError):
     """A package that only some uses of chatcache need is not installed."""
 
 
+class BundleError(ChatcacheError):
+    """A bundle, a file of recorded calls, cannot be read or written."""
+
+
+class SecretError(ChatcacheError):
+    """What was to be recorded holds a secret, so that nothing of it was."""
+
+
 class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word of the modes and of the documentation
     """In mode ``replay`` a request has no record, so nothing was called.
 
@@ -234,6 +246,16 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
             "Nothing was called. To record it, run once in a mode that calls, such as 'auto', where the provider can "
             "be reached."
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is known of it, as JSON has it if the request is JSON."""
+        return {
+            "key": self.key,
+            "store": self.store_id,
+            "reason": self.reason,
+            "where": self.where,
+            "request": self.request,
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by keyword, so that a miss crosses process borders (pytest-xdist, multiprocessing)."""

@@ -20,6 +20,7 @@ LAYERS = {
     "backing": {"backing"},
     "typed": {"persistence", "memory_storage", "key_value_store"},
     "cache": {"cache", "persisted_cache", "memory_tier", "store_errors", "queues", "chats"},
+    "recording": {"recording"},
     "public names": {"__init__"},
     "for tests": {"testing"},
 }
@@ -39,7 +40,7 @@ ONLY_FOR = {
     "pytest": {"testing"},  # another one
     # no pure module reads, writes, or looks at the time by itself
     **{
-        name: {"_bridge"}.union(*(LAYERS[layer] for layer in ("storage", "backing", "typed", "cache")))
+        name: {"_bridge"}.union(*(LAYERS[layer] for layer in ("storage", "backing", "typed", "cache", "recording")))
         for name in ("io", "logging", "os", "pathlib", "random", "time")
     },
 }

@@ -115,6 +115,7 @@ class Calls:
     Args:
         look: gives the record under a key, or None.
         keep: see `Keep`.
+        failed: is told of a call that failed, or a stream.
         joined: is told of a call or a stream that another process made.
         interrupted: is told of a stream that nobody read to its end.
         leases: the leases of the store.
@@ -125,6 +126,7 @@ class Calls:
         self,
         look: Look,
         keep: Keep,
+        failed: Callable[[Call, Exception], None],
         joined: Callable[[], None],
         interrupted: Callable[[], None],
         leases: Leases,
@@ -132,6 +134,7 @@ class Calls:
     ) -> None:
         self._look = look
         self._keep = keep
+        self._failed = failed
         self._joined = joined
         self._interrupted = interrupted
         self._leases = leases
@@ -225,6 +228,7 @@ class Calls:
             try:
                 answer = Answer(await _value_of(colour, fn, call.request))
             except Exception as error:
+                self._failed(call, error)
                 self._leave(lease, Failure(error))
                 raise
             await self._kept(colour, call, lease, answer, time.monotonic() - began, None)
@@ -306,6 +310,7 @@ class Calls:
                         else:
                             yield chunks[-1]
             except Exception as error:
+                self._failed(call, error)
                 self._leave(lease, Failure(error))
                 raise
             except BaseException:

@@ -28,8 +28,9 @@ from chatcache.store_errors import StoreErrors
 from chatcache.ttl import TTL, parse_ttl
 
 from .calls import Answer, Call
-from .records import About, Requests, record_of, story_of
+from .records import About, Requests, form_of, record_of, story_of
 from .statistics import Counts
+from .taping import Track
 from .versions import versions_of
 
 __all__ = ["Made", "Recorder", "off_loop_if"]
@@ -75,7 +76,12 @@ class Recorder:
         max_bytes: how many bytes the store may hold.
         packages: whose versions a record is to tell.
         clock: gives the time in seconds since the epoch.
+
+    Attributes:
+        track: what takes the place of the store, while a tape is in.
     """
+
+    track: Track | None = None
 
     def __init__(  # noqa: PLR0913 - one place makes it
         self,
@@ -125,6 +131,11 @@ class Recorder:
         record = Made(call.key, answer, About(took=took), call.canonical, offsets, size, call.key)
         return await self.keep(colour, record, refusal, call.ttl, call.mode)
 
+    def keep_failure(self, call: Call, error: Exception) -> None:
+        """Keep the error of a call, where a tape wants that; a store never does."""
+        if self.track is not None:
+            self.track.keep_failure(call.key, call.request, error)
+
     async def keep(self, colour: Colour, made: Made, refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
         """Keep an answer, unless it is to be refused; return whether it was kept.
 
@@ -132,6 +143,8 @@ class Recorder:
             NotStoredError: the store failed, and that is to be an error.
         """
         about = self._timed(made.asked, made.about)
+        if self.track is not None:
+            return self._taped(self.track, made, about)
         if not self._admits(refusal, ttl, mode):
             return False
         try:
@@ -156,6 +169,9 @@ class Recorder:
         Raises:
             NotStoredError: the store failed, and that is to be an error.
         """
+        if self.track is not None:
+            made_of_each = [Made(key, answer, self._timed(key, about)) for key, (answer, about) in answers.items()]
+            return sum(self._taped(self.track, each, each.about) for each in made_of_each)
         if not answers or not self._admits(None, ttl, mode):
             return 0
         entries, notes, stored = [], {}, 0
@@ -171,6 +187,12 @@ class Recorder:
             return 0
         self._counts.add(stores=len(entries), bytes_stored=stored)
         return len(entries)
+
+    def _taped(self, track: Track, made: Made, about: About) -> bool:
+        form = form_of(made.key)
+        request = about.request if made.canonical is None else _request_of(about, made.canonical)
+        about = replace(about, request=request, versions=versions_of(self._packages))
+        return track.keep(made.key.removesuffix(form), form, made.answer, about, made.offsets)
 
     def record(self, made: Made) -> dict[str, Any]:
         """Return the record of an answer, as it is left for those who wait where it is not kept."""

@@ -77,6 +77,7 @@ class About:
         usage: the tokens, as the provider counted them.
         cost: in US dollars.
         took: how long the call took, in seconds.
+        versions: the versions of the packages that record it.
     """
 
     request: Any = None
@@ -85,6 +86,7 @@ class About:
     usage: Mapping[str, Any] | None = None
     cost: float | None = None
     took: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Hit:
@@ -104,7 +106,7 @@ class Hit:
     @property
     def form(self) -> Form:
         """In what form the request was recorded."""
-        return next(form for form in reversed(Form) if self.key.endswith(form))
+        return form_of(self.key)
 
     @property
     def answer(self) -> Any:
@@ -185,6 +187,11 @@ class Story:
             return None
         known = {name: note[name] for name in cls.__dataclass_fields__ if note.get(name) is not None}
         return cls(**known)
+
+
+def form_of(key: str) -> Form:
+    """Return the form of a record by its key."""
+    return next(form for form in reversed(Form) if key.endswith(form))
 
 
 def is_read(hit: Hit, read: Callable[[Hit], object]) -> bool:

@@ -53,6 +53,7 @@ from .repeats import Repeats
 from .replay import Pace, apaced, paced, parse_pace
 from .sharing import Sharing
 from .statistics import Counts, Statistics
+from .taping import Tape, Track, follow
 
 __all__ = ["ResponseCache"]
 
@@ -125,7 +126,7 @@ class ResponseCache:
     ) -> None:
         self.store_id = store_id
         self.ttl = _checked(ttl)
-        self.mode = _mode_of(mode)
+        self._own_mode = self.mode = _mode_of(mode)
         writes = self.mode.writes
         handler = sweep_expired if writes else None
         namespace = ObjectNamespace(path, _NAMESPACE, alarm=handler, durability="normal", timeout=timeout, clock=clock)
@@ -134,11 +135,12 @@ class ResponseCache:
         self._store = persistence.make(store_id, limits=Limits(max_entries, max_bytes), evicted=self._evicted)
         self._counts = Counts.of(self._object, store_id, writes=writes)
         self._repeats = Repeats(self._store, store_id, self._counts.hit)
-        self._recalls = max_entries is None and max_bytes is None  # else each use is to be noted
+        self._unlimited = max_entries is None and max_bytes is None  # else each use is to be noted
+        self._recalls = self._unlimited
         self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
         self._leases = Leases(self._object.storage, store_id, failed=self._unleased)
         self._sharing = Sharing.of(str(self._object.path), store_id)
-        outcomes = Outcomes(errors)
+        self._outcomes = outcomes = Outcomes(errors)
         self._recorder = Recorder(
             self._store,
             self._counts,
@@ -150,10 +152,18 @@ class ResponseCache:
             clock=clock,
         )
         self._calls = Calls(
-            self._look, self._recorder.keep_call, self._joined, self._interrupted, self._leases, outcomes
+            self._look,
+            self._recorder.keep_call,
+            self._recorder.keep_failure,
+            self._joined,
+            self._interrupted,
+            self._leases,
+            outcomes,
         )
         self._leading = Leading(self._sharing.flights, self._leases, outcomes, self._joined, clock)
         self._clock = clock
+        self._track: Track | None = None
+        follow(self)
 
     @property
     def location(self) -> Path:
@@ -196,7 +206,7 @@ class ResponseCache:
             Exception: whatever `fn` raises.
         """
         parse_ttl(ttl)
-        chosen = self.mode if mode is None else parse_mode(mode)
+        chosen = self.mode_of(mode)
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return fn(request)
@@ -214,7 +224,14 @@ class ResponseCache:
         if hit is None:
             reads = partial(_as_answer, read, None)
             call = Call(
-                key, request, canonical, refuse or _refusal, self._lives(ttl), chosen, on_hit or _ignored, reads
+                key,
+                request,
+                canonical,
+                refuse or _refusal,
+                self._lives(ttl),
+                self._made_in(chosen),
+                on_hit or _ignored,
+                reads,
             )
             made, joined = self._flown(call, lambda: drive(self._calls.lead(blocking, call, fn)))
             answer = made.copy() if joined else made.original
@@ -239,7 +256,7 @@ class ResponseCache:
     ) -> T:
         """Awaiting twin of `call`; `fn` is awaited. A task that is cancelled leaves the call to those who share it."""
         parse_ttl(ttl)
-        chosen = self.mode if mode is None else parse_mode(mode)
+        chosen = self.mode_of(mode)
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return await fn(request)
@@ -257,7 +274,14 @@ class ResponseCache:
         if hit is None:
             reads = partial(_as_answer, read, None)
             call = Call(
-                key, request, canonical, refuse or _refusal, self._lives(ttl), chosen, on_hit or _ignored, reads
+                key,
+                request,
+                canonical,
+                refuse or _refusal,
+                self._lives(ttl),
+                self._made_in(chosen),
+                on_hit or _ignored,
+                reads,
             )
             made, joined = await self._aflown(call, lambda: self._calls.lead(awaiting, call, fn))
             answer = await off_loop_if(awaiting, made.size, made.copy) if joined else made.original
@@ -308,7 +332,7 @@ class ResponseCache:
         """
         parse_pace(pace)
         parse_ttl(ttl)
-        chosen = self.mode if mode is None else parse_mode(mode)
+        chosen = self.mode_of(mode)
         return steps(
             self._streamed(blocking, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit, read, to_chunks)
         )
@@ -332,7 +356,7 @@ class ResponseCache:
         """
         parse_pace(pace)
         parse_ttl(ttl)
-        chosen = self.mode if mode is None else parse_mode(mode)
+        chosen = self.mode_of(mode)
         return self._streamed(awaiting, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit, read, to_chunks)
 
     def lookup(
@@ -357,6 +381,8 @@ class ResponseCache:
             ReplayMiss: in mode ``replay``, there is no such record.
             PersistenceError: in mode ``replay``, or with ``on_store_error="raise"``, the records could not be read.
         """
+        if self._track is not None:
+            return self._track.look(key, request, read, forms)
         mode = mode or self.mode
         if not mode.reads:
             return None
@@ -386,6 +412,8 @@ class ResponseCache:
         forms: Sequence[Form] = (Form.ANSWER,),
     ) -> T | None:
         """Awaiting twin of `lookup`."""
+        if self._track is not None:
+            return self._track.look(key, request, read, forms)
         mode = mode or self.mode
         if not mode.reads:
             return None
@@ -441,6 +469,8 @@ class ResponseCache:
             ReplayMiss: in mode ``replay``, there is no record of one of them.
             PersistenceError: in mode ``replay``, or with ``on_store_error="raise"``, the records could not be read.
         """
+        if self._track is not None:
+            return [self._track.look(key, request, read, _ANSWER) for key, request in requests.items()]
         mode = mode or self.mode
         if not mode.reads:
             return [None] * len(requests)
@@ -657,7 +687,25 @@ class ResponseCache:
 
     def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:
         """Return the miss of a request in mode ``replay``, to be raised."""
+        if self._track is not None:
+            return self._track.miss(key, request, reason)
         return ReplayMiss(key=key, request=request, store_id=self.store_id, reason=reason, where=str(self._object.path))
+
+    def mode_of(self, mode: str | None) -> Mode:
+        """Return the mode of a call that asks for one, or for none.
+
+        Raises:
+            InvalidInputError: it asks for what is none.
+        """
+        asked = None if mode is None else parse_mode(mode)
+        return self.mode if asked is None or self._track is not None else asked
+
+    def play(self, tape: Tape | None) -> None:
+        """Read and write a tape from now on, or its own store again; see `chatcache.cache.taping`."""
+        self._track = None if tape is None else tape.track(self.store_id, self._outcomes)
+        self.mode = self._own_mode if self._track is None else self._track.mode
+        self._recalls = self._unlimited and self._track is None
+        self._recorder.track = self._track
 
     def refuses(self, refusal: Refusal) -> bool:
         """Return whether an answer is not to be kept for this reason, and count it if so."""
@@ -673,6 +721,10 @@ class ResponseCache:
 
     def _lives(self, ttl: TTL) -> TTL:
         return self.ttl if ttl is None else ttl
+
+    def _made_in(self, mode: Mode) -> Mode:
+        """Return the mode in which a call is made: for a tape each call is, and none of them shared."""
+        return mode if self._track is None else Mode.REFRESH
 
     def _canonical(self, request: Any, mode: Mode) -> bytes | None:
         """Return the canonical form of a request, or None where the call goes on without the cache."""
@@ -722,7 +774,9 @@ class ResponseCache:
         else:
             key = key_of(canonical) + Form.STREAM
             whole = partial(_as_chunks, read, None)
-            call = Call(key, request, canonical, refuse, self._lives(ttl), mode, on_hit or _ignored, whole)
+            call = Call(
+                key, request, canonical, refuse, self._lives(ttl), self._made_in(mode), on_hit or _ignored, whole
+            )
             looked_up, forms = (key, _ANSWER) if to_chunks is None else (key_of(canonical), _STREAM_OR_ANSWER)
             reads = partial(_as_chunks, read, to_chunks)
             hit = await colour(self.lookup, self.alookup, looked_up, request, reads, mode=mode, forms=forms)
@@ -782,7 +836,7 @@ class ResponseCache:
     async def _lead(
         self, colour: Colour, key: str, read: Callable[[Hit], T], mode: Mode, forms: Sequence[Form]
     ) -> T | Leader | None:
-        if not (mode.reads and mode.writes):  # there will be no record for the others
+        if not (mode.reads and mode.writes) or self._track is not None:  # there will be no record for the others
             return None
 
         async def look(colour: Colour) -> Hit | None:
@@ -798,7 +852,7 @@ class ResponseCache:
         return led
 
     async def _lead_many(self, colour: Colour, keys: Collection[str], mode: Mode) -> Leader | bool:
-        if not (mode.reads and mode.writes):
+        if not (mode.reads and mode.writes) or self._track is not None:
             return False
         parts = sorted(keys)
 

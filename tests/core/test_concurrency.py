@@ -33,7 +33,7 @@ def run(program: str, *arguments: str, timeout: float = 60) -> tuple[int, str, s
 @pytest.fixture
 def memory() -> Iterator[str]:
     """Give a folder where an fsync costs nothing, if there is one."""
-    with TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:  # noqa: S108
+    with TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
         yield folder
 
 

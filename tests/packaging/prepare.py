@@ -25,8 +25,14 @@ SOURCES = {
     "chatcache": ROOT,
     "litellm-chatcache": ROOT / "integrations" / "litellm",
     "langchain-chatcache": ROOT / "integrations" / "langchain",
+    "pytest-chatcache": ROOT / "integrations" / "pytest",
 }
-INSTALLED = {"core": "chatcache", "litellm": "litellm-chatcache", "langchain": "langchain-chatcache"}
+INSTALLED = {
+    "core": "chatcache",
+    "litellm": "litellm-chatcache",
+    "langchain": "langchain-chatcache",
+    "pytest": "pytest-chatcache",
+}
 
 
 def main(python: str) -> None:

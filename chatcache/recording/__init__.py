@@ -1,0 +1,50 @@
+"""Records as cassettes: what a test calls is recorded into a text file in git, and replayed strictly.
+
+``bundle`` is that file; ``shelf`` is one that is read; ``tape`` is what one test replays and records of it, in the
+place of the stores of all caches; ``session`` puts tapes in and out. ``volatile`` and ``secrets`` say what is replaced
+before a request is keyed, and written; ``sketch``, ``difference`` and ``miss`` find out why there is nothing to replay.
+The plugin for pytest is a distribution of its own, ``pytest-chatcache``.
+"""
+
+from .bundle import SUFFIX, Bundle, Record
+from .difference import Difference, differences
+from .miss import ExplainedMiss, Explanation, Nearest, Reason, nearest
+from .policy import Exhausted, Fault, Policy, RecordMode, parse_ignore, parse_record_mode
+from .secrets import MASK, scrubbed, secrets_in
+from .session import Session, recording
+from .shelf import Entry, Shelf, Shelves
+from .sketch import sketch_of
+from .tape import Tape, sample
+from .volatile import BUILT_IN, Volatile
+
+__all__ = [
+    "BUILT_IN",
+    "MASK",
+    "SUFFIX",
+    "Bundle",
+    "Difference",
+    "Entry",
+    "Exhausted",
+    "ExplainedMiss",
+    "Explanation",
+    "Fault",
+    "Nearest",
+    "Policy",
+    "Reason",
+    "Record",
+    "RecordMode",
+    "Session",
+    "Shelf",
+    "Shelves",
+    "Tape",
+    "Volatile",
+    "differences",
+    "nearest",
+    "parse_ignore",
+    "parse_record_mode",
+    "recording",
+    "sample",
+    "scrubbed",
+    "secrets_in",
+    "sketch_of",
+]

@@ -1,0 +1,235 @@
+"""A bundle: the records of some tests in one text file, which lives in git.
+
+A record is a block of JSON over several lines; a blank line stands between two. So git sees records as paragraphs:
+one that is added, or taken away, touches no line of another, and a change in one is shown by the line. The first block
+names the format. Blobs lie beside the bundles, in a folder ``blobs``, each under the SHA-256 of its content.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from chatcache.errors import BundleError
+
+from .layout import Blobs, parsed
+from .record import Record, place_of
+
+__all__ = ["SUFFIX", "Bundle", "Head"]
+
+SUFFIX = ".chatcache"
+_VERSION = 1
+_HEADER = b'{"chatcache": "bundle", "version": %d}\n' % _VERSION
+_CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
+
+Head = dict[str, Any]
+"""What stands of a record before its request."""
+
+_END_OF_HEAD = b',\n  "request": '
+_NEEDED = {"test", "store", "key", "form", "at", "sketch"}
+
+
+class Bundle:
+    """A file of records.
+
+    Args:
+        path: the file, which need not exist.
+
+    Attributes:
+        path: as above.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def read(self) -> list[Record]:
+        """Return the records, in their order; none where there is no file.
+
+        Raises:
+            BundleError: it is no bundle, or a newer version wrote it, or a merge left conflicts in it.
+        """
+        return [self.record(text) for _, text in self.blocks()]
+
+    def blocks(self) -> Iterator[tuple[Head, bytes]]:
+        """Yield the records as they stand in the text, each with its head; the rest of it is not looked at.
+
+        Raises:
+            BundleError: as `read`.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise BundleError(f"{self.path} could not be read: {error}") from error
+        header, *texts = data.replace(b"\r\n", b"\n").split(b"\n\n")
+        self._check(header)
+        for number, text in enumerate(texts):
+            end = text.find(_END_OF_HEAD)
+            try:
+                head = orjson.loads(text[:end] + b"}") if end > 0 else parsed(text)
+                if head.keys() >= _NEEDED:
+                    yield head, text
+                    continue
+                problem = f"{', '.join(sorted(_NEEDED - head.keys()))} is missing in it"
+            except (ValueError, AttributeError) as error:
+                problem = str(error)
+            raise self._damaged(data, texts[:number], text, problem)
+
+    def record(self, text: bytes) -> Record:
+        """Return the record of a text.
+
+        Raises:
+            BundleError: it is none, or a blob of it is missing or damaged.
+        """
+        try:
+            return Record.of(parsed(text), self.blob)
+        except ValueError as error:
+            raise BundleError(
+                f"{self.path}: a record is damaged: {error}: {text[:200].decode(errors='replace')}"
+            ) from error
+        except BundleError as error:
+            raise BundleError(f"{self.path}: {error}") from error
+
+    def blob(self, digest: str) -> bytes:
+        """Return the content of a blob.
+
+        Raises:
+            BundleError: it is not there, or not what it was.
+        """
+        file = self.folder / f"{digest}.json"
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"the blob {digest} cannot be read: {error}; restore {file}, or record it anew"
+            ) from error
+        if sha256(content).hexdigest() != digest:
+            raise BundleError(f"{file} is not what its name says: restore it, or record it anew")
+        return content
+
+    def blobs(self) -> set[str]:
+        """Return the digests of the blobs that its records refer to."""
+        return {digest for _, text in self.blocks() if b'"$blob"' in text for digest in _digests(parsed(text))}
+
+    @property
+    def folder(self) -> Path:
+        """Where its blobs lie, together with those of the bundles beside it."""
+        return self.path.parent / "blobs"
+
+    def write(self, records: Iterable[Record | tuple[Head, bytes]]) -> bool:
+        """Write records, in the order of the format, and in one step; return whether that changed anything.
+
+        A bundle of no records is no file.
+
+        Args:
+            records: records, or what `blocks` gave of some, which is written as it stood there.
+
+        Raises:
+            BundleError: it could not be written; what was there is left.
+        """
+        blobs: Blobs = {}
+        texts = [
+            (each.place, each.text(blobs).encode()) if isinstance(each, Record) else (place_of(each[0]), each[1])
+            for each in records
+        ]
+        data = b"\n".join([_HEADER, *(text.rstrip(b"\n") + b"\n" for _, text in sorted(texts))])
+        try:
+            if not texts:
+                existed = self.path.exists()
+                self.path.unlink(missing_ok=True)
+                return existed
+            for digest, content in blobs.items():
+                _replace(self.folder / f"{digest}.json", content)
+            return _replace(self.path, data)
+        except OSError as error:
+            raise BundleError(f"{self.path} could not be written: {error}") from error
+
+    def revise(self, scope: str, records: Iterable[Record], *, replace: bool) -> bool:
+        """Write the records of a scope, beside those of others, or instead of its own; return what `write` does.
+
+        One that says what is there already is left as it was.
+
+        Args:
+            scope: the test, or the fixture.
+            records: what was recorded of it.
+            replace: whether they take the place of all that is recorded of it.
+
+        Raises:
+            BundleError: the bundle could not be read, or written.
+        """
+        kept: list[Record | tuple[Head, bytes]] = []
+        before: dict[Any, bytes] = {}
+        for head, text in self.blocks():
+            if head["test"] == scope:
+                before[head["store"], head["key"], head.get("number", 1)] = text
+            if head["test"] != scope or not replace:
+                kept.append((head, text))
+        for record in records:
+            there = before.get(record.name[1:])
+            known = None if there is None else self.record(there)
+            if known is None or replace:
+                kept.append(known if known is not None and known.says(record) else record)
+        return self.write(kept)
+
+    def _check(self, header: bytes) -> None:
+        try:
+            said = orjson.loads(header)
+            version = said["version"] if said["chatcache"] == "bundle" else None
+        except (ValueError, TypeError, KeyError):
+            version = None
+        if header.startswith(_CONFLICT) or type(version) is not int:
+            raise BundleError(
+                f"{self.path} is no bundle of chatcache: its first line is not {_HEADER.decode().strip()}"
+            )
+        if version > _VERSION:
+            raise BundleError(
+                f"{self.path} was written by a newer version of chatcache (format {version}, and this one knows "
+                f"{_VERSION}): upgrade chatcache"
+            )
+
+    def _damaged(self, data: bytes, before: list[bytes], text: bytes, problem: object) -> BundleError:
+        line = 3 + sum(each.count(b"\n") + 2 for each in before)
+        if any(each.startswith(_CONFLICT) for each in data.split(b"\n")):
+            return BundleError(
+                f"{self.path}: a merge left a conflict in the record at line {line}: keep one side of it, or both "
+                "where they are two records, with a blank line between them"
+            )
+        return BundleError(f"{self.path}: the record at line {line} is damaged: {problem}: {text[:60]!r}")
+
+
+def _digests(value: Any) -> Iterator[str]:
+    match value:
+        case {"$blob": str(digest)} if len(value) == 1:
+            yield digest
+        case dict():
+            for item in value.values():
+                yield from _digests(item)
+        case list():
+            for item in value:
+                yield from _digests(item)
+
+
+def _replace(file: Path, content: bytes) -> bool:
+    """Give a file this content in one step; return False where it had it before."""
+    with suppress(FileNotFoundError):
+        if file.read_bytes() == content:
+            return False
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as temporary:
+            temporary.write(content)
+            temporary.flush()
+            os.fsync(temporary.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return True

@@ -1,0 +1,171 @@
+"""JSON as a person reads, compares and merges it: what is short stands on one line, what is long on many.
+
+It is JSON. Names are sorted, and a value that does not fit on a line is laid out over several, one item a line. Two
+things are written in a way of their own, so that one changed word is one changed line:
+
+* a long text is ``{"$text": [...]}``, its lines and sentences one by one, to be put together again;
+* what is larger than 16 KiB, such as an image, is ``{"$blob": "<SHA-256>"}``, and lies in a file of that name.
+
+A name of the user's that looks like one of these has a ``$`` more. Pure.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from chatcache.codec import is_utf8
+from chatcache.errors import BundleError, shown
+
+__all__ = ["Blobs", "parsed", "restored", "written"]
+
+Blobs = dict[str, bytes]
+"""The content of blobs, each the JSON of a value, by the SHA-256 of it."""
+
+_WIDTH = 100  # columns
+_LARGE = 16 * 1024  # bytes
+_INDENT = "  "
+_PIECES = re.compile(r".*?(?:\n|[.!?…] +|$)", re.DOTALL)
+_TAG = re.compile(r"\$+(?:text|blob)")
+_TEXT, _BLOB = "$text", "$blob"
+
+
+def written(value: Any, blobs: Blobs, *, indent: str = "") -> str:
+    """Return a JSON value as text.
+
+    Args:
+        value: the value.
+        blobs: takes what is too large to stand in the text.
+        indent: what the lines after the first begin with.
+    """
+    return "".join(_lines(_laid_out(value, blobs), indent, len(indent)))
+
+
+def restored(value: Any, blob: Callable[[str], bytes]) -> Any:
+    """Return the value that a text of `written` is of.
+
+    Args:
+        value: the JSON of the text.
+        blob: gives the content of a blob.
+
+    Raises:
+        BundleError: it is no text of `written`, or a blob is missing.
+    """
+    if type(value) is list:
+        return [restored(item, blob) if type(item) in _NESTED else item for item in value]
+    if type(value) is not dict:
+        return value
+    if len(value) == 1:
+        (name, item), *_ = value.items()
+        if name == _TEXT:
+            return _joined(item)
+        if name == _BLOB:
+            return parsed(blob(item))
+    return {
+        (name[1:] if name[:2] == "$$" and _TAG.fullmatch(name) else name): (
+            restored(item, blob) if type(item) in _NESTED else item
+        )
+        for name, item in value.items()
+    }
+
+
+_NESTED = {list, dict}
+
+
+def parsed(data: bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)  # takes lone surrogates, too
+
+
+def _joined(pieces: Any) -> str:
+    if isinstance(pieces, list) and all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces)
+    raise BundleError(f"{shown(pieces)} under {_TEXT!r} is no list of texts")
+
+
+def _laid_out(value: Any, blobs: Blobs) -> Any:
+    """Return a value with its long texts in pieces, and without what is a blob."""
+    match value:
+        case dict():
+            return {
+                (f"${name}" if _TAG.fullmatch(name) else name): _laid_out(item, blobs)
+                for name, item in sorted(value.items())
+            }
+        case list():
+            if value and all(type(item) in {int, float} for item in value):
+                return _blob_if_large(value, blobs)
+            return [_laid_out(item, blobs) for item in value]
+        case str() if len(value) > _WIDTH - len(_TEXT) or "\n" in value:
+            large = _blob_if_large(value, blobs)
+            pieces = [*_pieces(value)]
+            return large if large is not value or len(pieces) == 1 else {_TEXT: pieces}
+        case _:
+            return value
+
+
+def _blob_if_large(value: Any, blobs: Blobs) -> Any:
+    data = _json(value).encode()
+    if len(data) <= _LARGE or (isinstance(value, str) and _reads_well(value)):
+        return value
+    digest = sha256(data).hexdigest()
+    blobs[digest] = data
+    return {_BLOB: digest}
+
+
+def _reads_well(text: str) -> bool:
+    """Whether a long text is one for people: it has spaces and line ends, as Base64 has not."""
+    return len(text.split(None, len(text) // _WIDTH)) > len(text) // _WIDTH
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield the lines and the sentences of a text, those that are too long in parts."""
+    for piece in filter(None, _PIECES.findall(text)):
+        rest = piece
+        while len(rest) > _WIDTH:
+            at = rest.rfind(" ", 1, _WIDTH) + 1 or _WIDTH
+            yield rest[:at]
+            rest = rest[at:]
+        yield rest
+
+
+def _lines(value: Any, indent: str, column: int) -> Iterator[str]:
+    """Yield the text of a value, which begins at a column."""
+    if not isinstance(value, dict | list) or not value:
+        yield _json(value)
+        return
+    flat = [] if _is_text(value) else [_json(value)]
+    if flat and (column + len(flat[0]) <= _WIDTH or _is_numbers(value)):
+        yield flat[0]
+        return
+    inner = indent + _INDENT
+    opening, closing = ("{", "}") if isinstance(value, dict) else ("[", "]")
+    yield f"{opening}\n"
+    items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+    for at, (name, item) in enumerate(items):
+        begins = inner if name is None else f"{inner}{_json(name)}: "
+        yield f"{',' if at else ''}{chr(10) if at else ''}{begins}"
+        yield from _lines(item, inner, len(begins))
+    yield f"\n{indent}{closing}"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and _TEXT in value and len(value[_TEXT]) > 1
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) in {int, float} for item in value)
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if is_utf8(text) else json.dumps(value)

@@ -1,0 +1,189 @@
+"""One record of a bundle, and its text.
+
+In the text its head comes first: whose it is, and what is known of the call. Then comes what was asked, and what was
+answered. Of a stream what all chunks have in common is said once, under ``each``, and each chunk is a line: when it
+came, in seconds, and the rest of it. Pure.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chatcache.cache import Form
+from chatcache.errors import BundleError, shown
+
+from .layout import Blobs, restored, written
+
+__all__ = ["STREAMS", "Record", "at_of", "form_of", "place_of"]
+
+_FORMS = {Form.ANSWER: "answer", Form.STREAM: "stream", Form.STREAM_WITH_USAGE: "stream+usage", Form.FAILURE: "failure"}
+_BY_NAME = {name: form for form, name in _FORMS.items()}
+STREAMS = frozenset({Form.STREAM, Form.STREAM_WITH_USAGE})
+"""The forms that are lists of chunks."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What one call of a scope was answered.
+
+    Attributes:
+        scope: the test, or the fixture, that made the call; ``""`` for none.
+        store: the store id of its cache.
+        key: the key of its request, 64 hex digits.
+        number: the how many-th answer it is to that request in that scope, from 1 on.
+        form: the form that it is recorded in.
+        request: the request, a JSON value, or None where it was not kept.
+        answer: a JSON value; of a stream the list of its chunks.
+        offsets: when each chunk came, in seconds since the stream was asked for; None for what is no stream.
+        sketch: what the request looks like, 16 hex digits: see `chatcache.recording.sketch`.
+        at: when it was recorded, in milliseconds since the epoch.
+        tokens: how many tokens the provider counted.
+        cost: what the call cost, in US dollars, as far as that is known.
+        took: how long it took, in seconds.
+        versions: the versions of the packages that recorded it.
+    """
+
+    scope: str
+    store: str
+    key: str
+    number: int
+    form: Form
+    request: Any
+    answer: Any
+    offsets: list[float] | None = None
+    sketch: str
+    at: int
+    tokens: int = 0
+    cost: float = 0
+    took: float = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> tuple[str, int, str, str, str, int]:
+        """Where it stands in its bundle: by test, and then in the order of the calls."""
+        return self.scope, self.at, self.store, self.key, self.form, self.number
+
+    @property
+    def name(self) -> tuple[str, str, str, int]:
+        """What no other record of its bundle has: it takes the place of one that has it."""
+        return self.scope, self.store, self.key, self.number
+
+    def says(self, other: "Record") -> bool:
+        """Whether another record says what this one says, if at another time."""
+        return (self.request, self.answer, self.form) == (other.request, other.answer, other.form)
+
+    def text(self, blobs: Blobs) -> str:
+        """Return its text; what is too large to stand in it goes to `blobs`."""
+        head = {
+            "test": self.scope,
+            "store": self.store,
+            "key": self.key,
+            "number": self.number if self.number != 1 else None,
+            "form": _FORMS[self.form],
+            "at": (_EPOCH + timedelta(milliseconds=self.at)).isoformat(timespec="milliseconds"),
+            "took": self.took,
+            "tokens": self.tokens,
+            "cost": self.cost,
+            "versions": dict(sorted(self.versions.items())),
+            "sketch": self.sketch,
+        }
+        lines = [f'  "{name}": {json.dumps(value)}' for name, value in head.items() if value or name == "test"]
+        lines.append(f'  "request": {written(self.request, blobs, indent="  ")}')
+        if self.offsets is None:
+            lines.append(f'  "answer": {written(self.answer, blobs, indent="  ")}')
+        else:
+            lines.append(f'  "answer": {_streamed(self.answer, self.offsets, blobs)}')
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    @classmethod
+    def of(cls, said: Any, blob: Callable[[str], bytes]) -> "Record":
+        """Return the record of a text.
+
+        Args:
+            said: the JSON of the text.
+            blob: gives the content of a blob.
+
+        Raises:
+            BundleError: it is the text of no record.
+        """
+        try:
+            form, content, offsets = _BY_NAME[said["form"]], said["answer"], None
+            if form in STREAMS:
+                each = restored(content["each"], blob)
+                offsets = [offset for offset, _ in content["chunks"]]
+                answer: Any = [_whole(each, restored(rest, blob)) for _, rest in content["chunks"]]
+            else:
+                answer = restored(content, blob)
+            return cls(
+                scope=said["test"],
+                store=said["store"],
+                key=said["key"],
+                number=said.get("number", 1),
+                form=form,
+                request=restored(said["request"], blob),
+                answer=answer,
+                offsets=offsets,
+                sketch=said["sketch"],
+                at=at_of(said),
+                tokens=said.get("tokens", 0),
+                cost=said.get("cost", 0),
+                took=said.get("took", 0),
+                versions=said.get("versions", {}),
+            )
+        except BundleError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"{shown(said)} is no record: {type(error).__name__}: {error}") from error
+
+
+def form_of(said: Any) -> Form:
+    """Return the form of a record by its head."""
+    return _BY_NAME[said["form"]]
+
+
+def place_of(said: Any) -> tuple[str, int, str, str, str, int]:
+    """Return where a record stands in its bundle, by its head; see `Record.place`."""
+    return said["test"], at_of(said), said["store"], said["key"], form_of(said), said.get("number", 1)
+
+
+def at_of(said: Any) -> int:
+    """Return when a record was recorded, in milliseconds since the epoch, by its head."""
+    return round((datetime.fromisoformat(said["at"]) - _EPOCH).total_seconds() * 1000)
+
+
+def _streamed(chunks: list[Any], offsets: list[float], blobs: Blobs) -> str:
+    each = _common(chunks)
+    lines = [
+        f"      [{written(offset, blobs)}, {written(_rest(each, chunk), blobs, indent='      ')}]"
+        for offset, chunk in zip(offsets, chunks, strict=True)
+    ]
+    shared = written(each, blobs, indent="    ")
+    listed = "[\n" + ",\n".join(lines) + "\n    ]" if lines else "[]"
+    return f'{{\n    "each": {shared},\n    "chunks": {listed}\n  }}'
+
+
+def _common(chunks: list[Any]) -> dict[str, Any]:
+    """Return what all chunks have in common, where they are objects."""
+    if not all(isinstance(chunk, dict) for chunk in chunks) or not chunks:
+        return {}
+    first, *others = chunks
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in chunk and _same(chunk[name], value) for chunk in others)
+    }
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one == other and repr(one) == repr(other)  # 1 is not True, nor 1.0
+
+
+def _rest(each: dict[str, Any], chunk: Any) -> Any:
+    return {name: value for name, value in chunk.items() if name not in each} if each else chunk
+
+
+def _whole(each: dict[str, Any], rest: Any) -> Any:
+    return {**each, **rest} if each else rest

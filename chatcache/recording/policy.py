@@ -1,0 +1,148 @@
+"""What is done with the calls of a scope."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from chatcache.clock import Clock
+from chatcache.errors import InvalidInputError, InvalidModeError, shown
+
+from .volatile import Volatile
+
+__all__ = ["Exhausted", "Policy", "RecordMode", "parse_record_mode"]
+
+
+class RecordMode(StrEnum):
+    """How a bundle is used."""
+
+    REPLAY = "replay"
+    """Replay strictly: what is not recorded is a miss, and nothing is called."""
+    ONCE = "once"
+    """Record what has no records so far, and replay strictly what has."""
+    AUTO = "auto"
+    """Replay what is recorded, and record what is not."""
+    REFRESH = "refresh"
+    """Call everything anew, and record it in the place of what was there."""
+    OFF = "off"
+    """Have nothing to do with it: caches read and write their own records."""
+
+
+def parse_record_mode(mode: str, source: str) -> RecordMode:
+    """Return the mode of a name.
+
+    Raises:
+        InvalidModeError: there is none; the message names the source the name came from.
+    """
+    try:
+        return RecordMode(mode)
+    except ValueError:
+        names = ", ".join(map(repr, map(str, RecordMode)))
+        raise InvalidModeError(f"{source} is {mode!r}, which is no mode; use one of {names}") from None
+
+
+class Exhausted(StrEnum):
+    """What is done where a request is made more often than it was recorded."""
+
+    ERROR = "error"
+    """It is a miss."""
+    LAST = "last"
+    """The last answer is given again."""
+    CYCLE = "cycle"
+    """The answers are given from the first one on again."""
+
+
+def _no_faults() -> list["Fault"]:
+    return []
+
+
+@dataclass(slots=True)
+class Fault:
+    """Calls that fail, as if the provider did.
+
+    Attributes:
+        make: makes the error of the model that is asked for.
+        times: how many calls are left to fail.
+    """
+
+    make: Callable[[str | None], Exception]
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What is done with the calls of a scope.
+
+    Attributes:
+        mode: how the bundle is used.
+        exhausted: what is done where a request is made more often than it was recorded.
+        ignore: the names in a request that do not count, wherever they are; ``arguments.seed`` is one within another.
+        volatile: finds what is another in each run.
+        errors: whether errors are recorded, and replayed.
+        max_age: how old a record may be, in seconds; None for any age.
+        faults: which calls are to fail.
+        command: returns what records a scope, as a miss says it.
+        clock: gives the time in seconds since the epoch.
+    """
+
+    mode: RecordMode
+    exhausted: Exhausted = Exhausted.ERROR
+    ignore: tuple[str, ...] = ()
+    volatile: Volatile = field(default_factory=lambda: Volatile({}, time.time))
+    errors: bool = False
+    max_age: float | None = None
+    faults: list[Fault] = field(default_factory=_no_faults)
+    command: Callable[[str], str] = lambda _scope: "use mode 'refresh', where the provider can be reached"
+    clock: Clock = time.time
+
+    def counting(self, value: Any) -> Any:
+        """Return a request without what is to be ignored."""
+        for name in self.ignore:
+            value = _without(value, name.split("."))
+        return value
+
+
+def parse_ignore(names: Any) -> tuple[str, ...]:
+    """Return names of what is to be ignored.
+
+    Raises:
+        InvalidInputError: they are none.
+    """
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise InvalidInputError(f"ignore={shown(names)}: pass a list of names, such as ['seed', 'metadata.run']")
+    return tuple(names)
+
+
+def _without(value: Any, path: list[str]) -> Any:
+    """Return a value without the member of a name, wherever it is; of a path, without its end."""
+    match value:
+        case Mapping():
+            name, *inner = path
+            kept = {}
+            for each, item in value.items():
+                if each != name:
+                    kept[each] = _without(item, path)
+                elif inner:
+                    kept[each] = _without_at(item, inner)
+            return kept
+        case list() | tuple():
+            return [_without(item, path) for item in value]
+        case _:
+            return value
+
+
+def _without_at(value: Any, path: list[str]) -> Any:
+    """Return a value without what a path leads to from here."""
+    name, *inner = path
+    match value:
+        case Mapping():
+            return {
+                each: _without_at(item, inner) if each == name else item
+                for each, item in value.items()
+                if each != name or inner
+            }
+        case list() | tuple():
+            return [_without_at(item, path) for item in value]
+        case _:
+            return value

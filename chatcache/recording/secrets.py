@@ -1,0 +1,143 @@
+"""Secrets, which are in no record: what looks like one is masked before it is keyed, and before it is written.
+
+A secret is a text of the form in which a provider makes its keys, the value under a name such as ``api_key`` or
+``Authorization``, the value of an environment variable of such a name, or a text of so many different characters that
+nobody wrote it. Ids, signatures and images are such texts, too: what stands under their names is left.
+"""
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+__all__ = ["MASK", "scrubbed", "secrets_in"]
+
+MASK = "<<secret>>"
+
+_FORMS = {
+    "Anthropic key": r"sk-ant-[\w-]{20,}",
+    "OpenRouter key": r"sk-or-v1-[0-9a-f]{40,}",
+    "OpenAI key": r"sk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{20,}",
+    "Google key": r"AIza[\w-]{35}",
+    "Google token": r"ya29\.[\w-]{20,}",
+    "AWS key id": r"(?:AKIA|ASIA)[0-9A-Z]{16}",
+    "Groq key": r"gsk_[A-Za-z0-9]{40,}",
+    "Hugging Face token": r"hf_[A-Za-z0-9]{30,}",
+    "xAI key": r"xai-[A-Za-z0-9]{40,}",
+    "Perplexity key": r"pplx-[A-Za-z0-9]{40,}",
+    "LangSmith key": r"lsv2_(?:pt|sk)_[0-9a-f_]{30,}",
+    "GitHub token": r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{40,}",
+    "GitLab token": r"glpat-[\w-]{20,}",
+    "Slack token": r"xox[abprs]-[A-Za-z0-9-]{10,}",
+    "Stripe key": r"(?:sk|rk)_live_[A-Za-z0-9]{20,}",
+    "JSON Web Token": r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",
+    "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?",
+    "credentials in a header": r"(?:Bearer|Basic) [A-Za-z0-9+/_=.~-]{16,}",
+}
+_KNOWN = re.compile("|".join(rf"(?P<f{at}>(?<![A-Za-z0-9]){form})" for at, form in enumerate(_FORMS.values())))
+_NAMED = re.compile(
+    r"(?:x-)?(?:[\w-]*(?:api|access|secret|private|subscription)[_-]?keys?(?:[_-]id)?|(?:proxy-)?authorization"
+    r"|[\w-]*passw(?:or)?d|[\w-]*secret|(?:auth|access|refresh|id|bearer|session|api)[_-]?token|cookie|set-cookie)",
+    re.IGNORECASE,
+)
+_LONG = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_=-]{32,}(?![A-Za-z0-9+/_=-])")
+_LONGEST = 200  # characters; what is longer is data, such as an image
+_LEAST_ENTROPY = 4.3  # bits a character
+_NO_SECRETS = re.compile(
+    r"id|.*_id|ids|.*fingerprint|.*signature|.*encrypted_content|b64_json|data|url|image_url|file_data|hash|sha\d*|etag"
+    r"|thought_signatures?|reasoning_details|key|name",
+    re.IGNORECASE,
+)
+_SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$")  # the name of an environment variable
+_SHORTEST = 12  # characters, of a secret in the environment
+
+
+def scrubbed(value: Any) -> Any:
+    """Return a JSON value with a mask in the place of each secret."""
+    return _scrubbed(value, "", _of_the_environment())
+
+
+def secrets_in(value: Any) -> list[str]:
+    """Return what secrets a JSON value holds, each as its sort and where it is; for what was scrubbed that is none.
+
+    Also looked at are names, and what the chunks of a stream say together.
+    """
+    own = _of_the_environment()
+    found, said = [], dict[str, str]()
+    for path, name, text in _texts(value, "$", ""):
+        found += [f"{sort} at {path}" for sort in _sorts(text, name, own)]
+        spot = re.sub(r"\[\d+\]", "[]", path)
+        said[spot] = said.get(spot, "") + text
+    if not found:
+        found = [f"{sort} over several texts at {path}" for path, text in said.items() for sort in _known(text, own)]
+    return found
+
+
+def _scrubbed(value: Any, name: str, own: Sequence[str]) -> Any:
+    match value:
+        case str():
+            return MASK if value and _is_named(name, value) else _masked(value, name, own)
+        case dict():
+            return {each: _scrubbed(item, each, own) for each, item in value.items()}
+        case list() | tuple():
+            return [_scrubbed(item, name, own) for item in value]
+        case _:
+            return value
+
+
+def _masked(text: str, name: str, own: Sequence[str]) -> str:
+    for secret in own:
+        text = text.replace(secret, MASK)
+    text = _KNOWN.sub(MASK, text)
+    if _NO_SECRETS.fullmatch(name):
+        return text
+    return _LONG.sub(lambda match: MASK if _is_random(match.group()) else match.group(), text)
+
+
+def _sorts(text: str, name: str, own: Sequence[str]) -> Iterator[str]:
+    """Yield what sorts of secrets a text holds that stands under a name."""
+    if text and text != MASK and _is_named(name, text):
+        yield f"the value under {name!r}"
+    yield from _known(text, own)
+    if not _NO_SECRETS.fullmatch(name) and any(_is_random(match.group()) for match in _LONG.finditer(text)):
+        yield "a random text"
+
+
+def _known(text: str, own: Sequence[str]) -> Iterator[str]:
+    if any(secret in text for secret in own):
+        yield "the value of an environment variable"
+    sorts = [*_FORMS]
+    for match in _KNOWN.finditer(text):
+        yield sorts[int(str(match.lastgroup)[1:])]
+
+
+def _is_named(name: str, value: str) -> bool:
+    return _NAMED.fullmatch(name) is not None and " " not in value.removeprefix("Bearer ").removeprefix("Basic ")
+
+
+def _is_random(text: str) -> bool:
+    if len(text) > _LONGEST or not (re.search(r"\d", text) and re.search("[a-z]", text) and re.search("[A-Z]", text)):
+        return False
+    return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values()) >= _LEAST_ENTROPY
+
+
+def _of_the_environment() -> list[str]:
+    """Return the secrets of this process, the longest first."""
+    values = {value for name, value in os.environ.items() if len(value) >= _SHORTEST and _SECRET.search(name)}
+    return sorted(values, key=len, reverse=True)
+
+
+def _texts(value: Any, path: str, name: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the texts of a JSON value, with their paths and the names that they stand under, and its names."""
+    match value:
+        case str():
+            yield path, name, value
+        case dict():
+            for each, item in value.items():
+                yield f"the name of {path}.{each}", "", each
+                yield from _texts(item, f"{path}.{each}", each)
+        case list() | tuple():
+            for at, item in enumerate(value):
+                yield from _texts(item, f"{path}[{at}]", name)

@@ -1,0 +1,303 @@
+"""What one scope, a test or a fixture, replays and records.
+
+Equal requests of a scope are told apart by their numbers: the first is answered by the first record, and so on. While
+it is recorded each of them is called, whatever the caches of the program would do, so that there is a record for each.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from chatcache._bridge import RLock
+from chatcache.cache import About, Form, Hit
+from chatcache.cache.outcomes import Outcomes
+from chatcache.cache.records import form_of, record_of
+from chatcache.cache.taping import Track
+from chatcache.clock import milliseconds
+from chatcache.errors import InvalidValueError, SecretError
+from chatcache.exit import Failure, outcome
+from chatcache.keys import canonical_json, key_of, request_key
+from chatcache.mode import Mode
+
+from .bundle import STREAMS, Record
+from .miss import ExplainedMiss, Explanation, Reason, nearest
+from .policy import Exhausted, Policy, RecordMode
+from .secrets import scrubbed, secrets_in
+from .shelf import Entry, Shelf
+from .sketch import sketch_of
+from .volatile import Found, hidden, hidden_in_stream, put_back
+
+__all__ = ["Tape", "sample"]
+
+T = TypeVar("T")
+
+_SAMPLE: ContextVar[str] = ContextVar("chatcache_sample", default="")
+_MODES = {
+    RecordMode.REPLAY: Mode.REPLAY,
+    RecordMode.REFRESH: Mode.REFRESH,
+    RecordMode.AUTO: Mode.AUTO,
+}
+
+
+@contextlib.contextmanager
+def sample(number: int, *, epoch: int = 0) -> Iterator[None]:
+    """Number the requests of a body on their own: for loops that ask the same again and again, at the same time, too.
+
+    Args:
+        number: the number of the sample.
+        epoch: that of the round that it is of.
+    """
+    before = _SAMPLE.set(f"{epoch}.{number}")
+    try:
+        yield
+    finally:
+        _SAMPLE.reset(before)
+
+
+class Tape:
+    """What a scope replays and records.
+
+    Args:
+        shelf: the bundle.
+        scope: the test, or the fixture.
+        policy: what is done with its calls.
+
+    Attributes:
+        scope: as above.
+        shelf: as above.
+        mode: what is done with its calls, now that it is known whether there are records: never ``once``.
+        made: what was recorded.
+        used: the records that were replayed.
+        misses: what was missed.
+        problems: why something was not recorded that was to be.
+        saved: what was replayed would have taken: tokens, US dollars, seconds.
+        hits: how many calls were replayed.
+    """
+
+    def __init__(self, shelf: Shelf, scope: str, policy: Policy) -> None:
+        self.shelf = shelf
+        self.scope = scope
+        self.policy = policy
+        self.mode = policy.mode
+        if self.mode is RecordMode.ONCE:
+            self.mode = RecordMode.REPLAY if shelf.of_scope(scope) else RecordMode.REFRESH
+        self.made: list[Record] = []
+        self.used: set[str] = set()
+        self.misses: list[ExplainedMiss] = []
+        self.problems: list[str] = []
+        self.saved = [0.0, 0.0, 0.0]
+        self.hits = 0
+        self._asked: Counter[tuple[str, str]] = Counter()  # how often, by store and key
+        self._played: set[str] = set()  # the rows of the records that were replayed, in this round
+        self._lock = RLock()
+
+    def track(self, store_id: str, outcomes: Outcomes) -> Track:
+        """Return what it holds for a store."""
+        return _Track(self, store_id, outcomes)
+
+    def keyed(self, key: str, request: Any) -> tuple[str, Any, Found]:
+        """Return the key of a request on a tape, the request as it is recorded, and what is volatile in it."""
+        counting = self.policy.counting(request)
+        try:
+            own = request_key(request) == key  # else the caller has chosen it
+        except InvalidValueError:
+            own = False
+        held, found = self.policy.volatile.replaced(counting)
+        asked = scrubbed(held)
+        said = [_SAMPLE.get(), asked if own else key]
+        return key_of(canonical_json(said)), asked, found
+
+    def next_of(self, store: str, key: str, forms: Collection[Form]) -> tuple[Entry | None, int]:
+        """Return the record that a request is answered with next, and how often it was asked before."""
+        with self._lock:
+            asked = self._asked[store, key]
+            self._asked[store, key] += 1
+            entries = [entry for entry in self.shelf.find(self.scope, store, key) if entry.form in forms]
+            left = [entry for entry in entries if entry.row not in self._played]
+            if entries and not left and self.mode is RecordMode.REPLAY:
+                match self.policy.exhausted:
+                    case Exhausted.LAST:
+                        left = entries[-1:]
+                    case Exhausted.CYCLE:
+                        self._played.difference_update(entry.row for entry in entries)
+                        left = entries
+            if not left:
+                return None, asked
+            self._played.add(left[0].row)
+            return left[0], asked
+
+    def add(self, store: str, key: str, made: Callable[[int], Record]) -> bool:
+        """Record what has the next number of a request."""
+        with self._lock:
+            taken = len(self.shelf.find(self.scope, store, key)) if self.mode is RecordMode.AUTO else 0
+            number = 1 + taken + sum(each.store == store and each.key == key for each in self.made)
+            record = made(number)
+            problems = secrets_in([record.request, record.answer])
+            if problems:
+                self.problems.append(f"a call of store {store!r} was not recorded, it holds a secret: {problems[0]}")
+                return False
+            self.made.append(record)
+            return True
+
+    def replayed(self, record: Record, entry: Entry) -> None:
+        """Note that a record was replayed."""
+        with self._lock:
+            self.hits += 1
+            self.used.add(entry.row)
+            for at, amount in enumerate((record.tokens, record.cost, record.took)):
+                self.saved[at] += amount
+
+    def missed(self, store: str, key: str | None, request: Any, found: Found, **why: Any) -> ExplainedMiss:
+        """Return a miss, which is noted."""
+        explanation = Explanation(
+            scope=self.scope,
+            bundle=str(self.shelf.bundle.path),
+            recorded=len(self.shelf.of_scope(self.scope)),
+            ignored=self.policy.ignore,
+            placeholders=found,
+            command=self.policy.command(self.scope),
+            **why,
+        )
+        miss = ExplainedMiss(key=key, request=request, store_id=store, explanation=explanation)
+        with self._lock:
+            self.misses.append(miss)
+        return miss
+
+    def raise_for_problems(self) -> None:
+        """Raise `SecretError` where something was not recorded that was to be."""
+        if self.problems:
+            raise SecretError("\n".join(self.problems))
+
+
+class _Track(Track):
+    """What a tape holds for one store."""
+
+    def __init__(self, tape: Tape, store: str, outcomes: Outcomes) -> None:
+        self._tape = tape
+        self._store = store
+        self._outcomes = outcomes
+        self.mode = _MODES[tape.mode]
+        self._replays = tape.mode is not RecordMode.REFRESH
+
+    def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> T | None:
+        tape = self._tape
+        self._fail_if_wanted(request)
+        if not self._replays:
+            return None
+        wanted = {form_of(key + form) for form in forms} | {Form.FAILURE}  # a stream's key says already that it is one
+        ident, asked, found = tape.keyed(key.removesuffix(form_of(key)), request)
+        entry, times = tape.next_of(self._store, ident, wanted)
+        why: dict[str, Any]
+        if entry is None:
+            why = self._why(ident, asked, wanted)
+        elif self._is_too_old(entry):
+            why = {"reason": Reason.EXPIRED, "detail": f"max_age is {tape.policy.max_age:,.0f} s"}
+        else:
+            try:
+                record = tape.shelf.record(entry)
+                result = self._read(record, found, read)
+            except _RaisedError as raised:
+                tape.replayed(record, entry)
+                raise raised.error from None
+            except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+                why = {"reason": Reason.UNREADABLE, "detail": f"{type(error).__name__}: {error}"}
+            else:
+                tape.replayed(record, entry)
+                return result
+        if tape.mode is RecordMode.AUTO:
+            return None
+        raise tape.missed(self._store, ident, asked, found, asked=times, **why)
+
+    def keep(self, key: str, form: Form, answer: Any, about: About, offsets: list[float] | None) -> bool:
+        tape = self._tape
+        if tape.mode is RecordMode.REPLAY:
+            return False
+        ident, asked, found = tape.keyed(key, about.request)
+        said = hidden(answer, found) if offsets is None else hidden_in_stream(answer, found)
+        at = milliseconds(tape.policy.clock)
+        _, tokens, cost, took = record_of(answer, offsets, about, at=at, size=0)["saves"]
+
+        def made(number: int) -> Record:
+            return Record(
+                scope=tape.scope,
+                store=self._store,
+                key=ident,
+                number=number,
+                form=form,
+                request=asked,
+                answer=scrubbed(said),
+                offsets=None if offsets is None else [round(each, 3) for each in offsets],
+                sketch=sketch_of(asked),
+                at=at,
+                tokens=tokens,
+                cost=cost,
+                took=round(took, 3),
+                versions=about.versions,
+            )
+
+        return tape.add(self._store, ident, made)
+
+    def keep_failure(self, key: str, request: Any, error: Exception) -> None:
+        note = self._outcomes.written(Failure(error)) if self._tape.policy.errors else None
+        if note is not None:
+            self.keep(key.removesuffix(form_of(key)), Form.FAILURE, note, About(request=request), None)
+
+    def miss(self, key: str | None, request: Any, reason: str) -> ExplainedMiss:
+        return self._tape.missed(self._store, key, request, {}, reason=Reason.NO_KEY, detail=reason)
+
+    def _read(self, record: Record, found: Found, read: Callable[[Hit], T]) -> T:
+        answer = put_back(record.answer, found)
+        if record.form is Form.FAILURE and isinstance(answer, dict) and answer.get("_tag") == "Failure":
+            try:
+                outcome(self._outcomes.read(answer))
+            except Exception as error:
+                raise _RaisedError(error) from error
+        saves = [0, record.tokens, record.cost, record.took]
+        held = {"answer": answer} if record.offsets is None else {"chunks": answer, "offsets": record.offsets}
+        return read(Hit(record.key + record.form, {**held, "at": record.at, "saves": saves}, self._tape.policy.clock))
+
+    def _is_too_old(self, entry: Entry) -> bool:
+        policy = self._tape.policy
+        return policy.max_age is not None and policy.clock() - entry.at / 1000 > policy.max_age
+
+    def _why(self, ident: str, asked: Any, wanted: Collection[Form]) -> dict[str, Any]:
+        tape = self._tape
+        recorded = tape.shelf.find(tape.scope, self._store, ident)
+        number = sum(entry.form in wanted for entry in recorded)
+        if number:
+            return {
+                "reason": Reason.USED_UP,
+                "detail": f"it is recorded {'once' if number == 1 else f'{number} times'}",
+            }
+        if recorded:
+            forms = sorted({"a stream" if entry.form in STREAMS else "a whole answer" for entry in recorded})
+            return {"reason": Reason.OTHER_FORM, "detail": f"it is recorded as {' and as '.join(forms)}"}
+        near = nearest(tape.shelf, tape.scope, asked, tape.policy.counting)
+        if near is None:
+            return {"reason": Reason.NOTHING}
+        if not near.differences:
+            return {"reason": Reason.ELSEWHERE, "nearest": near}
+        return {"reason": Reason.DIFFERS, "nearest": near}
+
+    def _fail_if_wanted(self, request: Any) -> None:
+        for fault in self._tape.policy.faults:
+            if fault.times > 0:
+                fault.times -= 1
+                raise fault.make(_model_of(request))
+
+
+class _RaisedError(Exception):
+    """A record is that of an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def _model_of(request: Any) -> str | None:
+    match request:
+        case {"model": str(model)} | {"arguments": {"model": str(model)}}:
+            return model
+        case _:
+            return None

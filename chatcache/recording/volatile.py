@@ -1,0 +1,173 @@
+"""What is another in each run, and says nothing: fresh ids, the time, the folder of a test.
+
+In the key of a request it is replaced by a placeholder, ``<<uuid-1>>``, whose number tells which of them it is: two
+places with one id have one placeholder. In the answer that is recorded the same ids are replaced in the same way, and
+put back on replay, each by that of the request that is answered. Pure.
+
+A time counts as volatile only where it is near to the present, a day at most: then it was made by the program that
+asks. ``2024-02-29`` in a prompt is a part of it.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from chatcache.clock import Clock
+from chatcache.errors import InvalidInputError
+
+__all__ = ["BUILT_IN", "Found", "Volatile", "hidden", "hidden_in_stream", "put_back"]
+
+Found = Mapping[str, str]
+"""Placeholders, and what they stand for."""
+
+_ID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+BUILT_IN: Mapping[str, str] = {
+    "uuid": rf"(?<![0-9a-zA-Z])(?:{_ID}|(?<=run-)[0-9a-f]{{32}})(?![0-9a-zA-Z])",
+    "call": r"(?<![0-9a-zA-Z_])(?:call|toolu|tooluse|chatcmpl-tool|fc)_[0-9a-zA-Z]{8,}(?![0-9a-zA-Z_])",
+    "time": r"(?<!\d)\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?Z|[+-]\d\d:?\d\d)?)?(?!\d)",
+}
+"""The patterns of what is volatile by default, by their names; ``path``, a temporary folder, is beside them."""
+
+_NEAR = timedelta(days=1)
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_PLACEHOLDER = re.compile(r"<<[a-z][a-z0-9_]*-\d+>>")
+
+
+class Volatile:
+    """Finds what is volatile, and puts it back.
+
+    Args:
+        patterns: further patterns (Python's ``re``), by the names of their placeholders; one that is None switches off
+            the built-in one of its name.
+        clock: gives the time in seconds since the epoch.
+
+    Raises:
+        InvalidInputError: a name or a pattern cannot be right.
+    """
+
+    def __init__(self, patterns: Mapping[str, str | None], clock: Clock) -> None:
+        self._clock = clock
+        chosen = {**BUILT_IN, "path": _folders(), **patterns}
+        self._patterns = {name: pattern for name, pattern in chosen.items() if pattern is not None}
+        for name, pattern in self._patterns.items():
+            if not _NAME.fullmatch(name):
+                raise InvalidInputError(f"volatile {name!r}: a name is of lower-case letters, digits and _")
+            _compiled(name, pattern)
+
+    def replaced(self, value: Any) -> tuple[Any, Found]:
+        """Return a JSON value with placeholders, and what they stand for."""
+        tokens: dict[tuple[str, str], str] = {}
+
+        def placeholder(match: re.Match[str]) -> str:
+            kind, text = str(match.lastgroup), match.group()
+            if kind == "time" and not self._is_near(text):
+                return text
+            numbers = sum(1 for each, _ in tokens if each == kind)
+            return tokens.setdefault((kind, text), f"<<{kind}-{numbers + 1}>>")
+
+        made = mapped(value, lambda text: self._pattern.sub(placeholder, text))
+        return made, {token: text for (_, text), token in tokens.items()}
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in self._patterns.items()) or r"(?!)")
+
+    def _is_near(self, text: str) -> bool:
+        try:
+            time = datetime.fromisoformat(text.replace(",", ".").replace(" Z", "Z"))
+        except ValueError:
+            return False
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        time = time.astimezone() if time.tzinfo is None and len(text) > len("2026-01-01") else time.replace(tzinfo=UTC)
+        return abs(time - now) <= _NEAR
+
+
+def hidden(value: Any, found: Found) -> Any:
+    """Return an answer with the placeholders of its request."""
+    if not found:
+        return value
+    tokens = {text: token for token, text in found.items()}
+    pattern = re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))))
+    return mapped(value, lambda text: pattern.sub(lambda match: tokens[match.group()], text))
+
+
+def hidden_in_stream(chunks: list[Any], found: Found) -> list[Any]:
+    """Return the chunks of a stream as `hidden` does; what runs over several chunks is whole in the first of them."""
+    if not found:
+        return chunks
+    made: list[Any] = hidden(chunks, found)
+    spots: dict[str, list[tuple[Any, Any]]] = {}
+    for chunk in made:
+        for path, holder, place in _leaves(chunk, ""):
+            spots.setdefault(path, []).append((holder, place))
+    for held in spots.values():
+        for token, text in found.items():
+            _join(held, text, token)
+    return made
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the texts of a JSON value: the path of each, what holds it, and where in that it is."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for place, item in pairs:
+        if isinstance(item, str):
+            yield f"{path}.{place}", value, place
+        else:
+            yield from _leaves(item, f"{path}.{place}")
+
+
+def _join(held: list[tuple[Any, Any]], text: str, token: str) -> None:
+    """Put a placeholder into the first of those texts over which a text runs, and take that out of the others."""
+    while (begin := "".join(holder[place] for holder, place in held).find(text)) >= 0:
+        end, at, said = begin + len(text), 0, token
+        for holder, place in held:
+            piece = holder[place]
+            first, last = max(begin - at, 0), min(end - at, len(piece))
+            if first < last:
+                holder[place] = piece[:first] + said + piece[last:]
+                said = ""
+            at += len(piece)
+
+
+def put_back(value: Any, found: Found) -> Any:
+    """Return an answer with what its request has in the place of the placeholders."""
+    if not found:
+        return value
+    return mapped(value, lambda text: _PLACEHOLDER.sub(lambda match: found.get(match.group(), match.group()), text))
+
+
+def mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a JSON value with all of its texts changed; names stay."""
+    match value:
+        case str():
+            return change(value)
+        case dict():
+            return {name: mapped(item, change) if type(item) in _HOLDING else item for name, item in value.items()}
+        case list() | tuple():
+            return [mapped(item, change) if type(item) in _HOLDING else item for item in value]
+        case _:
+            return value
+
+
+_HOLDING = {str, dict, list, tuple}
+
+
+def _folders() -> str:
+    """Return the pattern of a path in the folder for temporary files, up to the folder of a test."""
+    folders = {os.path.realpath(tempfile.gettempdir()), tempfile.gettempdir()}
+    roots = "|".join(map(re.escape, sorted(folders, key=len, reverse=True)))
+    return rf"(?<![\w/])(?:{roots})(?:/pytest-of-[^/\s\"']+/pytest-\d+(?:/[^/\s\"']+)?|/[^/\s\"']+)"
+
+
+def _compiled(name: str, pattern: str) -> re.Pattern[str]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InvalidInputError(f"volatile {name}={pattern!r} is no regular expression: {error}") from error
+    if compiled.groups:
+        raise InvalidInputError(f"volatile {name}={pattern!r} has groups: write (?:...) instead of (...)")
+    return compiled

@@ -1,0 +1,193 @@
+"""What became of all tests of a run: it writes what was recorded, and says in the end what there is to say."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chatcache.recording import SUFFIX, Bundle
+
+from .results import Result
+
+__all__ = ["Files", "Ledger"]
+
+_PAUSE = 1.0  # seconds between two times that a bundle is written, while tests go on
+
+
+@dataclass(slots=True)
+class Files:
+    """What is the matter with the records of one bundle.
+
+    Attributes:
+        replayed: how many calls were replayed.
+        recorded: how many were recorded.
+        missed: how many were missed.
+        unused: records of tests that passed, and did not use them.
+        expired: records that were found too old.
+        orphaned: records of tests that there are no more.
+    """
+
+    replayed: int = 0
+    recorded: int = 0
+    missed: int = 0
+    unused: int = 0
+    expired: int = 0
+    orphaned: int = 0
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a run changed in a bundle: how many records it added, changed, and removed."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+
+
+@dataclass(slots=True)
+class _Written:
+    """A bundle, and what is still to be written into it."""
+
+    bundle: Bundle
+    waiting: list[Result] = field(default_factory=list)
+    at: float = float("-inf")
+
+
+class Ledger:
+    """What became of all tests of a run.
+
+    Attributes:
+        results: what became of each scope; of one that ran again, the last time.
+        collected: the tests that there are, by the bundles that they have; None where not all of them are known.
+    """
+
+    def __init__(self) -> None:
+        self.results: dict[tuple[str, str], Result] = {}
+        self.collected: dict[str, set[str]] | None = None
+        self.changes: dict[Path, Changes] = defaultdict(Changes)
+        self._bundles: dict[Path, _Written] = {}
+
+    def add(self, result: Result) -> None:
+        """Note what became of a scope; what was recorded is written, at the latest in the end.
+
+        Raises:
+            BundleError: a bundle could not be read, or written.
+        """
+        self.results[result.path, result.scope] = result
+        if result.made:
+            written = self._bundles.setdefault(result.bundle, _Written(Bundle(result.bundle)))
+            written.waiting.append(result)
+            if time.monotonic() - written.at >= _PAUSE:
+                self._write(written)
+
+    def write(self) -> None:
+        """Write what is still to be written.
+
+        Raises:
+            BundleError: a bundle could not be read, or written.
+        """
+        for written in self._bundles.values():
+            self._write(written)
+
+    def files(self) -> dict[Path, Files]:
+        """Return what is the matter with each bundle that a test of this run has."""
+        files: dict[Path, Files] = defaultdict(Files)
+        for result in self.results.values():
+            of = files[result.bundle]
+            of.replayed += result.hits
+            of.recorded += len(result.made)
+            of.missed += len(result.misses)
+            of.expired += sum(miss["code"] == "expired" for miss in result.misses)
+        for path in [*files, *(Path(each) for each in self.collected or ())]:
+            unused, orphaned = self._idle(path)
+            if unused or orphaned:
+                files[path].unused, files[path].orphaned = len(unused), len(orphaned)
+        return dict(sorted(files.items()))
+
+    def orphans(self) -> list[Path]:
+        """Return the bundles in the folders of this run's that are of no test, where all tests are known."""
+        if self.collected is None:
+            return []
+        known = {Path(each) for each in self.collected} | {result.bundle for result in self.results.values()}
+        folders = {path.parent for path in known}
+        return sorted(
+            path
+            for folder in folders
+            for path in folder.glob(f"*{SUFFIX}")
+            if path not in known and not _has_tests(path)
+        )
+
+    def prune(self) -> int:
+        """Remove unused and orphaned records, orphaned bundles, and blobs that nobody refers to; return how many.
+
+        Raises:
+            BundleError: a bundle could not be read, or written.
+        """
+        removed = 0
+        for path in self.files():
+            unused, orphaned = self._idle(path)
+            gone = {*unused, *orphaned}
+            if gone:
+                bundle = Bundle(path)
+                bundle.write([(head, text) for head, text in bundle.blocks() if _name(head) not in gone])
+                self.changes[path].removed += len(gone)
+                removed += len(gone)
+        for path in self.orphans():
+            number = sum(1 for _ in Bundle(path).blocks())
+            self.changes[path].removed += number
+            removed += number
+            path.unlink()
+        for folder in {path.parent for path in [*self.files(), *self.changes]}:
+            removed += _remove_blobs(folder)
+        return removed
+
+    def _write(self, written: _Written) -> None:
+        waiting, written.waiting = written.waiting, []
+        for result in waiting:
+            bundle = written.bundle
+            before = {_name(head): text for head, text in bundle.blocks() if head["test"] == result.scope}
+            if bundle.revise(result.scope, result.made, replace=result.replaces):
+                after = {_name(head): text for head, text in bundle.blocks() if head["test"] == result.scope}
+                changes = self.changes[result.bundle]
+                changes.added += len(after.keys() - before.keys())
+                changes.removed += len(before.keys() - after.keys())
+                changes.changed += sum(before[name] != text for name, text in after.items() if name in before)
+        written.at = time.monotonic()
+
+    def _idle(self, path: Path) -> tuple[list[tuple[str, str, str, int]], list[tuple[str, str, str, int]]]:
+        """Return the records of a bundle that were not used, and those whose tests there are no more."""
+        unused, orphaned = [], []
+        known = None if self.collected is None else self.collected.get(str(path))
+        for head, _ in Bundle(path).blocks():
+            name = _name(head)
+            result = self.results.get((str(path), name[0]))
+            if result is not None:
+                if result.passed and result.strict and name[1:] not in result.used:
+                    unused.append(name)
+            elif known is not None and name[0] not in known and "fixture " not in name[0]:
+                orphaned.append(name)
+        return unused, orphaned
+
+
+def _name(head: dict[str, object]) -> tuple[str, str, str, int]:
+    number = head.get("number", 1)
+    return str(head["test"]), str(head["store"]), str(head["key"]), number if isinstance(number, int) else 1
+
+
+def _has_tests(bundle: Path) -> bool:
+    """Whether the file of tests is still there that a bundle is named after."""
+    return bundle.stem == "conftest" or (bundle.parent.parent / f"{bundle.stem}.py").exists()
+
+
+def _remove_blobs(folder: Path) -> int:
+    """Remove the blobs of a folder that none of its bundles refers to."""
+    used = {digest for path in _bundles_of(folder) for digest in Bundle(path).blobs()}
+    gone = [blob for blob in folder.glob("blobs/*.json") if blob.stem not in used]
+    for blob in gone:
+        blob.unlink()
+    return len(gone)
+
+
+def _bundles_of(folder: Path) -> Iterable[Path]:
+    return folder.glob(f"*{SUFFIX}")

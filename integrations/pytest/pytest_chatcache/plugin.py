@@ -1,0 +1,195 @@
+"""The hooks of pytest."""
+
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatcache.recording import ExplainedMiss, Tape
+
+from .ledger import Ledger
+from .results import Result
+from .scopes import TAPE, Scopes, bundle_of
+from .settings import Settings, add_options
+from .summary import annotations, lines, markdown, needs_attention
+
+__all__ = ["chatcache", "pytest_addoption", "pytest_configure"]
+
+_NAME = "chatcache-run"
+_RESULTS = "chatcache_results"  # the attribute of a report
+_COLLECTED = "chatcache_collected"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-socket looks at its own options
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin a run."""
+    settings = Settings(config)
+    if settings.flag("block_network"):
+        config.option.disable_socket = True
+        config.option.allow_unix_socket = True
+    config.pluginmanager.register(_Run(config, settings), _NAME)
+
+
+@pytest.fixture
+def chatcache(request: pytest.FixtureRequest) -> Tape:
+    """What this test replays and records: its ``mode``, ``hits``, ``made``, ``misses``; see `chatcache.recording.Tape`.
+
+    ``misses.clear()`` forgives them: a test fails where a call was missed, also where somebody caught that error.
+    """
+    tape: Tape | None = request.node.stash.get(TAPE, None)
+    if tape is None:
+        raise pytest.UsageError(f"{request.node.nodeid} is run in mode 'off', so nothing is replayed, nor recorded")
+    return tape
+
+
+class _Run:
+    """One run, or one worker of one."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._scopes = Scopes(settings)
+        self._ledger = Ledger()
+        self._is_worker = hasattr(config, "workerinput")
+        self._passed = False
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
+        """Note which tests there are, before some of them are deselected."""
+        if not any("::" in each for each in self._config.args):
+            collected: dict[str, set[str]] = {}
+            for item in items:
+                path, name = bundle_of(self._settings, item)
+                collected.setdefault(str(path), set()).add(name)
+            self._ledger.collected = collected
+        yield
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Put the tape of a test in."""
+        self._passed = False
+        self._scopes.begin(item)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: Any) -> Generator[None, Any, Any]:
+        """Have a fixture for more than one test own its calls."""
+        with self._scopes.of_fixture(fixturedef, request):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Fail a test where something was missed, or not recorded, and nobody said so."""
+        yield
+        tape = item.stash.get(TAPE, None)
+        if tape is not None:
+            if tape.misses:
+                raise tape.misses[0]
+            tape.raise_for_problems()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Take the tape of a test out."""
+        try:
+            yield
+        finally:
+            self._scopes.end(item)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach to the last report of a test what became of its calls, and say a miss on one screen."""
+        report = yield
+        miss = _miss_in(call)
+        if miss is not None and report.failed:
+            report.longrepr = _told(miss, call, item)
+        if report.when == "call":
+            self._passed = report.passed
+        if report.when == "teardown":
+            results = self._scopes.results(item, passed=self._passed and report.passed)
+            setattr(report, _RESULTS, [each.to_json() for each in results])
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write what was recorded; with pytest-xdist that is done by the process that all workers report to."""
+        if not self._is_worker:
+            for text in getattr(report, _RESULTS, ()):
+                self._ledger.add(Result.from_json(text))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over which tests a worker of pytest-xdist collected."""
+        said = getattr(node, "workeroutput", {}).get(_COLLECTED)
+        if said is not None:
+            self._ledger.collected = {path: set(names) for path, names in said.items()}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write what is not written so far, and judge."""
+        self._scopes.close()
+        if self._is_worker:
+            collected = self._ledger.collected
+            if collected is not None:
+                output = self._config.workeroutput  # type: ignore[attr-defined]
+                output[_COLLECTED] = {path: sorted(names) for path, names in collected.items()}
+            return
+        self._ledger.write()
+        if self._settings.flag("prune"):
+            self._pruned = self._ledger.prune()
+        if self._settings.flag("strict") and needs_attention(self._ledger) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._settings.summary:
+            with Path(self._settings.summary).open("a", encoding="utf-8") as file:
+                file.write(markdown(self._ledger, self._settings.root))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say what became of the calls."""
+        said = [*lines(self._ledger, self._settings.root)]
+        pruned = getattr(self, "_pruned", 0)
+        if pruned:
+            said.append(f"{pruned} records and blobs removed")
+        if said:
+            strict = self._settings.flag("strict") and needs_attention(self._ledger)
+            terminalreporter.section("LLM calls" + (" (--chatcache-strict: failed)" if strict else ""), sep="=")
+            for line in said:
+                terminalreporter.line(line)
+        if self._settings.annotates:
+            for line in annotations(self._ledger):
+                terminalreporter.line(line)
+
+
+def _miss_in(call: pytest.CallInfo[None]) -> ExplainedMiss | None:
+    """Return the miss that a test failed with, whoever wrapped it into an error of its own."""
+    error = None if call.excinfo is None else call.excinfo.value
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, ExplainedMiss):
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _told(miss: ExplainedMiss, call: pytest.CallInfo[None], item: pytest.Item) -> str:
+    """Return a miss as it is printed: the line of the program that asked, and why there is no answer."""
+    assert call.excinfo is not None  # noqa: S101 - there is a miss in it
+    root = item.config.rootpath
+    own = [
+        entry
+        for entry in call.excinfo.traceback
+        if Path(entry.path).is_relative_to(root) and "site-packages" not in str(entry.path)
+    ]
+    where = ""
+    if own:
+        with suppress(OSError, IndexError):
+            path = Path(own[-1].path).relative_to(root)
+            where = f"{path}:{own[-1].lineno + 1}: {str(own[-1].statement).strip()}\n\n"
+    return f"{where}{miss}"

@@ -1,0 +1,119 @@
+"""Whose calls are whose: each test has a tape of its own, and so has each fixture that more than one test uses.
+
+What such a fixture calls belongs to it, whichever test is the first to need it: so it does not matter which tests run,
+in what order, and in which process.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatcache.recording import SUFFIX, RecordMode, Session, Tape
+
+from .results import Result
+from .settings import Layout, Settings
+
+__all__ = ["TAPE", "Scopes", "bundle_of"]
+
+TAPE = pytest.StashKey[Tape | None]()
+"""The tape of a test, None in mode ``off``."""
+
+_ENTERED = pytest.StashKey[AbstractContextManager[Tape | None]]()
+_OF_FIXTURES = pytest.StashKey[list[Result]]()
+_LONGEST_NAME = 150  # characters of a file's
+_NOT_IN_A_NAME = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
+
+
+def bundle_of(settings: Settings, item: pytest.Item) -> tuple[Path, str]:
+    """Return the bundle of a test, and what the test is called in it."""
+    store = settings.store_of(item)
+    within = item.nodeid.partition("::")[2] or item.nodeid
+    folder = item.path.parent / settings.folder
+    if store is not None:
+        return folder / f"{store}{SUFFIX}", item.nodeid
+    if settings.layout is Layout.SUITE:
+        return settings.root / settings.folder / f"suite{SUFFIX}", item.nodeid
+    if settings.layout is Layout.TEST:
+        return folder / item.path.stem / f"{within.translate(_NOT_IN_A_NAME)[:_LONGEST_NAME]}{SUFFIX}", within
+    return folder / f"{item.path.stem}{SUFFIX}", within
+
+
+class Scopes:
+    """Puts the tapes of tests and fixtures in, and takes them out.
+
+    Args:
+        settings: what the run asks.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session = Session()
+
+    def begin(self, item: pytest.Item) -> None:
+        """Put the tape of a test in.
+
+        Raises:
+            ChatcacheError: a setting, or the bundle, cannot be right.
+        """
+        item.stash[_OF_FIXTURES] = []
+        path, name = bundle_of(self._settings, item)
+        entered = self._session.scope(name, path, self._settings.policy_of(item))
+        item.stash[TAPE] = entered.__enter__()
+        item.stash[_ENTERED] = entered
+
+    def end(self, item: pytest.Item) -> None:
+        """Take the tape of a test out."""
+        entered = item.stash.get(_ENTERED, None)
+        if entered is not None:
+            del item.stash[_ENTERED]
+            entered.__exit__(None, None, None)
+
+    def results(self, item: pytest.Item, *, passed: bool) -> list[Result]:
+        """Return what became of a test's calls, and of those of the fixtures that were set up for it."""
+        tape = item.stash.get(TAPE, None)
+        own = [] if tape is None else [Result.of(tape, item.nodeid, passed=passed)]
+        return [*item.stash.get(_OF_FIXTURES, []), *own]
+
+    @contextmanager
+    def of_fixture(self, fixture: pytest.FixtureDef[Any], request: Any) -> Iterator[None]:
+        """Have the calls of a fixture's setup be its own, where more than one test uses it."""
+        item = _item_of(request)
+        if fixture.scope == "function" or item is None or item.stash.get(TAPE, None) is None:
+            yield
+            return
+        path, name = self._bundle_of_fixture(fixture, request, item)
+        policy = self._settings.policy_of(None, item)
+        if policy.mode is RecordMode.OFF:
+            yield
+            return
+        with self._session.scope(name, path, policy) as tape:
+            yield
+        assert tape is not None  # noqa: S101 - it is not off
+        tape.raise_for_problems()
+        if tape.made or tape.hits:
+            item.stash[_OF_FIXTURES].append(Result.of(tape, name, passed=True))
+
+    def close(self) -> None:
+        """Release what was read."""
+        self._session.close()
+
+    def _bundle_of_fixture(self, fixture: pytest.FixtureDef[Any], request: Any, item: pytest.Item) -> tuple[Path, str]:
+        values = f"[{request.param_index}]" if getattr(request, "param_index", 0) else ""
+        name = f"fixture {fixture.argname}{values}"
+        if self._settings.layout is Layout.SUITE:
+            return self._settings.root / self._settings.folder / f"suite{SUFFIX}", f"{fixture.baseid}::{name}"
+        if fixture.scope in {"module", "class"}:
+            within = item.nodeid.split("::")[1:-1] if fixture.scope == "class" else []
+            return item.path.parent / self._settings.folder / f"{item.path.stem}{SUFFIX}", "::".join([*within, name])
+        where = self._settings.root / fixture.baseid
+        where = where if where.is_dir() else where.parent
+        return where / self._settings.folder / f"conftest{SUFFIX}", name
+
+
+def _item_of(request: Any) -> pytest.Item | None:
+    """Return the test for which a fixture is set up."""
+    item = getattr(request, "_pyfuncitem", None)
+    return item if isinstance(item, pytest.Item) else None

@@ -1,0 +1,430 @@
+"""A recording: every cache of the process replays a bundle, and records into it."""
+
+import asyncio
+import json
+import pickle
+import threading
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatcache import InvalidInputError, Mode, Refusal, ReplayedError, ReplayMiss, ResponseCache, SecretError
+from chatcache.recording import (
+    Bundle,
+    Exhausted,
+    ExplainedMiss,
+    Fault,
+    Policy,
+    Reason,
+    RecordMode,
+    Volatile,
+    recording,
+    sample,
+)
+
+SKY = {"model": "m", "prompt": "Why is the sky blue? Say it in one sentence, and name the man who found it out."}
+IDS = ("3f2a8c1e-0f6b-4a58-9d55-0a8f5a0c9b11", "b1c1d1e1-0f6b-4a58-9d55-0a8f5a0c9b22")
+
+
+class Model:
+    """A model that answers each call differently."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, request: Any) -> Any:
+        self.calls += 1
+        return {"content": f"answer {self.calls}", "usage": {"total_tokens": 7}}
+
+    async def awaited(self, request: Any) -> Any:
+        await asyncio.sleep(0)
+        return self(request)
+
+    def stream(self, request: Any) -> Iterator[Any]:
+        self.calls += 1
+        for word in ("The", " sky", f" {self.calls}"):
+            yield {"delta": word}
+
+
+def never(_request: Any) -> Any:
+    raise AssertionError("nothing is to be called")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return tmp_path / "cassettes" / "b.chatcache"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ResponseCache:
+    return ResponseCache("app", path=tmp_path / "objects")
+
+
+def refreshing(**options: Any) -> Policy:
+    return Policy(mode=RecordMode.REFRESH, **options)
+
+
+def replaying(**options: Any) -> Policy:
+    return Policy(mode=RecordMode.REPLAY, **options)
+
+
+def test_what_is_recorded_is_replayed_and_the_caches_own_records_are_left_alone(
+    cache: ResponseCache, bundle: Path
+) -> None:
+    model = Model()
+    with recording(bundle) as tape:
+        assert cache.call(SKY, model) == {"content": "answer 1", "usage": {"total_tokens": 7}}
+    assert (len(tape.made), tape.hits) == (1, 0)
+    with recording(bundle, replaying()) as tape:
+        assert cache.call(SKY, never)["content"] == "answer 1"
+        assert cache.mode is Mode.REPLAY
+    assert (tape.hits, tape.saved[0]) == (1, 7)
+    assert not cache.location.exists()
+    assert cache.mode is Mode.AUTO
+    assert cache.call(SKY, model)["content"] == "answer 2"
+
+
+async def test_it_is_for_both_colours_and_for_streams(cache: ResponseCache, bundle: Path) -> None:
+    model = Model()
+    with recording(bundle):
+        await cache.acall(SKY, model.awaited)
+        chunks = [chunk async for chunk in cache.astream(SKY, model.stream)]
+    assert [each["delta"] for each in chunks] == ["The", " sky", " 2"]
+    with recording(bundle, replaying()):
+        assert cache.call(SKY, never)["content"] == "answer 1"
+        assert [*cache.stream(SKY, never)] == chunks
+    with recording(bundle, replaying()):
+        assert (await cache.acall(SKY, never))["content"] == "answer 1"
+        assert [chunk async for chunk in cache.astream(SKY, never)] == chunks
+
+
+def test_a_cache_that_is_made_meanwhile_replays_too(tmp_path: Path, bundle: Path) -> None:
+    with recording(bundle):
+        ResponseCache("app", path=tmp_path).call(SKY, Model())
+    with recording(bundle, replaying()):
+        assert ResponseCache("app", path=tmp_path / "elsewhere").call(SKY, never)["content"] == "answer 1"
+
+
+def test_the_nth_answer_is_that_to_the_nth_equal_request(cache: ResponseCache, bundle: Path) -> None:
+    with recording(bundle):
+        model = Model()
+        said = [cache.call(SKY, model)["content"] for _ in range(3)]
+    assert said == ["answer 1", "answer 2", "answer 3"]
+    with recording(bundle, replaying()):
+        assert [cache.call(SKY, never)["content"] for _ in range(3)] == said
+        with pytest.raises(ExplainedMiss) as miss:
+            cache.call(SKY, never)
+    assert (miss.value.explanation.reason, miss.value.explanation.asked) == (Reason.USED_UP, 3)
+    assert "recorded 3 times" in str(miss.value)
+
+
+@pytest.mark.parametrize(
+    ("exhausted", "said"), [(Exhausted.LAST, ["1", "2", "2", "2", "2"]), (Exhausted.CYCLE, ["1", "2", "1", "2", "1"])]
+)
+def test_what_is_done_when_the_answers_run_out(
+    cache: ResponseCache, bundle: Path, exhausted: Exhausted, said: list[str]
+) -> None:
+    with recording(bundle):
+        model = Model()
+        for _ in range(2):
+            cache.call(SKY, model)
+    with recording(bundle, replaying(exhausted=exhausted)):
+        assert [cache.call(SKY, never)["content"][-1] for _ in range(5)] == said
+
+
+def test_who_asks_at_the_same_time_gets_answers_of_their_own(cache: ResponseCache, bundle: Path) -> None:
+    def ask_from_threads(model: Any) -> list[str]:
+        said: list[str] = []
+        threads = [threading.Thread(target=lambda: said.append(cache.call(SKY, model)["content"])) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sorted(said)
+
+    with recording(bundle):
+        said = ask_from_threads(Model())
+    assert len({*said}) == 8
+    with recording(bundle, replaying()):
+        assert ask_from_threads(never) == said
+
+
+async def test_samples_are_numbered_on_their_own(cache: ResponseCache, bundle: Path) -> None:
+    async def ask(model: Any, number: int) -> str:
+        with sample(number, epoch=1):
+            await asyncio.sleep(0.01 * (number % 3))
+            return str((await cache.acall(SKY, model))["content"])
+
+    with recording(bundle):
+        model = Model()
+        said = await asyncio.gather(*(ask(model.awaited, each) for each in range(6)))
+    with recording(bundle, replaying()):
+        assert await asyncio.gather(*(ask(never, each) for each in reversed(range(6)))) == [*reversed(said)]
+
+
+def test_scopes_and_stores_are_apart(tmp_path: Path, cache: ResponseCache, bundle: Path) -> None:
+    other = ResponseCache("other", path=tmp_path / "objects")
+    model = Model()
+    with recording(bundle, scope="one"):
+        cache.call(SKY, model)
+        other.call(SKY, model)
+    with recording(bundle, scope="two"):
+        cache.call(SKY, model)
+    with recording(bundle, replaying(), scope="two"):
+        assert cache.call(SKY, never)["content"] == "answer 3"
+        with pytest.raises(ExplainedMiss) as miss:
+            other.call(SKY, never)
+    assert miss.value.explanation.reason is Reason.ELSEWHERE
+    with recording(bundle, replaying(), scope="one"):
+        assert other.call(SKY, never)["content"] == "answer 2"
+
+
+def test_once_records_what_has_no_records_and_replays_strictly_what_has(cache: ResponseCache, bundle: Path) -> None:
+    once = Policy(mode=RecordMode.ONCE)
+    with recording(bundle, once, scope="one"):
+        cache.call(SKY, Model())
+    with recording(bundle, once, scope="one"):
+        assert cache.call(SKY, never)["content"] == "answer 1"
+        with pytest.raises(ReplayMiss):
+            cache.call({**SKY, "seed": 1}, never)
+    with recording(bundle, once, scope="two") as tape:
+        cache.call(SKY, Model())
+    assert tape.mode is RecordMode.REFRESH
+
+
+def test_refresh_takes_the_place_of_what_was_there(cache: ResponseCache, bundle: Path) -> None:
+    model = Model()
+    with recording(bundle):
+        cache.call(SKY, model)
+        cache.call({"gone": 1}, model)
+    with recording(bundle, refreshing()):
+        cache.call(SKY, model)
+    assert [each.answer["content"] for each in Bundle(bundle).read()] == ["answer 3"]
+
+
+def test_a_refresh_that_changes_no_answer_changes_no_byte(cache: ResponseCache, bundle: Path) -> None:
+    with recording(bundle):
+        cache.call(SKY, Model())
+    text = bundle.read_bytes()
+    with recording(bundle, refreshing()):
+        cache.call(SKY, Model())
+    assert bundle.read_bytes() == text
+
+
+def test_what_raises_records_nothing(cache: ResponseCache, bundle: Path) -> None:
+    def fails() -> None:
+        cache.call(SKY, Model())
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), recording(bundle):
+        fails()
+    assert not bundle.exists()
+
+
+def test_auto_records_what_is_missing(cache: ResponseCache, bundle: Path) -> None:
+    model = Model()
+    with recording(bundle):
+        cache.call(SKY, model)
+    with recording(bundle):
+        assert cache.call(SKY, model)["content"] == "answer 1"
+        assert cache.call(SKY, model)["content"] == "answer 2"
+    with recording(bundle, replaying()):
+        assert [cache.call(SKY, never)["content"] for _ in range(2)] == ["answer 1", "answer 2"]
+
+
+def test_a_recording_in_mode_off_is_a_mistake(bundle: Path) -> None:
+    with pytest.raises(InvalidInputError, match="nothing to do"), recording(bundle, Policy(mode=RecordMode.OFF)):
+        pass
+
+
+@pytest.mark.parametrize("mode", ["off", "refresh", "auto", "read_only"])
+def test_a_calls_own_mode_does_not_count(cache: ResponseCache, bundle: Path, mode: str) -> None:
+    with recording(bundle):
+        cache.call(SKY, Model(), mode=mode)
+    with recording(bundle, replaying()):
+        assert cache.call(SKY, never, mode=mode)["content"] == "answer 1"
+
+
+def test_an_answer_that_a_cache_would_refuse_is_recorded(cache: ResponseCache, bundle: Path) -> None:
+    with recording(bundle):
+        cache.call(SKY, Model(), refuse=lambda _answer: Refusal.LENGTH)
+    with recording(bundle, replaying()):
+        assert cache.call(SKY, never)["content"] == "answer 1"
+
+
+class RateLimitedError(Exception):
+    """An error of a provider."""
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> ResponseCache:
+    return ResponseCache("app", path=tmp_path / "objects", errors=[RateLimitedError])
+
+
+def test_errors_are_recorded_on_request_and_stand_in_their_order(known: ResponseCache, bundle: Path) -> None:
+    def refused(_request: Any) -> Any:
+        raise RateLimitedError("slow down")
+
+    with recording(bundle, refreshing(errors=True)):
+        with pytest.raises(RateLimitedError):
+            known.call(SKY, refused)
+        known.call(SKY, Model())
+    with recording(bundle, replaying()):
+        with pytest.raises(RateLimitedError, match="slow down"):
+            known.call(SKY, never)
+        assert known.call(SKY, never)["content"] == "answer 1"
+
+
+def test_an_error_of_a_class_that_may_not_be_made_is_a_replayed_one(cache: ResponseCache, bundle: Path) -> None:
+    def refused(_request: Any) -> Any:
+        raise RateLimitedError("slow down")
+
+    with recording(bundle, refreshing(errors=True)), pytest.raises(RateLimitedError):
+        [*cache.stream(SKY, refused)]
+    with recording(bundle, replaying()), pytest.raises(ReplayedError, match="slow down"):
+        [*cache.stream(SKY, never)]
+
+
+def test_errors_are_not_recorded_by_default(known: ResponseCache, bundle: Path) -> None:
+    def refused(_request: Any) -> Any:
+        raise RateLimitedError
+
+    with recording(bundle), pytest.raises(RateLimitedError):
+        known.call(SKY, refused)
+    assert not bundle.exists()
+
+
+@pytest.mark.parametrize("mode", [RecordMode.REFRESH, RecordMode.REPLAY])
+def test_faults_come_first_and_in_every_mode(cache: ResponseCache, bundle: Path, mode: RecordMode) -> None:
+    with recording(bundle):
+        cache.call(SKY, Model())
+    faults = [Fault(RateLimitedError, 2)]
+    with recording(bundle, Policy(mode=mode, faults=faults)):
+        for _ in range(2):
+            with pytest.raises(RateLimitedError, match=r"^m$"):
+                cache.call(SKY, never)
+        assert cache.call(SKY, Model())["content"] == "answer 1"
+
+
+def test_an_old_record_is_too_old(cache: ResponseCache, bundle: Path) -> None:
+    with recording(bundle, refreshing(clock=lambda: 1_790_000_000.0)):
+        cache.call(SKY, Model())
+    with recording(bundle, replaying(clock=lambda: 1_790_000_100.0, max_age=100)):
+        cache.call(SKY, never)
+    with recording(bundle, replaying(clock=lambda: 1_790_000_101.0, max_age=100)), pytest.raises(ExplainedMiss) as miss:
+        cache.call(SKY, never)
+    assert miss.value.explanation.reason is Reason.EXPIRED
+
+
+def test_what_is_volatile_does_not_count_and_is_put_back(cache: ResponseCache, bundle: Path) -> None:
+    def echo(request: Any) -> Any:
+        return {"content": f"I looked {request['prompt']} up"}
+
+    with recording(bundle):
+        cache.call({"prompt": f"order {IDS[0]}"}, echo)
+    assert IDS[0] not in bundle.read_text()
+    with recording(bundle, replaying()):
+        assert cache.call({"prompt": f"order {IDS[1]}"}, never) == {"content": f"I looked order {IDS[1]} up"}
+
+
+def test_what_is_ignored_does_not_count(cache: ResponseCache, bundle: Path) -> None:
+    request = {"arguments": {"seed": 1, "metadata": {"run": 1, "user": "a"}}, "seed": 2}
+    with recording(bundle, refreshing(ignore=("seed", "metadata.run"))):
+        cache.call(request, Model())
+    assert '"seed"' not in bundle.read_text()
+    for changed in ({**request, "seed": 3}, {**request, "arguments": {"metadata": {"run": 2, "user": "a"}}}):
+        with recording(bundle, replaying(ignore=("seed", "metadata.run"))):
+            cache.call(changed, never)
+    with recording(bundle, replaying(ignore=("seed", "metadata.run"))), pytest.raises(ReplayMiss):
+        cache.call({"arguments": {"metadata": {"user": "b"}}}, never)
+
+
+def test_no_secret_is_recorded_or_keyed(cache: ResponseCache, bundle: Path) -> None:
+    keys = ["sk-proj-" + "aB3_" * 12, "sk-proj-" + "Zx9_" * 12]
+    with recording(bundle):
+        cache.call({"prompt": f"my key is {keys[0]}"}, lambda request: {"content": request["prompt"]})
+    assert keys[0] not in bundle.read_text()
+    with recording(bundle, replaying()):
+        assert cache.call({"prompt": f"my key is {keys[1]}"}, never) == {"content": "my key is <<secret>>"}
+
+
+def test_a_secret_that_survives_fails_the_recording(cache: ResponseCache, bundle: Path) -> None:
+    key = "sk-proj-" + "aB3_" * 12
+
+    def spell(_request: Any) -> Iterator[Any]:
+        yield from ({"delta": key[at : at + 5]} for at in range(0, len(key), 5))
+
+    with pytest.raises(SecretError, match="holds a secret"), recording(bundle):
+        assert "".join(each["delta"] for each in cache.stream(SKY, spell)) == key
+    assert not bundle.exists()
+
+
+MISS = """\
+no record to replay: the request differs from what was recorded
+  test     test_sky, store 'app'
+  bundle   {bundle} (2 records of this test)
+  nearest  of this test, recorded 2026-09-21 14:13 UTC, 92% alike
+  $.prompt
+    - …sky blue? Say it in one {{-sentence-}}, and name the man who f…
+    + …sky blue? Say it in one {{+word+}}, and name the man who f…
+  $.seed: is new
+    + 7
+  ignored  run
+  <<uuid-1>>  stands for 3f2a8c1e-0f6b-4a58-9d55-0a8f5a0c9b11
+Nothing was called. To record it: pytest test_sky --chatcache=refresh"""
+
+
+def test_a_miss_is_explained_on_one_screen(cache: ResponseCache, bundle: Path) -> None:
+    policy: dict[str, Any] = {
+        "ignore": ("run",),
+        "command": lambda scope: f"pytest {scope} --chatcache=refresh",
+        "clock": lambda: 1_790_000_000.0,
+        "volatile": Volatile({}, lambda: 1_790_000_000.0),
+    }
+    with recording(bundle, refreshing(**policy), scope="test_sky"):
+        for request in ({"model": "m", "prompt": "Tell me a joke about a penguin."}, {**SKY, "id": IDS[1]}):
+            cache.call(request, Model())
+    with recording(bundle, replaying(**policy), scope="test_sky"), pytest.raises(ExplainedMiss) as caught:
+        cache.call(
+            {**SKY, "prompt": SKY["prompt"].replace("sentence", "word"), "seed": 7, "id": IDS[0], "run": 1}, never
+        )
+    miss = caught.value
+    assert str(miss) == MISS.format(bundle=bundle)
+    said = json.loads(json.dumps(miss.to_dict()))
+    assert (said["code"], said["scope"], said["store"]) == ("differs", "test_sky", "app")
+    assert [each["path"] for each in said["nearest"]["differences"]] == ["$.prompt", "$.seed"]
+    again = pickle.loads(pickle.dumps(miss))  # noqa: S301 - made just now
+    assert str(again) == str(miss)
+
+
+def test_where_nothing_is_recorded_that_is_said(cache: ResponseCache, bundle: Path) -> None:
+    with recording(bundle, replaying()), pytest.raises(ExplainedMiss) as caught:
+        cache.call(SKY, never)
+    assert caught.value.explanation.reason is Reason.NOTHING
+    assert "Why is the sky blue?" in str(caught.value)
+
+
+def test_a_request_without_a_key_is_a_miss(cache: ResponseCache, bundle: Path) -> None:
+    with recording(bundle, replaying()), pytest.raises(ExplainedMiss) as caught:
+        cache.call({"fn": never}, never)
+    assert caught.value.explanation.reason is Reason.NO_KEY
+
+
+def test_the_nearest_of_many_is_found(cache: ResponseCache, bundle: Path) -> None:
+    numbers = count()
+    with recording(bundle):
+        for _ in range(300):
+            cache.call(
+                {"prompt": f"Describe the animal of number {next(numbers)} to a child in {next(numbers)} words"},
+                Model(),
+            )
+        cache.call(SKY, Model())
+    with recording(bundle, replaying()), pytest.raises(ExplainedMiss) as caught:
+        cache.call({**SKY, "prompt": SKY["prompt"].replace("blue", "red")}, never)
+    near = caught.value.explanation.nearest
+    assert near is not None
+    assert [each.path for each in near.differences] == ["$.prompt"]
+    assert "{-blue-}" in str(near.differences[0])

@@ -1,0 +1,77 @@
+"""No secret is in a record."""
+
+import json
+from typing import Any
+
+import pytest
+
+from chatcache.recording import MASK, scrubbed, secrets_in
+
+SECRETS = [
+    "sk-ant-api03-" + "aB3" * 20,
+    "sk-proj-" + "aB3_" * 12,
+    "sk-" + "aB3d" * 12,
+    "AIza" + "aB3-d" * 7,
+    "AKIA" + "ABCD" * 4,
+    "ghp_" + "aB3d" * 9,
+    "gsk_" + "aB3d" * 13,
+    "hf_" + "aBcD" * 9,
+    "xoxb-1234567890-abcdef",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+    "Bearer abcdef0123456789abcdef",
+    "zX9kQ2vB7nM4pL8wR3tY6uI1oA5sD0fG",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_what_looks_like_a_secret_is_masked(secret: str) -> None:
+    value = {"content": f"use {secret} for it", "list": [secret]}
+    clean = scrubbed(value)
+    assert secret not in json.dumps(clean)
+    assert MASK in clean["content"]
+    assert clean["content"].startswith("use ")
+    assert secrets_in(value)
+    assert not secrets_in(clean)
+
+
+@pytest.mark.parametrize("name", ["api_key", "Authorization", "x-api-key", "password", "client_secret", "access_token"])
+def test_what_stands_under_the_name_of_a_secret_is_masked(name: str) -> None:
+    assert scrubbed({name: "hunter2"}) == {name: MASK}
+    assert secrets_in({name: "hunter2"})
+
+
+def test_the_secrets_of_the_environment_are_masked_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVICE_KEY", "correct horse battery")
+    assert scrubbed(["say correct horse battery staple"]) == [f"say {MASK} staple"]
+    monkeypatch.setenv("MY_SERVICE_KEY", "another one altogether")
+    assert scrubbed(["say another one altogether"]) == [f"say {MASK}"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"id": "chatcmpl-BvZ2mT0q5gD3xJ8sKf1wPnYcR7uE4aB3"},
+        {"tool_call_id": "call_zX9kQ2vB7nM4pL8wR3tY6uI1oA5sD0fG"},
+        {"signature": "EooDCokBCA8YAipArdh/ugu99mvdK4hF5/E+woVxkF8lFPvFqh8srWpXNR3k"},
+        {"image_url": {"url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"}},
+        {"encrypted_content": "gAAAAABotFmzX9kQ2vB7nM4pL8wR3tY6uI1oA5sD0fGabcDEF"},
+        {"content": "the hash is d41d8cd98f00b204e9800998ecf8427ed41d8cd98f00b204e9800998ecf8427e"},
+        {"content": "a_very_long_function_name_that_somebody_wrote_v2"},
+        {"token": "Hello", "max_tokens": 5, "name": "api_key"},
+        {"content": "Enter your password: it is a task-oriented risk-assessment"},
+        {"content": "an API key is a secret"},
+    ],
+)
+def test_what_is_none_stays(value: Any) -> None:
+    assert scrubbed(value) == value
+    assert not secrets_in(value)
+
+
+def test_a_secret_that_runs_over_chunks_is_found() -> None:
+    secret = SECRETS[1]
+    chunks = [{"delta": {"content": secret[at : at + 9]}} for at in range(0, len(secret), 9)]
+    assert "over several texts" in secrets_in(scrubbed(chunks))[0]
+
+
+def test_a_secret_in_a_name_is_found() -> None:
+    assert "the name of" in secrets_in(scrubbed({SECRETS[0]: 1}))[0]

@@ -1,0 +1,91 @@
+"""What is another in each run does not count, and is put back."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chatcache import InvalidInputError
+from chatcache.recording.volatile import Volatile, hidden, hidden_in_stream, put_back
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+ONE, TWO = "3f2a8c1e-0f6b-4a58-9d55-0a8f5a0c9b11", "b1c1d1e1-0f6b-4a58-9d55-0a8f5a0c9b22"
+
+
+@pytest.fixture
+def volatile() -> Volatile:
+    return Volatile({}, NOW.timestamp)
+
+
+def test_ids_are_told_apart_by_their_places(volatile: Volatile) -> None:
+    value, found = volatile.replaced({"a": f"{ONE} and {TWO}", "b": [f"again {ONE}"]})
+    assert value == {"a": "<<uuid-1>> and <<uuid-2>>", "b": ["again <<uuid-1>>"]}
+    assert found == {"<<uuid-1>>": ONE, "<<uuid-2>>": TWO}
+
+
+@pytest.mark.parametrize(
+    ("text", "replaced"),
+    [
+        ("order 3F2A8C1E-0F6B-4A58-9D55-0A8F5A0C9B11!", "order <<uuid-1>>!"),
+        ("call_AbCdEf1234567890AbCdEf12", "<<call-1>>"),
+        ("toolu_01A09q90qw90lq917835lq9", "<<call-1>>"),
+        ("Today is 2026-11-29.", "Today is <<time-1>>."),
+        ("at 2026-11-29T11:59:03.123456+00:00", "at <<time-1>>"),
+        ("at 2026-11-29 11:59", "at <<time-1>>"),
+        ("on 2024-02-29", "on 2024-02-29"),
+        ("at 2024-02-29T12:00:00Z", "at 2024-02-29T12:00:00Z"),
+        ("2026-13-45", "2026-13-45"),
+        ("recall_of_duty", "recall_of_duty"),
+        ("/tmp/pytest-of-me/pytest-12/test_x0/data.txt", "<<path-1>>/data.txt"),
+        ("wrote /tmp/tmpab12cd/x", "wrote <<path-1>>/x"),
+        ("/var/tmp/x", "/var/tmp/x"),
+        ("12345", "12345"),
+    ],
+)
+def test_what_is_volatile(volatile: Volatile, text: str, replaced: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: "/tmp")
+    assert Volatile({}, NOW.timestamp).replaced(text)[0] == replaced
+
+
+def test_a_time_that_the_program_made_is_volatile_in_whatever_zone_it_is(volatile: Volatile) -> None:
+    there = NOW.astimezone(tz=None) + timedelta(minutes=3)
+    assert volatile.replaced(there.isoformat())[0] == "<<time-1>>"
+    assert volatile.replaced(there.replace(tzinfo=None).isoformat())[0] == "<<time-1>>"
+
+
+def test_patterns_of_ones_own_and_none_of_the_built_in_ones() -> None:
+    volatile = Volatile({"run": r"run-\d+", "uuid": None}, NOW.timestamp)
+    assert volatile.replaced(f"run-17 {ONE}")[0] == f"<<run-1>> {ONE}"
+
+
+@pytest.mark.parametrize("patterns", [{"a": "("}, {"a": "(b)"}, {"A b": "c"}])
+def test_a_pattern_that_cannot_be_right_is_refused(patterns: dict[str, str | None]) -> None:
+    with pytest.raises(InvalidInputError, match="volatile"):
+        Volatile(patterns, NOW.timestamp)
+
+
+def test_an_answer_gets_the_ids_of_the_request_that_it_answers(volatile: Volatile) -> None:
+    _, recorded = volatile.replaced({"q": ONE})
+    _, live = volatile.replaced({"q": TWO})
+    answer = hidden({"content": f"Order {ONE} is sent.", "n": 1}, recorded)
+    assert answer == {"content": "Order <<uuid-1>> is sent.", "n": 1}
+    assert put_back(answer, live) == {"content": f"Order {TWO} is sent.", "n": 1}
+
+
+def test_an_id_that_is_none_of_the_request_stays(volatile: Volatile) -> None:
+    _, found = volatile.replaced({"q": ONE})
+    assert hidden({"id": TWO}, found) == {"id": TWO}
+    assert put_back("<<uuid-7>>", found) == "<<uuid-7>>"
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 50])
+def test_an_id_that_runs_over_chunks_is_whole_in_one_of_them(volatile: Volatile, size: int) -> None:
+    text = f"Order {ONE}, that is {ONE}, is sent."
+    chunks = [{"delta": {"content": text[at : at + size]}, "i": "x"} for at in range(0, len(text), size)]
+    _, found = volatile.replaced({"q": ONE})
+    made: Any = hidden_in_stream(chunks, found)
+    assert "".join(each["delta"]["content"] for each in made) == "Order <<uuid-1>>, that is <<uuid-1>>, is sent."
+    again: Any = put_back(made, {"<<uuid-1>>": TWO})
+    assert "".join(each["delta"]["content"] for each in again) == text.replace(ONE, TWO)
+    assert len(again) == len(chunks)
+    assert chunks[0]["delta"]["content"] == text[:size]
