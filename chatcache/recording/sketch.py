@@ -17,15 +17,16 @@ __all__ = ["SKETCH", "distance", "sketch_of", "words_of"]
 SKETCH = 16  # hex digits
 _WORD = re.compile(rb"[^\s\"'{}\[\](),:;.!?]+")
 _BUCKETS = 64
+_MIX = 0x9E3779B1
 
 
 def sketch_of(request: Any) -> str:
     """Return the sketch of a request, a JSON value: 16 hex digits."""
     least = [1 << 32] * _BUCKETS
     for word in {*words_of(request)}:
-        value = crc32(word)
-        bucket, value = value % _BUCKETS, value // _BUCKETS
-        least[bucket] = min(least[bucket], value)
+        value = crc32(word) * _MIX & 0xFFFFFFFF  # the CRCs of short words are alike
+        bucket = value >> 26
+        least[bucket] = min(least[bucket], value & 0x3FFFFFF)
     bits = sum((value & 1) << bucket for bucket, value in enumerate(least))
     return f"{bits:0{SKETCH}x}"
 

@@ -5,6 +5,7 @@ it is recorded each of them is called, whatever the caches of the program would 
 """
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
@@ -153,7 +154,7 @@ class Tape:
         """Return a miss, which is noted."""
         explanation = Explanation(
             scope=self.scope,
-            bundle=str(self.shelf.bundle.path),
+            bundle=os.path.relpath(self.shelf.bundle.path),
             recorded=len(self.shelf.of_scope(self.scope)),
             ignored=self.policy.ignore,
             placeholders=found,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
 from chatcache.recording import ExplainedMiss, Tape
 
@@ -178,7 +179,7 @@ def _miss_in(call: pytest.CallInfo[None]) -> ExplainedMiss | None:
     return None
 
 
-def _told(miss: ExplainedMiss, call: pytest.CallInfo[None], item: pytest.Item) -> str:
+def _told(miss: ExplainedMiss, call: pytest.CallInfo[None], item: pytest.Item) -> ReprExceptionInfo:
     """Return a miss as it is printed: the line of the program that asked, and why there is no answer."""
     assert call.excinfo is not None  # noqa: S101 - there is a miss in it
     root = item.config.rootpath
@@ -187,9 +188,11 @@ def _told(miss: ExplainedMiss, call: pytest.CallInfo[None], item: pytest.Item) -
         for entry in call.excinfo.traceback
         if Path(entry.path).is_relative_to(root) and "site-packages" not in str(entry.path)
     ]
-    where = ""
+    path, line, statement = str(item.path.relative_to(root)), item.location[1] or 0, ""
     if own:
+        path, line = str(Path(own[-1].path).relative_to(root)), own[-1].lineno
         with suppress(OSError, IndexError):
-            path = Path(own[-1].path).relative_to(root)
-            where = f"{path}:{own[-1].lineno + 1}: {str(own[-1].statement).strip()}\n\n"
-    return f"{where}{miss}"
+            statement = str(own[-1].statement).strip()
+    where = ReprFileLocation(path, line + 1, f"{miss.explanation.reason.value}")
+    text = f"{path}:{line + 1}: {statement}\n\n{miss}\n"
+    return ReprExceptionInfo(ReprTraceback([ReprEntryNative(text.splitlines(keepends=True))], None, "native"), where)
