@@ -101,9 +101,9 @@ def _marked(recorded: str, asked: str) -> tuple[str, str]:
     is_long = len(one) + len(two) > _MOST_WORDS
     codes = _ends(one, two) if is_long else SequenceMatcher(None, one, two, autojunk=False).get_opcodes()
     before, after = [], []
-    for tag, begin, end, first, last in codes:
+    for number, (tag, begin, end, first, last) in enumerate(codes):
         if tag == "equal":
-            common = _around("".join(one[begin:end]), is_first=begin == 0, is_last=end == len(one))
+            common = _around("".join(one[begin:end]), is_first=number == 0, is_last=number == len(codes) - 1)
             before.append(common)
             after.append(common)
         else:

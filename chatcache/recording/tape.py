@@ -5,10 +5,10 @@ it is recorded each of them is called, whatever the caches of the program would 
 """
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, TypeVar
 
 from chatcache._bridge import RLock
@@ -94,6 +94,8 @@ class Tape:
         self._played: set[str] = set()  # the rows of the records that were replayed, in this round
         self._lock = RLock()
 
+    sample = staticmethod(sample)
+
     def track(self, store_id: str, outcomes: Outcomes) -> Track:
         """Return what it holds for a store."""
         return _Track(self, store_id, outcomes)
@@ -154,7 +156,7 @@ class Tape:
         """Return a miss, which is noted."""
         explanation = Explanation(
             scope=self.scope,
-            bundle=os.path.relpath(self.shelf.bundle.path),
+            bundle=_shown(self.shelf.bundle.path),
             recorded=len(self.shelf.of_scope(self.scope)),
             ignored=self.policy.ignore,
             placeholders=found,
@@ -294,6 +296,12 @@ class _RaisedError(Exception):
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+
+def _shown(path: Path) -> str:
+    """Return a path as it is printed: from the working folder on, if it is in there."""
+    path, here = path.absolute(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _model_of(request: Any) -> str | None:

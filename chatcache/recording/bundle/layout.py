@@ -33,15 +33,16 @@ _TAG = re.compile(r"\$+(?:text|blob)")
 _TEXT, _BLOB = "$text", "$blob"
 
 
-def written(value: Any, blobs: Blobs, *, indent: str = "") -> str:
+def written(value: Any, blobs: Blobs, *, indent: str = "", width: int = _WIDTH) -> str:
     """Return a JSON value as text.
 
     Args:
         value: the value.
         blobs: takes what is too large to stand in the text.
         indent: what the lines after the first begin with.
+        width: how many columns a line may have where what is in it could stand on several; long texts always do.
     """
-    return "".join(_lines(_laid_out(value, blobs), indent, len(indent)))
+    return "".join(_lines(_laid_out(value, blobs), indent, len(indent), width))
 
 
 def restored(value: Any, blob: Callable[[str], bytes]) -> Any:
@@ -138,15 +139,16 @@ def _pieces(text: str) -> Iterator[str]:
         yield rest
 
 
-def _lines(value: Any, indent: str, column: int) -> Iterator[str]:
+def _lines(value: Any, indent: str, column: int, width: int) -> Iterator[str]:
     """Yield the text of a value, which begins at a column."""
     if not isinstance(value, dict | list) or not value:
         yield _json(value)
         return
-    flat = [] if _is_text(value) else [_json(value)]
-    if flat and (column + len(flat[0]) <= _WIDTH or _is_numbers(value)):
-        yield flat[0]
-        return
+    if not _is_text(value):
+        flat = _json(value)
+        if column + len(flat) <= width or _is_numbers(value):
+            yield flat
+            return
     inner = indent + _INDENT
     opening, closing = ("{", "}") if isinstance(value, dict) else ("[", "]")
     yield f"{opening}\n"
@@ -154,7 +156,7 @@ def _lines(value: Any, indent: str, column: int) -> Iterator[str]:
     for at, (name, item) in enumerate(items):
         begins = inner if name is None else f"{inner}{_json(name)}: "
         yield f"{',' if at else ''}{chr(10) if at else ''}{begins}"
-        yield from _lines(item, inner, len(begins))
+        yield from _lines(item, inner, len(begins), width)
     yield f"\n{indent}{closing}"
 
 

@@ -22,6 +22,7 @@ _FORMS = {Form.ANSWER: "answer", Form.STREAM: "stream", Form.STREAM_WITH_USAGE: 
 _BY_NAME = {name: form for form, name in _FORMS.items()}
 STREAMS = frozenset({Form.STREAM, Form.STREAM_WITH_USAGE})
 """The forms that are lists of chunks."""
+_WIDE = 1_000  # columns of a chunk
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -157,7 +158,7 @@ def at_of(said: Any) -> int:
 def _streamed(chunks: list[Any], offsets: list[float], blobs: Blobs) -> str:
     each = _common(chunks)
     lines = [
-        f"      [{written(offset, blobs)}, {written(_rest(each, chunk), blobs, indent='      ')}]"
+        f"      [{written(offset, blobs)}, {written(_rest(each, chunk), blobs, indent='      ', width=_WIDE)}]"
         for offset, chunk in zip(offsets, chunks, strict=True)
     ]
     shared = written(each, blobs, indent="    ")

@@ -556,7 +556,7 @@ class DOCache(Hook):
             leader.recorded()
 
     def _mode(self, controls: Controls) -> Mode:
-        return self.engine.mode if controls.mode is None else controls.mode
+        return self.engine.mode_of(controls.mode)
 
     def _too_long(self, arguments: Mapping[str, Any]) -> bool:
         return self.max_messages is not None and len(arguments.get("messages") or ()) > self.max_messages

@@ -81,7 +81,7 @@ def test_an_id_that_is_none_of_the_request_stays(volatile: Volatile) -> None:
 @pytest.mark.parametrize("size", [1, 3, 7, 50])
 def test_an_id_that_runs_over_chunks_is_whole_in_one_of_them(volatile: Volatile, size: int) -> None:
     text = f"Order {ONE}, that is {ONE}, is sent."
-    chunks = [{"delta": {"content": text[at : at + size]}, "i": "x"} for at in range(0, len(text), size)]
+    chunks: list[Any] = [{"delta": {"content": text[at : at + size]}, "i": "x"} for at in range(0, len(text), size)]
     _, found = volatile.replaced({"q": ONE})
     made: Any = hidden_in_stream(chunks, found)
     assert "".join(each["delta"]["content"] for each in made) == "Order <<uuid-1>>, that is <<uuid-1>>, is sent."

@@ -1,0 +1,465 @@
+"""The plugin, in real runs of pytest."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chatcache.recording import Bundle
+
+pytest_plugins = ["pytester"]
+
+APP = """
+import os, pytest
+from chatcache import ReplayMiss, ResponseCache
+
+cache = ResponseCache("app")
+
+def ask(question, **more):
+    return cache.call({"question": question, **more}, model)["answer"]
+
+def model(request):
+    with open(os.environ["CALLS"], "a") as file:
+        file.write("x")
+    number = os.path.getsize(os.environ["CALLS"])
+    return {"answer": f"answer {number} to {request['question']}"}
+"""
+BUNDLE = "cassettes/test_it.chatcache"
+
+
+class Run:
+    """A suite in a folder of its own."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = pytester.path
+        self.pytester = pytester
+        monkeypatch.setenv("CALLS", str(self.folder / "calls.txt"))
+        for name in ("CI", "CHATCACHE_MODE", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "PYTEST_ADDOPTS"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("CHATCACHE_DIR", str(self.folder / ".chatcache"))
+        pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+        pytester.makepyfile(app=APP)
+        pytester.syspathinsert()
+
+    def tests(self, text: str, name: str = "test_it") -> None:
+        head = "import pytest\nfrom app import *\n\n"
+        self.pytester.makepyfile(**{name: head + text})
+        for module in ("app", name):
+            sys.modules.pop(module, None)
+
+    def __call__(self, *options: str) -> pytest.RunResult:
+        """Run it in this process."""
+        return self.pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", *options)
+
+    def apart(self, *options: str) -> pytest.RunResult:
+        """Run it in processes of its own, without the plugins that are of no use here."""
+        return self.pytester.runpytest_subprocess(
+            "-p", "xdist", "-p", "rerunfailures", "-p", "pytest_chatcache.plugin", *options
+        )
+
+    @property
+    def calls(self) -> int:
+        path = self.folder / "calls.txt"
+        return path.stat().st_size if path.exists() else 0
+
+    def bundle(self, path: str = BUNDLE) -> Bundle:
+        return Bundle(self.folder / path)
+
+    def scopes(self, path: str = BUNDLE) -> list[str]:
+        return [each.scope for each in self.bundle(path).read()]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(pytester, monkeypatch)
+
+
+ONE = "def test_one(): assert ask('why') == 'answer 1 to why'\n"
+
+
+def test_a_suite_is_recorded_once_and_replayed(run: Run) -> None:
+    run.tests(ONE)
+    run().stdout.fnmatch_lines(["*0 calls replayed, 1 recorded, 0 missed*"])
+    text = run.bundle().path.read_bytes()
+    result = run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*1 calls replayed, 0 recorded, 0 missed*"])
+    assert run.calls == 1
+    assert run.bundle().path.read_bytes() == text
+    assert not (run.folder / ".chatcache").exists()
+
+
+def test_in_ci_it_is_replayed_strictly_and_a_miss_is_told_on_one_screen(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.tests(ONE)
+    run()
+    monkeypatch.setenv("CI", "true")
+    run().assert_outcomes(passed=1)
+    run.tests("def test_one():\n    assert ask('why not')\n")
+    result = run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "app.py:7: return cache.call({*",
+            "no record to replay: the request differs from what was recorded",
+            f"  bundle   {BUNDLE} (1 record of this test)",
+            "    - why",
+            "    + why{+ not+}",
+            'Nothing was called. To record it: pytest "test_it.py::test_one" --chatcache=refresh',
+            "FAILED test_it.py::test_one - *the request differs from what was recorded",
+        ]
+    )
+    assert run.calls == 1
+    assert len(result.outlines) < 45
+
+
+@pytest.mark.parametrize(
+    ("options", "calls", "failed"),
+    [
+        (["--chatcache=replay"], 1, 1),
+        (["--chatcache=once"], 1, 1),
+        (["--chatcache=auto"], 2, 0),
+        (["--chatcache=refresh"], 3, 0),
+        (["--chatcache=off"], 3, 0),
+    ],
+)
+def test_the_modes(run: Run, options: list[str], calls: int, failed: int) -> None:
+    run.tests("def test_one(): ask('why')\n")
+    run()
+    run.tests("def test_one(): ask('why'); ask('more')\n")
+    run(*options).assert_outcomes(passed=1 - failed, failed=failed)
+    assert run.calls == calls
+
+
+def test_what_decides_about_the_mode(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.tests("@pytest.mark.chatcache(mode='replay')\n" + ONE)
+    run().assert_outcomes(failed=1)
+    monkeypatch.setenv("CHATCACHE_MODE", "off")
+    run("--chatcache=once").assert_outcomes(passed=1)
+    assert run.scopes() == ["test_one"]
+    run.tests("@pytest.mark.chatcache(mode='off')\ndef test_one(): ask('why')\n")
+    run("--chatcache=replay").assert_outcomes(passed=1)
+    assert run.calls == 2
+
+
+def test_the_ini_setting_is_a_mode_too(run: Run) -> None:
+    run.pytester.makeini("[pytest]\nchatcache = replay\nasyncio_default_fixture_loop_scope = function\n")
+    run.tests(ONE)
+    run().assert_outcomes(failed=1)
+
+
+def test_a_record_is_kept_only_if_its_test_passed(run: Run) -> None:
+    run.tests("def test_one(): ask('why'); assert 0\ndef test_two(): ask('more')\n")
+    run().assert_outcomes(passed=1, failed=1)
+    assert run.scopes() == ["test_two"]
+
+
+def test_it_is_not_kept_either_if_the_teardown_failed(run: Run) -> None:
+    run.tests("@pytest.fixture\ndef broken():\n    yield\n    assert 0\ndef test_one(broken): ask('why')\n")
+    run().assert_outcomes(passed=1, errors=1)
+    assert not run.bundle().path.exists()
+
+
+def test_a_refresh_that_fails_leaves_what_was_there(run: Run) -> None:
+    run.tests(ONE)
+    run()
+    text = run.bundle().path.read_bytes()
+    run("--chatcache=refresh").assert_outcomes(failed=1)  # it says answer 2 now
+    assert run.bundle().path.read_bytes() == text
+
+
+def test_the_nth_answer_and_the_policy_when_they_run_out(run: Run) -> None:
+    run.tests("def test_one(): assert [ask('why')[7] for _ in range(3)] == ['1', '2', '3']\n")
+    run().assert_outcomes(passed=1)
+    run("--chatcache=replay").assert_outcomes(passed=1)
+    run.tests(
+        "@pytest.mark.chatcache(exhausted='cycle')\n"
+        "def test_one(): assert [ask('why')[7] for _ in range(5)] == ['1', '2', '3', '1', '2']\n"
+    )
+    run("--chatcache=replay").assert_outcomes(passed=1)
+
+
+def test_samples_are_numbered_on_their_own(run: Run) -> None:
+    text = """
+def test_one(chatcache):
+    with chatcache.sample({}, epoch=1): first = ask('why')
+    with chatcache.sample({}, epoch=1): second = ask('why')
+    assert (first[7], second[7]) == ({!r}, {!r})
+"""
+    run.tests(text.format(1, 2, "1", "2"))
+    run().assert_outcomes(passed=1)
+    run.tests(text.format(2, 1, "2", "1"))
+    run("--chatcache=replay").assert_outcomes(passed=1)
+
+
+def test_what_a_shared_fixture_calls_is_its_own(run: Run) -> None:
+    run.tests(
+        "@pytest.fixture(scope='module')\ndef shared(): return ask('shared')\n"
+        "def test_one(shared): ask('one')\n"
+        "def test_two(shared): ask('two')\n"
+    )
+    run().assert_outcomes(passed=2)
+    assert run.scopes() == ["fixture shared", "test_one", "test_two"]
+    for which in ("test_two", "test_one"):
+        run("--chatcache=replay", "-k", which, "--chatcache-strict").assert_outcomes(passed=1, deselected=1)
+
+
+def test_a_session_fixture_of_a_conftest_has_a_bundle_beside_it(run: Run) -> None:
+    run.pytester.makeconftest(
+        "import pytest\n@pytest.fixture(scope='session')\ndef once():\n    import app\n    return app.ask('x')\n"
+    )
+    run.tests("def test_one(once): assert once\n")
+    run().assert_outcomes(passed=1)
+    assert run.scopes("cassettes/conftest.chatcache") == ["fixture once"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "path"),
+    [
+        ("test", "cassettes/test_it/test_one[[]a_b].chatcache"),
+        ("suite", "cassettes/suite.chatcache"),
+        ("module", BUNDLE),
+    ],
+)
+def test_the_layouts(run: Run, layout: str, path: str) -> None:
+    run.pytester.makeini(f"[pytest]\nchatcache_layout = {layout}\nasyncio_default_fixture_loop_scope = function\n")
+    run.tests("@pytest.mark.parametrize('x', ['a/b'])\ndef test_one(x): ask('why')\n")
+    run().assert_outcomes(passed=1)
+    assert len([*run.folder.glob(path)]) == 1
+    run("--chatcache=replay").assert_outcomes(passed=1)
+
+
+def test_tests_of_several_files_may_share_a_bundle(run: Run) -> None:
+    for name in ("test_a", "test_b"):
+        run.tests("pytestmark = pytest.mark.chatcache(store='both')\ndef test_one(): ask('why')\n", name)
+    run().assert_outcomes(passed=2)
+    assert run.scopes("cassettes/both.chatcache") == ["test_a.py::test_one", "test_b.py::test_one"]
+    run("--chatcache=replay", "--chatcache-strict").assert_outcomes(passed=2)
+
+
+def test_what_is_ignored_and_what_is_volatile_by_the_marker_and_by_the_ini_file(run: Run) -> None:
+    run.pytester.makeini(
+        "[pytest]\nchatcache_ignore =\n    seed\nchatcache_volatile =\n    job = job-\\d+\n"
+        "asyncio_default_fixture_loop_scope = function\n"
+    )
+    text = (
+        "@pytest.mark.chatcache(ignore=['run'], volatile={{'no': r'no\\.\\d+'}})\n"
+        "def test_one(): assert '{0}' in ask('{0} {1}', seed={2}, run={2})\n"
+    )
+    run.tests(text.format("job-17", "no.4", 1))
+    run().assert_outcomes(passed=1)
+    run.tests(text.format("job-18", "no.5", 2))
+    run("--chatcache=replay").assert_outcomes(passed=1)
+
+
+def test_faults_are_injected_and_retries_are_tested_without_a_provider(run: Run) -> None:
+    text = """
+import litellm, openai
+from tenacity import retry, stop_after_attempt
+
+@pytest.mark.chatcache(fail={kind}, times=2)
+def test_one():
+    tries = []
+    @retry(stop=stop_after_attempt(3))
+    def again():
+        tries.append(1)
+        return ask('why', model='gpt')
+    assert again() and len(tries) == 3
+"""
+    for kind in ("openai.RateLimitError", "litellm.RateLimitError", "ValueError('x')", "lambda: KeyError('x')"):
+        run.tests(text.format(kind=kind))
+        run("-W", "ignore").assert_outcomes(passed=1)
+    assert run.calls == 1
+
+
+def test_errors_are_recorded_on_request(run: Run) -> None:
+    run.tests(
+        """
+from chatcache import ReplayedError
+def fail(request):
+    model(request)
+    raise RuntimeError("the provider is down")
+
+@pytest.mark.chatcache(errors=True)
+def test_one():
+    with pytest.raises((RuntimeError, ReplayedError), match="down"):
+        cache.call({"question": "why"}, fail)
+    assert ask("why")
+"""
+    )
+    run().assert_outcomes(passed=1)
+    run("--chatcache=replay").assert_outcomes(passed=1)
+    assert run.calls == 2
+
+
+def test_a_miss_that_the_program_swallows_fails_the_test_all_the_same(run: Run) -> None:
+    run.tests("def test_one():\n    try: ask('why')\n    except ReplayMiss: pass\n")
+    run("--chatcache=replay").assert_outcomes(failed=1)
+    run.tests("def test_one(chatcache):\n    try: ask('why')\n    except ReplayMiss: chatcache.misses.clear()\n")
+    run("--chatcache=replay").assert_outcomes(passed=1)
+
+
+def test_a_secret_fails_the_recording(run: Run) -> None:
+    key = "sk-proj-" + "aB3_" * 12
+    run.tests(f"def test_one(): cache.call({{'{key}': 1, 'question': 'x'}}, model)\n")
+    result = run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*SecretError: a call of store 'app' was not recorded, it holds a secret: OpenAI key*"]
+    )
+    assert not run.bundle().path.exists()
+
+
+def test_the_network_is_blocked_on_request(run: Run) -> None:
+    run.tests("import urllib.request\ndef test_one(): urllib.request.urlopen('http://127.0.0.1:9/')\n")
+    result = run("--chatcache-block-network", "-W", "ignore")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*SocketBlockedError*"])
+
+
+def test_what_is_unused_or_orphaned_is_told_judged_and_pruned(run: Run) -> None:
+    run.tests("def test_one(): ask('why'); ask('more')\ndef test_two(): ask('why')\ndef test_three(): ask('three')\n")
+    run()
+    run.tests("def test_one(): ask('why')\ndef test_three(): ask('three')\n")
+    (run.folder / "cassettes" / "test_gone.chatcache").write_bytes(run.bundle().path.read_bytes())
+    result = run("--chatcache=replay")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            f"{BUNDLE}: 1 record not used by their tests, 1 record of tests that there are no more",
+            "cassettes/test_gone.chatcache: of no test",
+        ]
+    )
+    assert run("--chatcache=replay", "-k", "test_one", "--chatcache-strict").ret == 1
+    assert run("--chatcache=replay", "-k", "test_three", "--chatcache-strict", "test_it.py::test_three").ret == 0
+    assert run("--chatcache=replay", "--chatcache-strict").ret == 1
+    run("--chatcache=replay", "--chatcache-prune").stdout.fnmatch_lines(["6 records and blobs removed"])
+    assert run.scopes() == ["test_one", "test_three"]
+    assert not (run.folder / "cassettes" / "test_gone.chatcache").exists()
+    assert run("--chatcache=replay", "--chatcache-strict").ret == 0
+
+
+def test_what_is_too_old_is_told(run: Run) -> None:
+    run.tests("def test_one(): ask('why')\n")
+    run()
+    path = run.bundle().path
+    path.write_text(path.read_text().replace('"at": "20', '"at": "19'))
+    run("--chatcache=replay").assert_outcomes(passed=1)
+    run.tests("@pytest.mark.chatcache(max_age='90d')\ndef test_one(): ask('why')\n")
+    result = run("--chatcache=replay")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["no record to replay: what was recorded is too old", "*1 record too old"])
+
+
+def test_misses_are_annotations_and_changes_a_table_on_github(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.tests("def test_one(): ask('why')\n")
+    summary = run.folder / "summary.md"
+    run(f"--chatcache-summary={summary}")
+    assert f"| `{BUNDLE}` | 1 | 0 | 0 |" in summary.read_text()
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    run.tests("def test_one(): ask('who')\n")
+    run("--chatcache=replay").stdout.fnmatch_lines(
+        ["::error file=test_it.py,title=LLM call not recorded::test_it.py::test_one: the request differs*$.question*"]
+    )
+    assert "* `test_it.py::test_one` missed: the request differs from what was recorded" in summary.read_text()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (["--chatcache=never"], "--chatcache is 'never', which is no mode"),
+        (["-o", "chatcache_layout=file"], "'file' is not a valid Layout"),
+        (["-o", "chatcache_volatile=a=("], "is no regular expression"),
+        (["-o", "chatcache_max_age=soon"], "max_age is 'soon'"),
+        (["-o", "chatcache_exhausted=stop"], "exhausted is 'stop'"),
+    ],
+)
+def test_a_setting_that_cannot_be_right_is_refused(run: Run, setting: list[str], message: str) -> None:
+    run.tests(ONE)
+    result = run(*setting)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *{message}*"])
+
+
+@pytest.mark.parametrize("marker", ["modus='replay'", "'replay'", "times=0, fail=ValueError", "store='a/b'"])
+def test_a_marker_that_cannot_be_right_is_refused(run: Run, marker: str) -> None:
+    run.tests(f"@pytest.mark.chatcache({marker})\n" + ONE)
+    result = run()
+    assert result.ret != 0
+    said = result.stdout.str() + result.stderr.str()
+    assert "chatcache(" in said or "the marker chatcache takes mode, store" in said
+
+
+def test_a_bundle_that_is_damaged_fails_its_tests_and_says_where(run: Run) -> None:
+    run.tests(ONE)
+    run()
+    path = run.bundle().path
+    path.write_text(path.read_text().replace('  "store"', '<<<<<<< HEAD\n  "store"'))
+    result = run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*a merge left a conflict in the record at line 3*"])
+
+
+def test_eight_workers_share_a_bundle(run: Run) -> None:
+    run.tests("@pytest.mark.parametrize('x', range(24))\ndef test_one(x): assert ask(str(x)).endswith(f'to {x}')\n")
+    result = run.apart("-n", "8")
+    result.assert_outcomes(passed=24)
+    assert (run.calls, len(run.scopes())) == (24, 24)
+    text = run.bundle().path.read_bytes()
+    result = run.apart("-n", "8", "--chatcache=replay", "--chatcache-strict")
+    result.assert_outcomes(passed=24)
+    result.stdout.fnmatch_lines(["24 calls replayed, 0 recorded, 0 missed*"])
+    assert run.bundle().path.read_bytes() == text
+
+
+def test_a_worker_that_crashes_loses_only_its_own_test(run: Run) -> None:
+    run.tests(
+        "import os\n@pytest.mark.parametrize('x', range(8))\n"
+        "def test_one(x):\n    ask(str(x))\n    if x == 3: os._exit(1)\n"
+    )
+    run.apart("-n", "2").assert_outcomes(passed=7, failed=1)
+    assert run.scopes() == [f"test_one[{x}]" for x in range(8) if x != 3]
+
+
+def test_a_test_that_is_run_again_is_recorded_as_it_passed(run: Run) -> None:
+    run.tests("tries = []\ndef test_one():\n    ask('why')\n    tries.append(1)\n    assert len(tries) == 2\n")
+    run.apart("--reruns", "1").assert_outcomes(passed=1)
+    assert [each.answer["answer"] for each in run.bundle().read()] == ["answer 2 to why"]
+
+
+def git(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    name = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+    return subprocess.run(["git", *name, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_git_merges_what_two_branches_recorded_and_a_run_leaves_it_clean(run: Run) -> None:
+    def recorded(*names: str) -> None:
+        run.tests("".join(f"def test_{name}(): ask({name!r})\n" for name in names))
+        run().assert_outcomes(passed=len(names))
+        git(run.folder, "add", "cassettes")
+        git(run.folder, "commit", "-qm", "more")
+
+    git(run.folder, "init", "-q")
+    recorded("b", "f")
+    git(run.folder, "checkout", "-qb", "other")
+    recorded("b", "c", "f")
+    git(run.folder, "checkout", "-q", "main")
+    recorded("b", "f", "g")
+    assert git(run.folder, "merge", "-q", "other", "-m", "both").returncode == 0
+    run.tests("".join(f"def test_{name}(): ask({name!r})\n" for name in "bcfg"))
+    run("--chatcache=replay", "--chatcache-strict").assert_outcomes(passed=4)
+    assert git(run.folder, "status", "--short", "cassettes").stdout == ""
+
+
+def test_a_miss_is_plain_data_as_well(run: Run) -> None:
+    run.tests(
+        "import json\ndef test_one(chatcache):\n    with pytest.raises(ReplayMiss) as miss: ask('why')\n"
+        "    chatcache.misses.clear()\n    open('miss.json', 'w').write(json.dumps(miss.value.to_dict()))\n"
+    )
+    run("--chatcache=replay").assert_outcomes(passed=1)
+    said = json.loads((run.folder / "miss.json").read_text())
+    assert (said["code"], said["scope"], said["request"]) == ("nothing", "test_one", {"question": "why"})
