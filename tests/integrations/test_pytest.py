@@ -35,6 +35,7 @@ class Run:
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = pytester.path
         self.pytester = pytester
+        self._monkeypatch = monkeypatch
         monkeypatch.setenv("CALLS", str(self.folder / "calls.txt"))
         for name in ("CI", "CHATCACHE_MODE", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "PYTEST_ADDOPTS"):
             monkeypatch.delenv(name, raising=False)
@@ -55,9 +56,10 @@ class Run:
 
     def apart(self, *options: str) -> pytest.RunResult:
         """Run it in processes of its own, without the plugins that are of no use here."""
-        return self.pytester.runpytest_subprocess(
-            "-p", "xdist", "-p", "rerunfailures", "-p", "pytest_chatcache.plugin", *options
-        )
+        self._monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        plugins = ("xdist.plugin", "pytest_rerunfailures", "pytest_chatcache.plugin")
+        self.pytester.makeini("[pytest]\n")
+        return self.pytester.runpytest_subprocess(*(f"-p{name}" for name in plugins), *options)
 
     @property
     def calls(self) -> int:

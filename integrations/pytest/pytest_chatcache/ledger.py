@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chatcache.recording import SUFFIX, Bundle
+from chatcache import BundleError
+from chatcache.recording import SUFFIX, Bundle, Head
 
 from .results import Result
 
@@ -155,11 +156,17 @@ class Ledger:
                 changes.changed += sum(before[name] != text for name, text in after.items() if name in before)
         written.at = time.monotonic()
 
+    def _heads(self, path: Path) -> list[Head]:
+        try:
+            return [head for head, _ in Bundle(path).blocks()]
+        except BundleError:  # its tests have said so
+            return []
+
     def _idle(self, path: Path) -> tuple[list[tuple[str, str, str, int]], list[tuple[str, str, str, int]]]:
         """Return the records of a bundle that were not used, and those whose tests there are no more."""
         unused, orphaned = [], []
         known = None if self.collected is None else self.collected.get(str(path))
-        for head, _ in Bundle(path).blocks():
+        for head in self._heads(path):
             name = _name(head)
             result = self.results.get((str(path), name[0]))
             if result is not None:
@@ -170,9 +177,8 @@ class Ledger:
         return unused, orphaned
 
 
-def _name(head: dict[str, object]) -> tuple[str, str, str, int]:
-    number = head.get("number", 1)
-    return str(head["test"]), str(head["store"]), str(head["key"]), number if isinstance(number, int) else 1
+def _name(head: Head) -> tuple[str, str, str, int]:
+    return head["test"], head["store"], head["key"], head.get("number", 1)
 
 
 def _has_tests(bundle: Path) -> bool:

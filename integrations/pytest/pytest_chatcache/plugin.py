@@ -1,13 +1,14 @@
 """The hooks of pytest."""
 
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
+from chatcache import ChatcacheError
 from chatcache.recording import ExplainedMiss, Tape
 
 from .ledger import Ledger
@@ -60,6 +61,16 @@ class _Run:
         self._ledger = Ledger()
         self._is_worker = hasattr(config, "workerinput")
         self._passed = False
+        self._pruned = 0
+        self._said: list[str] = []  # what could not be done
+
+    @contextmanager
+    def _problems(self) -> Iterator[None]:
+        """Say in the end what could not be written, and fail the run then: the tests go on."""
+        try:
+            yield
+        except ChatcacheError as error:
+            self._said.append(f"ERROR: {error}")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
@@ -76,7 +87,10 @@ class _Run:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Put the tape of a test in."""
         self._passed = False
-        self._scopes.begin(item)
+        try:
+            self._scopes.begin(item)
+        except ChatcacheError as error:
+            pytest.fail(str(error), pytrace=False)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: Any) -> Generator[None, Any, Any]:
@@ -123,7 +137,8 @@ class _Run:
         """Write what was recorded; with pytest-xdist that is done by the process that all workers report to."""
         if not self._is_worker:
             for text in getattr(report, _RESULTS, ()):
-                self._ledger.add(Result.from_json(text))
+                with self._problems():
+                    self._ledger.add(Result.from_json(text))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -142,10 +157,12 @@ class _Run:
                 output = self._config.workeroutput  # type: ignore[attr-defined]
                 output[_COLLECTED] = {path: sorted(names) for path, names in collected.items()}
             return
-        self._ledger.write()
-        if self._settings.flag("prune"):
-            self._pruned = self._ledger.prune()
-        if self._settings.flag("strict") and needs_attention(self._ledger) and session.exitstatus == pytest.ExitCode.OK:
+        with self._problems():
+            self._ledger.write()
+            if self._settings.flag("prune"):
+                self._pruned = self._ledger.prune()
+        fails = self._said or (self._settings.flag("strict") and needs_attention(self._ledger))
+        if fails and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self._settings.summary:
             with Path(self._settings.summary).open("a", encoding="utf-8") as file:
@@ -153,10 +170,9 @@ class _Run:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what became of the calls."""
-        said = [*lines(self._ledger, self._settings.root)]
-        pruned = getattr(self, "_pruned", 0)
-        if pruned:
-            said.append(f"{pruned} records and blobs removed")
+        said = [*lines(self._ledger, self._settings.root), *self._said]
+        if self._pruned:
+            said.append(f"{self._pruned} records and blobs removed")
         if said:
             strict = self._settings.flag("strict") and needs_attention(self._ledger)
             terminalreporter.section("LLM calls" + (" (--chatcache-strict: failed)" if strict else ""), sep="=")
