@@ -1,7 +1,7 @@
 """The entries of one store id in the storage of an object; `chatcache.backing.rows` says which rows an entry has."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -87,6 +87,11 @@ class ObjectStore:
     async def aget_many(self, keys: Sequence[str], default: Any = None) -> list[Any]:
         """Awaiting twin of `get_many`."""
         return await self._get_many(awaiting, keys, default)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the keys of all entries, expired ones among them, in their order; read piece by piece."""
+        for row, _ in self._storage.kv.list(prefix=self._prefix):
+            yield row.removeprefix(self._prefix)
 
     def note(self, key: str) -> Any:
         """Return the note of a live entry, or None."""

@@ -154,6 +154,11 @@ class Hit:
         cost: float = self._record["saves"][2]
         return cost
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record as it is stored: a JSON value."""
+        return dict(self._record)
+
     def holding(self, **content: Any) -> "Hit":
         """Return a hit that holds an answer, or chunks and offsets, which were made of what is recorded."""
         return Hit(self.key, {**self._record, **content}, self._clock)

@@ -19,10 +19,12 @@ from collections.abc import (
     Collection,
     Generator,
     Iterable,
+    Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import aclosing
+from dataclasses import asdict
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -622,6 +624,32 @@ class ResponseCache:
     async def astory(self, key: str) -> Story | None:
         """Awaiting twin of `story`."""
         return Story.of(await self._store.anote(key))
+
+    def records(self) -> Iterator[tuple[Hit, Story | None]]:
+        """Yield the records of this store that can be read, each with how it came to be, in the order of their keys.
+
+        They are read one by one, so that a large store takes no memory; what is recorded meanwhile may be among them.
+
+        Raises:
+            PersistenceError: they could not be read.
+        """
+        for key in self._store:
+            hit = self._hit(key, self._store.get(key, _ABSENT))
+            if hit is not None:
+                yield hit, self.story(key)
+
+    def restore(self, hit: Hit, story: Story | None) -> None:
+        """Keep a record of another store as it is, with its time, for ever.
+
+        Args:
+            hit: from `records` of the other store.
+            story: from there.
+
+        Raises:
+            PersistenceError: it could not be stored.
+        """
+        note = None if story is None else {name: value for name, value in asdict(story).items() if value is not None}
+        self._store.set(hit.key, hit.record, note=note)
 
     def stats(self) -> Statistics:
         """Return what was ever counted for this store, in every process; see `Statistics`."""

@@ -14,6 +14,7 @@ from .secrets import MASK, scrubbed, secrets_in
 from .session import Session, recording
 from .shelf import Entry, Shelf, Shelves
 from .sketch import sketch_of
+from .stores import from_store, from_vcr, into_store
 from .tape import Tape, sample
 from .volatile import BUILT_IN, Volatile
 
@@ -40,6 +41,9 @@ __all__ = [
     "Tape",
     "Volatile",
     "differences",
+    "from_store",
+    "from_vcr",
+    "into_store",
     "nearest",
     "parse_ignore",
     "parse_record_mode",

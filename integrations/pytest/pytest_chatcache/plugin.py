@@ -1,5 +1,6 @@
 """The hooks of pytest."""
 
+import json
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -164,6 +165,9 @@ class _Run:
         fails = self._said or (self._settings.flag("strict") and needs_attention(self._ledger))
         if fails and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._settings.report:
+            results = [json.loads(each.to_json()) for each in self._ledger.results.values()]
+            Path(self._settings.report).write_text(json.dumps(results, indent=2), encoding="utf-8")
         if self._settings.summary:
             with Path(self._settings.summary).open("a", encoding="utf-8") as file:
                 file.write(markdown(self._ledger, self._settings.root))

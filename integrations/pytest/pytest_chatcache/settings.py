@@ -56,6 +56,7 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="add a summary in Markdown to a file; by default to that of GITHUB_STEP_SUMMARY where it is set",
     )
+    group.addoption(f"{_OPTION}-report", metavar="FILE", help="write what became of each test's calls, as JSON")
     parser.addini("chatcache", f"the mode: {modes}")
     parser.addini("chatcache_layout", "which tests share a bundle: module, test or suite", default=Layout.MODULE.value)
     parser.addini("chatcache_dir", "the folder of the bundles, beside the tests", default="cassettes")
@@ -125,6 +126,11 @@ class Settings:
     def summary(self) -> str | None:
         """The file that a summary is added to, if there is one."""
         return self._config.getoption("chatcache_summary") or os.environ.get("GITHUB_STEP_SUMMARY") or None
+
+    @property
+    def report(self) -> str | None:
+        """The file that is to tell programs what became of each test's calls, if there is one."""
+        return self._config.getoption("chatcache_report") or None
 
     def policy_of(self, item: pytest.Item | None, node: pytest.Item | None = None) -> Policy:
         """Return what is done with the calls of a test, or of a fixture for more than one test.

@@ -1,0 +1,5 @@
+"""``python -m chatcache.cli``."""
+
+from .main import main
+
+main()

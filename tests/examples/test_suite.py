@@ -1,0 +1,63 @@
+"""The suite in the examples: replayed with no provider, no network and no key, and a miss in it, explained."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUITE = Path(__file__).parents[2] / "examples" / "suite"
+PLUGINS = ("pytest_socket", "pytest_chatcache.plugin")
+MISS = """\
+app.py:26: answer = litellm.completion(model=f"openai/{MODEL}", base_url=URL, api_key=KEY, messages=asked)
+
+no record to replay: the request differs from what was recorded
+  test     test_an_explanation_is_one_sentence, store 'app'
+  bundle   cassettes/test_app.chatcache (1 record of this test)
+  nearest  of this test, recorded 2026-11-29 20:54 UTC, 97% alike
+  $.arguments.messages[0].content
+    - … why the sky is blue to {-a-} child, in one sentence.
+    + … why the sky is blue to {+my+} child, in one sentence.
+Nothing was called. To record it: pytest "test_app.py::test_an_explanation_is_one_sentence" --chatcache=refresh
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    return shutil.copytree(SUITE, tmp_path / "suite", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+
+
+def run(suite: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")}
+    environment |= {"CI": "true", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "LANGSMITH_TRACING": "false"}
+    environment["PYTEST_ADDOPTS"] = " ".join([*(f"-p {name}" for name in PLUGINS), "-W ignore"])
+    return subprocess.run(command, cwd=suite, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_it_is_replayed_with_the_network_blocked_and_changes_nothing(suite: Path) -> None:
+    bundle = suite / "cassettes" / "test_app.chatcache"
+    text = bundle.read_bytes()
+    ended = run(suite, sys.executable, "-m", "pytest", "--chatcache-block-network", "--chatcache-strict")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "5 calls replayed, 0 recorded, 0 missed; saved 124 tokens" in ended.stdout
+    assert bundle.read_bytes() == text
+    assert not (suite / ".chatcache").exists()
+
+
+def test_one_changed_word_is_a_miss_that_says_which(suite: Path) -> None:
+    app = suite / "app.py"
+    app.write_text(app.read_text().replace("to a child", "to my child"))
+    ended = run(suite, sys.executable, "-m", "pytest", "--chatcache-block-network", "-k", "explanation")
+    assert ended.returncode == 1
+    assert MISS in ended.stdout
+
+
+def test_the_plan_says_what_would_miss(suite: Path) -> None:
+    app = suite / "app.py"
+    app.write_text(app.read_text().replace("to a child", "to my child"))
+    ended = run(suite, sys.executable, "-m", "chatcache.cli", "plan", "-k", "explanation or agent")
+    assert ended.returncode == 1, ended.stderr
+    assert "1 tests would miss; to record them anew cost $0.0000 the last time" in ended.stdout
+    assert "the request differs from what was recorded" in ended.stdout
