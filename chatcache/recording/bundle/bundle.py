@@ -30,7 +30,7 @@ _CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 Head = dict[str, Any]
 """What stands of a record before its request."""
 
-_END_OF_HEAD = b',\n  "request": '
+_END_OF_HEAD = b',\n "request": '
 _NEEDED = {"test", "store", "key", "form", "at", "sketch"}
 
 

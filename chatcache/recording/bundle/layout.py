@@ -25,9 +25,11 @@ __all__ = ["Blobs", "parsed", "restored", "written"]
 Blobs = dict[str, bytes]
 """The content of blobs, each the JSON of a value, by the SHA-256 of it."""
 
-_WIDTH = 100  # columns
+_WIDTH = 120  # columns
+_SHORT = 60  # columns, of a sentence that another one may follow on its line
+_LONGEST_WORD = 40  # characters, on the average of a text for people
 _LARGE = 16 * 1024  # bytes
-_INDENT = "  "
+_INDENT = " "
 _PIECES = re.compile(r".*?(?:\n|[.!?…] +|$)", re.DOTALL)
 _TAG = re.compile(r"\$+(?:text|blob)")
 _TEXT, _BLOB = "$text", "$blob"
@@ -108,8 +110,8 @@ def _laid_out(value: Any, blobs: Blobs) -> Any:
             return [_laid_out(item, blobs) for item in value]
         case str() if len(value) > _WIDTH - len(_TEXT) or "\n" in value:
             large = _blob_if_large(value, blobs)
-            pieces = [*_pieces(value)]
-            return large if large is not value or len(pieces) == 1 else {_TEXT: pieces}
+            pieces = [*_pieces(value)] if large is value and _reads_well(value) else []
+            return {_TEXT: pieces} if len(pieces) > 1 else large
         case _:
             return value
 
@@ -124,19 +126,25 @@ def _blob_if_large(value: Any, blobs: Blobs) -> Any:
 
 
 def _reads_well(text: str) -> bool:
-    """Whether a long text is one for people: it has spaces and line ends, as Base64 has not."""
-    return len(text.split(None, len(text) // _WIDTH)) > len(text) // _WIDTH
+    """Whether a text is one for people: it has spaces and line ends, as Base64 has not."""
+    return len(text.split(None, len(text) // _LONGEST_WORD)) > len(text) // _LONGEST_WORD
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Yield the lines and the sentences of a text, those that are too long in parts."""
+    """Yield the lines and the sentences of a text, those that are too long in parts, and short ones together."""
+    line = ""
     for piece in filter(None, _PIECES.findall(text)):
-        rest = piece
-        while len(rest) > _WIDTH:
-            at = rest.rfind(" ", 1, _WIDTH) + 1 or _WIDTH
-            yield rest[:at]
-            rest = rest[at:]
-        yield rest
+        line += piece
+        if len(line) < _SHORT and not piece.endswith("\n"):
+            continue
+        while len(line) > _WIDTH:
+            at = line.rfind(" ", 1, _WIDTH) + 1 or _WIDTH
+            yield line[:at]
+            line = line[at:]
+        yield line
+        line = ""
+    if line:
+        yield line
 
 
 def _lines(value: Any, indent: str, column: int, width: int) -> Iterator[str]:
@@ -144,7 +152,7 @@ def _lines(value: Any, indent: str, column: int, width: int) -> Iterator[str]:
     if not isinstance(value, dict | list) or not value:
         yield _json(value)
         return
-    if not _is_text(value):
+    if not _holds_text(value):
         flat = _json(value)
         if column + len(flat) <= width or _is_numbers(value):
             yield flat
@@ -160,8 +168,18 @@ def _lines(value: Any, indent: str, column: int, width: int) -> Iterator[str]:
     yield f"\n{indent}{closing}"
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) == 1 and _TEXT in value and len(value[_TEXT]) > 1
+def _holds_text(value: Any) -> bool:
+    """Whether a text in a value is long, so that it is to stand on lines of its own."""
+    match value:
+        case dict():
+            texts = value.get(_TEXT)
+            if len(value) == 1 and isinstance(texts, list):
+                return sum(map(len, texts)) > _WIDTH // 2
+            return any(_holds_text(item) for item in value.values())
+        case list():
+            return any(_holds_text(item) for item in value)
+        case _:
+            return False
 
 
 def _is_numbers(value: Any) -> bool:

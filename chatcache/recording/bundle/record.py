@@ -91,12 +91,12 @@ class Record:
             "versions": dict(sorted(self.versions.items())),
             "sketch": self.sketch,
         }
-        lines = [f'  "{name}": {json.dumps(value)}' for name, value in head.items() if value or name == "test"]
-        lines.append(f'  "request": {written(self.request, blobs, indent="  ")}')
+        lines = [f' "{name}": {json.dumps(value)}' for name, value in head.items() if value or name == "test"]
+        lines.append(f' "request": {written(self.request, blobs, indent=" ")}')
         if self.offsets is None:
-            lines.append(f'  "answer": {written(self.answer, blobs, indent="  ")}')
+            lines.append(f' "answer": {written(self.answer, blobs, indent=" ")}')
         else:
-            lines.append(f'  "answer": {_streamed(self.answer, self.offsets, blobs)}')
+            lines.append(f' "answer": {_streamed(self.answer, self.offsets, blobs)}')
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
     @classmethod
@@ -158,12 +158,12 @@ def at_of(said: Any) -> int:
 def _streamed(chunks: list[Any], offsets: list[float], blobs: Blobs) -> str:
     each = _common(chunks)
     lines = [
-        f"      [{written(offset, blobs)}, {written(_rest(each, chunk), blobs, indent='      ', width=_WIDE)}]"
+        f"   [{written(offset, blobs)}, {written(_rest(each, chunk), blobs, indent='   ', width=_WIDE)}]"
         for offset, chunk in zip(offsets, chunks, strict=True)
     ]
-    shared = written(each, blobs, indent="    ")
-    listed = "[\n" + ",\n".join(lines) + "\n    ]" if lines else "[]"
-    return f'{{\n    "each": {shared},\n    "chunks": {listed}\n  }}'
+    shared = written(each, blobs, indent="  ")
+    listed = "[\n" + ",\n".join(lines) + "\n  ]" if lines else "[]"
+    return f'{{\n  "each": {shared},\n  "chunks": {listed}\n }}'
 
 
 def _common(chunks: list[Any]) -> dict[str, Any]:

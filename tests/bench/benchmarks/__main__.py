@@ -19,6 +19,7 @@ from . import (
     litellm_misses,
     litellm_streams,
     many,
+    recordings,
     responses,
     storage,
     sweeping,
@@ -38,6 +39,7 @@ ROWS: list[Line] = [
     *many.ROWS,
     *sweeping.ROWS,
     *storage.ROWS,
+    *recordings.ROWS,
 ]
 
 _WIDTH = 110  # where the table is not shown on a terminal
