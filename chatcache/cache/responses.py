@@ -728,6 +728,11 @@ class ResponseCache:
         asked = None if mode is None else parse_mode(mode)
         return self.mode if asked is None or self._track is not None else asked
 
+    @property
+    def records_errors(self) -> bool:
+        """Whether a tape is in that errors are to be recorded on; an adapter that can record them does so then."""
+        return self._track is not None and self._track.errors
+
     def play(self, tape: Tape | None) -> None:
         """Read and write a tape from now on, or its own store again; see `chatcache.cache.taping`."""
         self._track = None if tape is None else tape.track(self.store_id, self._outcomes)

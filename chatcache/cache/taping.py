@@ -26,9 +26,11 @@ class Track(ABC):
 
     Attributes:
         mode: what is done with its calls.
+        errors: whether the errors of its calls are to be recorded.
     """
 
     mode: Mode
+    errors: bool
 
     @abstractmethod
     def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> T | None:

@@ -44,13 +44,14 @@ _NAMED = re.compile(
 )
 _LONG = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_=-]{32,}(?![A-Za-z0-9+/_=-])")
 _LONGEST = 200  # characters; what is longer is data, such as an image
-_LEAST_ENTROPY = 4.3  # bits a character
+_SHORTEST_RANDOM = 20  # characters
+_LEAST_ENTROPY = 3.8  # bits a character
 _NO_SECRETS = re.compile(
-    r"id|.*_id|ids|.*fingerprint|.*signature|.*encrypted_content|b64_json|data|url|image_url|file_data|hash|sha\d*|etag"
+    r"id|.*_id|ids|.*fingerprint|.*signature|container|.*encrypted.*|b64_json|data|url|image_url|file_data|hash|sha\d*|etag"
     r"|thought_signatures?|reasoning_details|key|name",
     re.IGNORECASE,
 )
-_SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$")  # the name of an environment variable
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # ends of names of environment variables
 _SHORTEST = 12  # characters, of a secret in the environment
 
 
@@ -118,15 +119,32 @@ def _is_named(name: str, value: str) -> bool:
 
 
 def _is_random(text: str) -> bool:
-    if len(text) > _LONGEST or not (re.search(r"\d", text) and re.search("[a-z]", text) and re.search("[A-Z]", text)):
-        return False
-    return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values()) >= _LEAST_ENTROPY
+    """Whether nobody wrote a text: a part of it, between slashes and dashes as in a URL, has characters of all sorts."""
+    return len(text) <= _LONGEST and any(
+        len(part) >= _SHORTEST_RANDOM
+        and all(re.search(sort, part) for sort in (r"\d", "[a-z]", "[A-Z]"))
+        and -sum(n / len(part) * math.log2(n / len(part)) for n in Counter(part).values()) >= _LEAST_ENTROPY
+        for part in re.split(r"[/_=-]", text)
+    )
+
+
+_known_environment: tuple[Any, list[str]] = (None, [])
 
 
 def _of_the_environment() -> list[str]:
     """Return the secrets of this process, the longest first."""
-    values = {value for name, value in os.environ.items() if len(value) >= _SHORTEST and _SECRET.search(name)}
-    return sorted(values, key=len, reverse=True)
+    global _known_environment  # noqa: PLW0603 - there is one environment
+    now = vars(os.environ).get("_data")  # to read all of it, decoded, for each request would take longer than the rest
+    before, known = _known_environment
+    if now is None or now != before:
+        known = _read_environment()
+        _known_environment = None if now is None else dict(now), known
+    return known
+
+
+def _read_environment() -> list[str]:
+    values = {os.environ.get(name, "") for name in os.environ if name.endswith(_SECRET)}
+    return sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
 
 
 def _texts(value: Any, path: str, name: str) -> Iterator[tuple[str, str, str]]:

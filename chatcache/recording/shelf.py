@@ -109,15 +109,15 @@ class Shelves:
         self._shelves: dict[Path, Shelf] = {}
 
     def of(self, path: Path) -> Shelf:
-        """Return the records of a bundle, which is read when it is first asked for.
+        """Return the records of a bundle, which is read when it is first asked for, by the same path.
 
         Raises:
             BundleError: it cannot be read.
         """
-        path = path.absolute()
-        if path not in self._shelves:
-            self._shelves[path] = Shelf(Bundle(path), self._namespace)
-        return self._shelves[path]
+        shelf = self._shelves.get(path)
+        if shelf is None:
+            shelf = self._shelves[path] = Shelf(Bundle(path), self._namespace)
+        return shelf
 
     def __iter__(self) -> Iterator[Shelf]:
         return iter([*self._shelves.values()])

@@ -102,7 +102,7 @@ def from_vcr(path: Path, store: str, scope: str = "") -> Iterator[Record]:
         MissingPackageError: PyYAML is not installed.
     """
     try:
-        import yaml  # type: ignore[import-untyped]  # an extra, that only this needs
+        import yaml  # an extra, that only this needs
     except ImportError as error:
         raise MissingPackageError("cassettes of vcrpy are YAML: pip install pyyaml") from error
     try:

@@ -182,6 +182,7 @@ class _Track(Track):
         self._store = store
         self._outcomes = outcomes
         self.mode = _MODES[tape.mode]
+        self.errors = tape.policy.errors
         self._replays = tape.mode is not RecordMode.REFRESH
 
     def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> T | None:
@@ -243,7 +244,7 @@ class _Track(Track):
         return tape.add(self._store, ident, made)
 
     def keep_failure(self, key: str, request: Any, error: Exception) -> None:
-        note = self._outcomes.written(Failure(error)) if self._tape.policy.errors else None
+        note = self._outcomes.written(Failure(error)) if self.errors else None
         if note is not None:
             self.keep(key.removesuffix(form_of(key)), Form.FAILURE, note, About(request=request), None)
 

@@ -400,7 +400,7 @@ def test_a_bundle_that_is_damaged_fails_its_tests_and_says_where(run: Run) -> No
     run.tests(ONE)
     run()
     path = run.bundle().path
-    path.write_text(path.read_text().replace('  "store"', '<<<<<<< HEAD\n  "store"'))
+    path.write_text(path.read_text().replace(' "store"', '<<<<<<< HEAD\n "store"'))
     result = run()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*a merge left a conflict in the record at line 3*"])

@@ -69,7 +69,10 @@ class Bundle:
             raise BundleError(f"{self.path} could not be read: {error}") from error
         header, *texts = data.replace(b"\r\n", b"\n").split(b"\n\n")
         self._check(header)
+        conflicts = b"\n<<<<<<< " in data
         for number, text in enumerate(texts):
+            if conflicts and b"\n<<<<<<< " in text:
+                raise self._damaged(data, texts[:number], text, "a merge left it")
             end = text.find(_END_OF_HEAD)
             try:
                 head = orjson.loads(text[:end] + b"}") if end > 0 else parsed(text)

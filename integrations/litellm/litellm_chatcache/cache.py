@@ -308,7 +308,8 @@ class DOCache(Hook):
         leader, call.leader = call.leader, None
         if leader is not None:
             leader.failed(error)
-        record = record_of(error) if self.record_errors and call.within is None else None
+        wanted = (self.record_errors or self.engine.records_errors) and call.within is None
+        record = record_of(error) if wanted else None
         if record is not None and (call.key is not None or call.asked):
             record["chunks"] = [*chunks]
             try:

@@ -130,16 +130,16 @@ class _Run:
             self._passed = report.passed
         if report.when == "teardown":
             results = self._scopes.results(item, passed=self._passed and report.passed)
-            setattr(report, _RESULTS, [each.to_json() for each in results])
+            setattr(report, _RESULTS, [each.to_json() if self._is_worker else each for each in results])
         return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Write what was recorded; with pytest-xdist that is done by the process that all workers report to."""
         if not self._is_worker:
-            for text in getattr(report, _RESULTS, ()):
+            for result in getattr(report, _RESULTS, ()):
                 with self._problems():
-                    self._ledger.add(Result.from_json(text))
+                    self._ledger.add(Result.from_json(result) if isinstance(result, str) else result)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

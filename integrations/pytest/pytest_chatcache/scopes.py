@@ -6,6 +6,7 @@ in what order, and in which process.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,20 @@ def bundle_of(settings: Settings, item: pytest.Item) -> tuple[Path, str]:
     """Return the bundle of a test, and what the test is called in it."""
     store = settings.store_of(item)
     within = item.nodeid.partition("::")[2] or item.nodeid
-    folder = item.path.parent / settings.folder
     if store is not None:
-        return folder / f"{store}{SUFFIX}", item.nodeid
+        return item.path.parent / settings.folder / f"{store}{SUFFIX}", item.nodeid
     if settings.layout is Layout.SUITE:
         return settings.root / settings.folder / f"suite{SUFFIX}", item.nodeid
     if settings.layout is Layout.TEST:
-        return folder / item.path.stem / f"{within.translate(_NOT_IN_A_NAME)[:_LONGEST_NAME]}{SUFFIX}", within
-    return folder / f"{item.path.stem}{SUFFIX}", within
+        name = within.translate(_NOT_IN_A_NAME)[:_LONGEST_NAME]
+        return item.path.parent / settings.folder / item.path.stem / f"{name}{SUFFIX}", within
+    return _beside(item.path, settings.folder), within
+
+
+@lru_cache(maxsize=64)
+def _beside(module: Path, folder: str) -> Path:
+    """Return the bundle of a file of tests."""
+    return module.parent / folder / f"{module.stem}{SUFFIX}"
 
 
 class Scopes:
@@ -107,7 +114,7 @@ class Scopes:
             return self._settings.root / self._settings.folder / f"suite{SUFFIX}", f"{fixture.baseid}::{name}"
         if fixture.scope in {"module", "class"}:
             within = item.nodeid.split("::")[1:-1] if fixture.scope == "class" else []
-            return item.path.parent / self._settings.folder / f"{item.path.stem}{SUFFIX}", "::".join([*within, name])
+            return _beside(item.path, self._settings.folder), "::".join([*within, name])
         where = self._settings.root / fixture.baseid
         where = where if where.is_dir() else where.parent
         return where / self._settings.folder / f"conftest{SUFFIX}", name

@@ -4,9 +4,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,9 @@ class _Asked:
         return default if value is None else value
 
 
+_NOTHING = _Asked({})
+
+
 class Settings:
     """What a run asks.
 
@@ -112,7 +115,7 @@ class Settings:
         """Return whether a flag of the command line is set, such as ``strict``."""
         return bool(self._config.getoption(f"chatcache_{name}"))
 
-    @property
+    @cached_property
     def folder(self) -> str:
         """The name of the folder of the bundles."""
         return str(self._config.getini("chatcache_dir"))
@@ -144,6 +147,8 @@ class Settings:
         """
         asked = _asked_by(item)
         named = node or item
+        if asked is _NOTHING and named is not None:
+            return replace(self._plain, command=partial(_command, named.nodeid))
         return Policy(
             mode=self._mode_of(asked),
             exhausted=_exhausted(asked.get("exhausted", self._config.getini("chatcache_exhausted"))),
@@ -152,8 +157,13 @@ class Settings:
             errors=bool(asked.get("errors", self._config.getini("chatcache_errors"))),
             max_age=_seconds(asked.get("max_age", self._config.getini("chatcache_max_age") or None)),
             faults=faults_of(asked.get("fail", None), asked.get("times", 1)),
-            command=lambda _scope: f'pytest "{named.nodeid if named else ""}" --chatcache=refresh',
+            command=partial(_command, named.nodeid if named else ""),
         )
+
+    @cached_property
+    def _plain(self) -> Policy:
+        """What is done with the calls of a test without a marker."""
+        return self.policy_of(None)
 
     def store_of(self, item: pytest.Item) -> str | None:
         """Return the name of the bundle that a test shares with others, if its marker names one."""
@@ -206,9 +216,13 @@ class Settings:
             raise pytest.UsageError(str(error)) from error
 
 
+def _command(nodeid: str, _scope: str) -> str:
+    return f'pytest "{nodeid}" --chatcache=refresh'
+
+
 def _asked_by(item: pytest.Item | None) -> _Asked:
-    if item is None:
-        return _Asked({})
+    if item is None or item.get_closest_marker("chatcache") is None:
+        return _NOTHING
     values: dict[str, Any] = {}
     for marker in reversed([*item.iter_markers("chatcache")]):  # the closest one last
         unknown = sorted(set(marker.kwargs) - {*_TAKEN})

@@ -94,8 +94,8 @@ def _record_of(number: int, request: Any, answer: Any, offsets: list[float] | No
 def _recorded(folder: Path, number: int) -> tuple[Path, Path]:
     """Return a bundle and a cassette of vcrpy with as many exchanges."""
     import vcr
-    from vcr.serialize import serialize  # type: ignore[import-untyped]
-    from vcr.serializers import yamlserializer  # type: ignore[import-untyped]
+    from vcr.serialize import serialize
+    from vcr.serializers import yamlserializer
 
     asked, answered = _recorded_once(folder)
     answer = json.loads(answered["body"]["string"])
@@ -116,7 +116,7 @@ def _recorded(folder: Path, number: int) -> tuple[Path, Path]:
 def _loading() -> Iterator[Rounds]:
     with warnings.catch_warnings(), TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
-        from vcr.cassette import Cassette  # type: ignore[import-untyped]
+        from vcr.cassette import Cassette
 
         ours, theirs = _recorded(Path(folder), _EXCHANGES)
         namespace = ObjectNamespace(Path(folder) / "objects", "bundles", durability="normal")
@@ -145,8 +145,8 @@ def _size() -> float:
     with warnings.catch_warnings(), TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
         import vcr
-        from vcr.serialize import serialize  # type: ignore[import-untyped]
-        from vcr.serializers import yamlserializer  # type: ignore[import-untyped]
+        from vcr.serialize import serialize
+        from vcr.serializers import yamlserializer
 
         asked, answered = _recorded_once(Path(folder))
         requests, responses, records = [], [], []

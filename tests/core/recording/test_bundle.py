@@ -104,8 +104,8 @@ def test_one_changed_word_is_one_changed_line(tmp_path: Path) -> None:
     lines = [*zip(before.path.read_text().splitlines(), after.path.read_text().splitlines(), strict=True)]
     assert [(one, two) for one, two in lines if one != two] == [
         (
-            '        "The clocks were striking thirteen. ",',
-            '        "The clocks were striking twelve. ",',
+            '    "It was a bright cold day in April. The clocks were striking thirteen. ",',
+            '    "It was a bright cold day in April. The clocks were striking twelve. ",',
         )
     ]
 
@@ -164,8 +164,9 @@ def test_a_bundle_of_no_records_is_no_file(tmp_path: Path) -> None:
         (lambda text: text.replace('"version": 1', '"version": 2'), "newer version"),
         (lambda text: text[:-30], "damaged"),
         (lambda text: text.replace('"key": "', '"kay": "'), "key is missing"),
-        (lambda text: text.replace('  "store"', '<<<<<<< HEAD\n  "store"'), "line 3: keep one side"),
+        (lambda text: text.replace(' "store"', '<<<<<<< HEAD\n "store"'), "line 3: keep one side"),
         (lambda text: f"<<<<<<< HEAD\n{text}", "is no bundle"),
+        (lambda text: text.replace(' "answer"', '<<<<<<< HEAD\n "answer"'), "line 3: keep one side"),
         (lambda text: text.replace('"answer"', '"form"', 1), "no record"),
     ],
 )

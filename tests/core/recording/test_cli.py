@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from click.testing import CliRunner, Result
 
 from chatcache import Form, ResponseCache
@@ -189,7 +189,7 @@ def test_scan_finds_secrets(bundle: Bundle) -> None:
 def test_migrate_writes_the_present_layout(bundle: Bundle) -> None:
     assert said("migrate", bundle.path) == []
     text = bundle.path.read_text()
-    bundle.path.write_text(text.replace("\n    ", "\n      "))
+    bundle.path.write_text(text.replace("\n  ", "\n    "))
     assert said("migrate", bundle.path) == [str(bundle.path)]
     assert bundle.path.read_text() == text
 

@@ -60,6 +60,7 @@ def test_the_secrets_of_the_environment_are_masked_wherever_they_are(monkeypatch
         {"token": "Hello", "max_tokens": 5, "name": "api_key"},
         {"content": "Enter your password: it is a task-oriented risk-assessment"},
         {"content": "an API key is a secret"},
+        {"content": "https://a.com/h/m/557/2025/9/Historical-Weather-in-September-2025-in-San-Francisco-United-States"},
     ],
 )
 def test_what_is_none_stays(value: Any) -> None:
