@@ -6,8 +6,8 @@
         litellm.completion(model="gpt-4o", base_url=provider.url, api_key="any", messages=[...])
         print(provider.calls)
 
-Its answers are canned: the same prompt gets the same answer, and where there are tools the first one is called. As a
-program it serves until it is interrupted::
+Its answers are canned: the same prompt gets the same answer. A tool is called where a user says the name of what it
+takes. As a program it serves until it is interrupted::
 
     python examples/provider.py --port 8000 --delay 0.3
 """
@@ -108,18 +108,23 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _completion(request: dict[str, Any], answer: str) -> dict[str, Any]:
     choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
-    if request.get("tools") and request["messages"][-1]["role"] == "user":
-        call = {"id": f"call_{uuid4().hex}", "type": "function", "function": _called(request)}
+    called = _called(request)
+    if called is not None:
+        call = {"id": f"call_{uuid4().hex}", "type": "function", "function": called}
         message = {"role": "assistant", "content": None, "tool_calls": [call]}
         choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
     return {**_head(request, "chat.completion"), "choices": [choice], "usage": _usage(request, answer)}
 
 
-def _called(request: dict[str, Any]) -> dict[str, str]:
-    """Return a call of the first tool, each of its arguments the last word of the prompt."""
-    tool = request["tools"][0]["function"]
-    word = re.findall(r"\w+", _text(request["messages"][-1]))[-1]
-    return {"name": tool["name"], "arguments": json.dumps(dict.fromkeys(tool["parameters"]["properties"], word))}
+def _called(request: dict[str, Any]) -> dict[str, str] | None:
+    """Return a call of a tool, where a user says the name of what it takes: the last word is passed as that."""
+    message = request["messages"][-1]
+    words = re.findall(r"\w+", _text(message)) if message["role"] == "user" else []
+    for tool in (each["function"] for each in request.get("tools") or ()):
+        taken = [name for name in tool["parameters"]["properties"] if name in words]
+        if taken:
+            return {"name": tool["name"], "arguments": json.dumps(dict.fromkeys(taken, words[-1]))}
+    return None
 
 
 def _chunks(request: dict[str, Any], answer: str) -> Iterator[dict[str, Any]]:

@@ -47,8 +47,8 @@ _LONGEST = 200  # characters; what is longer is data, such as an image
 _SHORTEST_RANDOM = 20  # characters
 _LEAST_ENTROPY = 3.8  # bits a character
 _NO_SECRETS = re.compile(
-    r"id|.*_id|ids|.*fingerprint|.*signature|container|.*encrypted.*|b64_json|data|url|image_url|file_data|hash|sha\d*|etag"
-    r"|thought_signatures?|reasoning_details|key|name",
+    r"id|.*_id|ids|.*fingerprint|.*signature|container|.*encrypted.*|b64_json|data|url|image_url|file_data|hash|sha\d*"
+    r"|etag|thought_signatures?|reasoning_details|key|name",
     re.IGNORECASE,
 )
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # ends of names of environment variables
@@ -119,7 +119,7 @@ def _is_named(name: str, value: str) -> bool:
 
 
 def _is_random(text: str) -> bool:
-    """Whether nobody wrote a text: a part of it, between slashes and dashes as in a URL, has characters of all sorts."""
+    """Whether nobody wrote a text: a part of it, between slashes or dashes as in a URL, has all sorts of signs."""
     return len(text) <= _LONGEST and any(
         len(part) >= _SHORTEST_RANDOM
         and all(re.search(sort, part) for sort in (r"\d", "[a-z]", "[A-Z]"))

@@ -21,7 +21,7 @@ COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in te
 
 
 def test_there_are_programs_and_commands_and_nothing_else() -> None:
-    assert (len(PROGRAMS), len(COMMANDS), len(BLOCKS)) == (24, 2, 25)
+    assert (len(PROGRAMS), len(COMMANDS), len(BLOCKS)) == (25, 2, 26)
 
 
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))

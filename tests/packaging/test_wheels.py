@@ -13,7 +13,7 @@ import pytest
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build"
-PACKAGES = ("chatcache", "litellm_chatcache", "langchain_chatcache")
+PACKAGES = ("chatcache", "litellm_chatcache", "langchain_chatcache", "pytest_chatcache")
 FRAMEWORKS = ("litellm", "langchain_core", "openai", "pydantic", "pytest")
 
 Facts = dict[str, Any]
@@ -68,12 +68,15 @@ def test_a_wheel_carries_its_licence(package: str) -> None:
         assert b"MIT License" in files.read(f"{metadata_folder(package)}/licenses/LICENSE")
 
 
-@pytest.mark.parametrize("extra", ["litellm", "langchain"])
-def test_an_extra_of_chatcache_is_the_adapter_of_that_name(extra: str) -> None:
+@pytest.mark.parametrize(
+    ("extra", "name"),
+    [("litellm", "litellm-chatcache"), ("langchain", "langchain-chatcache"), ("pytest", "pytest-chatcache")],
+)
+def test_an_extra_of_chatcache_is_the_adapter_of_that_name(extra: str, name: str) -> None:
     with wheel("chatcache") as files:
         metadata = message_from_bytes(files.read(f"{metadata_folder('chatcache')}/METADATA"))
     assert extra in metadata.get_all("Provides-Extra", [])
-    assert f"{extra}-chatcache; extra == '{extra}'" in metadata.get_all("Requires-Dist", [])
+    assert f"{name}; extra == '{extra}'" in metadata.get_all("Requires-Dist", [])
 
 
 def test_importing_chatcache_imports_no_framework_even_where_all_are_installed() -> None:
@@ -159,3 +162,16 @@ def test_what_needs_langchain_or_langgraph_says_so_when_it_is_used(langchain: Fa
         "DOCacheMiddleware": "DOCacheMiddleware needs LangChain: pip install 'langchain-chatcache[agents]'",
         "DONodeCache": "DONodeCache needs LangGraph: pip install 'langchain-chatcache[langgraph]'",
     }
+
+
+def test_the_plugin_records_and_replays_where_there_is_nothing_but_it(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "from chatcache import ResponseCache\n"
+        "def test_one(): assert ResponseCache('app').call({'q': 1}, lambda _request: {'a': 2}) == {'a': 2}\n"
+    )
+    python = str(BUILD / "venvs" / "pytest" / "bin" / "python")
+    for said in ("0 calls replayed, 1 recorded", "1 calls replayed, 0 recorded"):
+        command = [python, "-m", "pytest", "--chatcache=once", "--chatcache-block-network"]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert said in ended.stdout
