@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from chatcache._bridge import RLock
 from chatcache.errors import ReplayMiss
 from chatcache.mode import Mode
 
@@ -91,19 +92,22 @@ class Follower(Protocol):
 
 _followers: "WeakSet[Follower]" = WeakSet()
 _tape: Tape | None = None
+_changing = RLock()
 
 
 def follow(cache: Follower) -> None:
     """Have a cache play whatever tape is in."""
-    _followers.add(cache)
-    if _tape is not None:
-        cache.play(_tape)
+    with _changing:
+        _followers.add(cache)
+        if _tape is not None:
+            cache.play(_tape)
 
 
 def put_in(tape: Tape | None) -> Tape | None:
     """Put a tape in, in the place of the one that is in, or take that out; return that one."""
     global _tape  # there is one for the process, whose threads and tasks all belong to one test
-    before, _tape = _tape, tape
-    for cache in [*_followers]:
-        cache.play(tape)
+    with _changing:
+        before, _tape = _tape, tape
+        for cache in [*_followers]:
+            cache.play(tape)
     return before

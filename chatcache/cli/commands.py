@@ -232,6 +232,24 @@ def prune(paths: tuple[Path, ...], older_than: float | None, test: str | None, d
 
 
 @chatcache.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("ours", type=click.Path(path_type=Path))
+@click.argument("theirs", type=click.Path(path_type=Path))
+@as_json
+def merge(base: Path, ours: Path, theirs: Path, as_json: bool) -> None:  # noqa: FBT001
+    """Merge two bundles record by record: for git, which then has no conflicts in bundles.
+
+    BASE is what both were made of; the outcome is written to OURS. Of a record that both changed, the later recording
+    is kept; one that only one of them removed is gone. To have git use it: git config merge.chatcache.driver
+    "chatcache merge %O %A %B", and "*.chatcache merge=chatcache" in .gitattributes.
+    """
+    before, one, other = ({each.name: each for each in Bundle(path).read()} for path in (base, ours, theirs))
+    kept = [each for name in {*one, *other} if (each := _merged(before.get(name), one.get(name), other.get(name)))]
+    Bundle(ours).write(kept)
+    _say({"records": len(kept), "target": str(ours)}, f"{len(kept):,} records in {ours}", as_json=as_json)
+
+
+@chatcache.command()
 @_PATHS
 @as_json
 def verify(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
@@ -389,6 +407,18 @@ def _between_bundles(one: Bundle, other: Bundle) -> list[dict[str, Any]]:
         text = f"{kind:8} {name[2][:12]}{f'#{name[3]}' if name[3] > 1 else ''} of {name[0] or 'no test'}"
         told.append({"kind": kind, "test": name[0], "store": name[1], "key": name[2], "number": name[3], "text": text})
     return told
+
+
+def _merged(base: Record | None, one: Record | None, other: Record | None) -> Record | None:
+    """Return what a merge keeps of a record, which may be gone on one side, or on both."""
+    if one is None or other is None:
+        left = one or other
+        return None if base is not None and left is not None and base.says(left) else left
+    if base is not None and base.says(one):
+        return other
+    if base is not None and base.says(other):
+        return one
+    return max(one, other, key=lambda each: each.at)
 
 
 def _drift(record: Record) -> Iterator[str]:

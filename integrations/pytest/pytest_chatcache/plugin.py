@@ -96,6 +96,8 @@ class _Run:
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: Any) -> Generator[None, Any, Any]:
         """Have a fixture for more than one test own its calls."""
+        if fixturedef.scope == "function":
+            return (yield)
         with self._scopes.of_fixture(fixturedef, request):
             return (yield)
 

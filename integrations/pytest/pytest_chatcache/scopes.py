@@ -88,7 +88,7 @@ class Scopes:
     def of_fixture(self, fixture: pytest.FixtureDef[Any], request: Any) -> Iterator[None]:
         """Have the calls of a fixture's setup be its own, where more than one test uses it."""
         item = _item_of(request)
-        if fixture.scope == "function" or item is None or item.stash.get(TAPE, None) is None:
+        if item is None or item.stash.get(TAPE, None) is None:
             yield
             return
         path, name = self._bundle_of_fixture(fixture, request, item)

@@ -1,6 +1,7 @@
 """The text in which records live in git: it comes back as it was, and a change in it is as large as what changed."""
 
 import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -249,3 +250,22 @@ def test_git_merges_what_two_branches_added(tmp_path: Path) -> None:
     git(tmp_path, "commit", "-qam", "3")
     assert git(tmp_path, "merge", "-q", "other", "-m", "4").returncode == 0
     assert [each.scope for each in bundle.read()] == ["test_010", "test_015", "test_020", "test_025", "test_030"]
+
+
+def test_git_merges_what_two_branches_added_at_one_place_by_the_driver(tmp_path: Path) -> None:
+    bundle = Bundle(tmp_path / "b.chatcache")
+    bundle.write([numbered(10)])
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "config", "merge.chatcache.driver", f"{sys.executable} -m chatcache.cli merge %O %A %B")
+    (tmp_path / ".gitattributes").write_text("*.chatcache merge=chatcache\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "1")
+    git(tmp_path, "checkout", "-qb", "other")
+    bundle.write([*bundle.read(), numbered(20)])
+    git(tmp_path, "commit", "-qam", "2")
+    git(tmp_path, "checkout", "-q", "main")
+    bundle.write([*bundle.read(), numbered(30)])
+    git(tmp_path, "commit", "-qam", "3")
+    merged = git(tmp_path, "merge", "-q", "other", "-m", "4")
+    assert merged.returncode == 0, merged.stdout + merged.stderr
+    assert [each.scope for each in bundle.read()] == ["test_010", "test_020", "test_030"]

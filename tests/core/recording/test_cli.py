@@ -198,3 +198,30 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     assert run("ls", tmp_path).exit_code == 2
     assert "no *.chatcache in" in run("ls", tmp_path).output
     assert "nothing is recorded in" in run("ls", "--store", "x", "--path", tmp_path).output
+
+
+def test_merge_takes_what_both_sides_recorded(tmp_path: Path) -> None:
+    def numbered(test: int, answer: str = "", at: int = 0) -> Record:
+        return Record(
+            scope=f"test_{test}",
+            store="app",
+            key=f"{test:064x}",
+            number=1,
+            form=Form.ANSWER,
+            request={"q": test},
+            answer=answer,
+            sketch="0" * 16,
+            at=at,
+        )
+
+    base, ours, theirs = (Bundle(tmp_path / name) for name in ("base", "ours", "theirs"))
+    base.write([numbered(1), numbered(2), numbered(3), numbered(4)])
+    ours.write([numbered(1), numbered(2, "new"), numbered(4, "ours", 5), numbered(5)])
+    theirs.write([numbered(2), numbered(3), numbered(4, "theirs", 6), numbered(6)])
+    assert said("merge", base.path, ours.path, theirs.path)["records"] == 4
+    assert [(each.scope, each.answer) for each in ours.read()] == [
+        ("test_2", "new"),
+        ("test_4", "theirs"),
+        ("test_5", ""),
+        ("test_6", ""),
+    ]
