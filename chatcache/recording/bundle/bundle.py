@@ -91,7 +91,7 @@ class Bundle:
             BundleError: it is none, or a blob of it is missing or damaged.
         """
         try:
-            return Record.of(parsed(text), self.blob)
+            return Record.of(parsed(text), self.blob if b'"$' in text else None)
         except ValueError as error:
             raise BundleError(
                 f"{self.path}: a record is damaged: {error}: {text[:200].decode(errors='replace')}"

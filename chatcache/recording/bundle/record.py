@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from chatcache.cache import Form
@@ -100,31 +101,32 @@ class Record:
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
     @classmethod
-    def of(cls, said: Any, blob: Callable[[str], bytes]) -> "Record":
+    def of(cls, said: Any, blob: Callable[[str], bytes] | None) -> "Record":
         """Return the record of a text.
 
         Args:
             said: the JSON of the text.
-            blob: gives the content of a blob.
+            blob: gives the content of a blob; None where nothing in it is written in a way of its own.
 
         Raises:
             BundleError: it is the text of no record.
         """
+        read: Callable[[Any], Any] = _as_it_is if blob is None else partial(restored, blob=blob)
         try:
             form, content, offsets = _BY_NAME[said["form"]], said["answer"], None
             if form in STREAMS:
-                each = restored(content["each"], blob)
+                each = read(content["each"])
                 offsets = [offset for offset, _ in content["chunks"]]
-                answer: Any = [_whole(each, restored(rest, blob)) for _, rest in content["chunks"]]
+                answer: Any = [_whole(each, read(rest)) for _, rest in content["chunks"]]
             else:
-                answer = restored(content, blob)
+                answer = read(content)
             return cls(
                 scope=said["test"],
                 store=said["store"],
                 key=said["key"],
                 number=said.get("number", 1),
                 form=form,
-                request=restored(said["request"], blob),
+                request=read(said["request"]),
                 answer=answer,
                 offsets=offsets,
                 sketch=said["sketch"],
@@ -138,6 +140,10 @@ class Record:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"{shown(said)} is no record: {type(error).__name__}: {error}") from error
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def form_of(said: Any) -> Form:
