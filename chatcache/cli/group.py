@@ -1,0 +1,33 @@
+"""The group of all commands, and what they have in common."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .output import as_json
+
+__all__ = ["FOLDER", "OBJECT", "PATHS", "chatcache", "reading"]
+
+PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+FOLDER = click.option("--path", "folder", type=click.Path(path_type=Path), help="The folder of the store's object.")
+OBJECT = click.option("--object", "thing", default="default", show_default=True, help="The object of the store.")
+_STORE = click.option("--store", help="Read the store of this id, and no bundles.")
+
+
+def reading(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say which records it reads; `sources` takes them."""
+    for option in (as_json, OBJECT, FOLDER, _STORE, PATHS):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="chatcache")
+def chatcache() -> None:
+    """Look into recorded LLM calls, and take care of them.
+
+    PATHS are bundles (*.chatcache), or folders with bundles in them; by default the working folder. With --store the
+    records of a cache are read instead.
+    """

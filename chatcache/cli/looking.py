@@ -1,0 +1,188 @@
+"""Commands that look into records."""
+
+import json
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chatcache.recording import Bundle, Record, differences
+
+from .group import chatcache, reading
+from .output import console, say_json, table
+from .source import Source, sources
+
+__all__ = ["diff", "grep", "list_records", "show", "stats"]
+
+
+@chatcache.command("ls")
+@reading
+def list_records(as_json: bool, **where: Any) -> None:  # noqa: FBT001 - click's
+    """List records: whose they are, what they ask, and what they cost."""
+    found = [*sources(**where)]
+    if as_json:
+        say_json([_summary(each) for each in found])
+        return
+    table(
+        ["record", "test", "store", "form", "model", "recorded", "tokens", "cost"],
+        ([*_summary(each).values()][1:] for each in found),
+        numbers=["tokens", "cost"],
+    )
+    console.print(f"{len(found):,} records")
+
+
+@chatcache.command()
+@click.argument("record")
+@reading
+def show(record: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
+    """Show RECORD, by the first digits of its key, or by the name of its test."""
+    found = _named(record, sources(**where))
+    if as_json:
+        say_json([_whole(each.record) for each in found])
+    else:
+        for each in found:
+            console.print(f"[dim]{each.where}[/dim]")
+            click.echo(each.record.text({}))
+    _exit(bool(found), f"no record {record!r}")
+
+
+@chatcache.command()
+@click.argument("pattern")
+@reading
+def grep(pattern: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
+    """Find the records whose request or answer holds PATTERN, a regular expression."""
+    try:
+        wanted = re.compile(pattern)
+    except re.error as error:
+        raise click.UsageError(f"{pattern!r} is no regular expression: {error}") from error
+    found = []
+    for each in sources(**where):
+        for side, value in (("request", each.record.request), ("answer", each.record.answer)):
+            match = wanted.search(json.dumps(value, ensure_ascii=False))
+            if match is not None:
+                found.append({**_summary(each), "in": side, "text": _around(match)})
+    if as_json:
+        say_json(found)
+    else:
+        table(
+            ["record", "test", "in", "text"],
+            ([row[name] for name in ("record", "test", "in", "text")] for row in found),
+        )
+    _exit(bool(found), f"nothing holds {pattern!r}")
+
+
+@chatcache.command()
+@click.argument("one")
+@click.argument("other")
+@reading
+def diff(one: str, other: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
+    """Show what two records, ONE and OTHER, or two bundles, do not have in common."""
+    if Path(one).is_file() and Path(other).is_file():
+        told = _between_bundles(Bundle(one), Bundle(other))
+    else:
+        found = [*sources(**where)]
+        first, second = _single(one, found).record, _single(other, found).record
+        told = [
+            {**each.to_dict(), "text": str(each)}
+            for side in ("request", "answer")
+            for each in differences(getattr(first, side), getattr(second, side), f"${side}")
+        ]
+    if as_json:
+        say_json([{name: value for name, value in each.items() if name != "text"} for each in told])
+    else:
+        for each in told:
+            click.echo(each["text"])
+    sys.exit(1 if told else 0)
+
+
+@chatcache.command()
+@reading
+def stats(as_json: bool, **where: Any) -> None:  # noqa: FBT001
+    """Count records, tokens and costs, by bundle, or by store."""
+    counted: dict[Path, Counter[str]] = defaultdict(Counter)
+    for each in sources(**where):
+        of = counted[each.where]
+        of.update(records=1, tokens=each.record.tokens, streams=each.record.offsets is not None)
+        of["cost"] += each.record.cost  # type: ignore[assignment]  # a Counter of dollars, too
+        of["seconds"] += each.record.took  # type: ignore[assignment]
+    names = ["records", "streams", "tokens", "cost", "seconds"]
+    if as_json:
+        say_json({str(path): {name: of[name] for name in names} for path, of in counted.items()})
+        return
+    rows = [[path, *(_number(name, of[name]) for name in names)] for path, of in counted.items()]
+    if len(rows) > 1:
+        total = sum(counted.values(), Counter[str]())
+        rows.append(["all", *(_number(name, total[name]) for name in names)])
+    table(["where", *names], rows, numbers=names)
+
+
+def _summary(each: Source) -> dict[str, Any]:
+    record = each.record
+    return {
+        "where": str(each.where),
+        "record": each.name,
+        "test": record.scope,
+        "store": record.store,
+        "form": "stream" if record.offsets is not None else str(record.form).removeprefix("/") or "answer",
+        "model": _model(record.request) or "",
+        "recorded": datetime.fromtimestamp(record.at / 1000, UTC).strftime("%Y-%m-%d %H:%M"),
+        "tokens": record.tokens,
+        "cost": round(record.cost, 6),
+    }
+
+
+def _whole(record: Record) -> dict[str, Any]:
+    return {each.name: getattr(record, each.name) for each in fields(record)}
+
+
+def _model(request: Any) -> str | None:
+    match request:
+        case {"model": str(model)} | {"arguments": {"model": str(model)}} | {"fields": {"model_name": str(model)}}:
+            return model
+        case _:
+            return None
+
+
+def _named(name: str, found: Iterator[Source] | list[Source]) -> list[Source]:
+    return [each for each in found if name in {each.record.scope, each.name} or each.record.key.startswith(name)]
+
+
+def _single(name: str, found: list[Source]) -> Source:
+    those = _named(name, found)
+    if len(those) != 1:
+        raise click.UsageError(f"{name!r} is the name of {len(those)} records; see chatcache ls")
+    return those[0]
+
+
+def _between_bundles(one: Bundle, other: Bundle) -> list[dict[str, Any]]:
+    """Return which records were added, removed and changed between two bundles."""
+    before, after = ({each.name: each for each in bundle.read()} for bundle in (one, other))
+    told = []
+    for name in sorted({*before, *after}):
+        kind = "added" if name not in before else "removed" if name not in after else "changed"
+        if kind == "changed" and before[name].says(after[name]):
+            continue
+        text = f"{kind:8} {name[2][:12]}{f'#{name[3]}' if name[3] > 1 else ''} of {name[0] or 'no test'}"
+        told.append({"kind": kind, "test": name[0], "store": name[1], "key": name[2], "number": name[3], "text": text})
+    return told
+
+
+def _around(match: re.Match[str]) -> str:
+    begin, end = max(match.start() - 30, 0), match.end() + 30
+    return match.string[begin:end].replace("\n", " ")
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:,.4f}" if name == "cost" else f"{value:,.1f}" if name == "seconds" else f"{value:,}"
+
+
+def _exit(good: bool, problem: str) -> None:  # noqa: FBT001
+    if not good:
+        click.echo(problem, err=True)
+        sys.exit(1)

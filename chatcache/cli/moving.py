@@ -1,0 +1,111 @@
+"""Commands that take records from one place to another."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from chatcache.cache import ResponseCache
+from chatcache.recording import Bundle, Record, from_store, from_vcr, into_store, sketch_of
+
+from .group import FOLDER, OBJECT, PATHS, chatcache
+from .output import as_json, progress, say
+from .source import bundles_in, store_of
+
+__all__ = ["export", "import_", "merge", "migrate"]
+
+
+@chatcache.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--store", required=True, help="The store to export.")
+@FOLDER
+@OBJECT
+@click.option("--test", default="", help="What the records are to be called in the bundle.")
+@as_json
+def export(target: Path, store: str, folder: Path | None, thing: str, test: str, as_json: bool) -> None:  # noqa: FBT001, PLR0913, PLR0917
+    """Write the records of a store into the bundle TARGET, their secrets masked. What is there of others stays."""
+    records = [*from_store(store_of(store, folder, thing), test)]
+    Bundle(target).revise(test, progress(records, "exporting"), replace=True)
+    say({"exported": len(records), "target": str(target)}, f"{len(records):,} records in {target}", as_json=as_json)
+
+
+@chatcache.command("import")
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.option("--store", required=True, help="The store id of the records.")
+@FOLDER
+@OBJECT
+@click.option("--to", "target", type=click.Path(path_type=Path), help="Import into this bundle, and no store.")
+@click.option("--test", default="", help="What the records are to be called in the bundle.")
+@as_json
+def import_(  # noqa: PLR0913, PLR0917
+    source: Path,
+    store: str,
+    folder: Path | None,
+    thing: str,
+    target: Path | None,
+    test: str,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Take the records of SOURCE into a store, or into a bundle.
+
+    SOURCE is a bundle, or a cassette of vcrpy or pytest-recording (YAML) with calls of the form of OpenAI's or
+    Anthropic's. The request of such a call is the body that was sent, as ResponseCache.call takes it.
+    """
+    is_cassette = source.suffix in {".yaml", ".yml"}
+    records = [*from_vcr(source, store, test)] if is_cassette else Bundle(source).read()
+    if target is not None:
+        Bundle(target).revise(test, records, replace=False)
+        number, where = len(records), target
+    else:
+        cache = ResponseCache(store, path=folder, object=thing)
+        number, where = into_store(cache, progress(records, "importing")), cache.location
+        cache.close()
+    say({"imported": number, "target": str(where)}, f"{number:,} records in {where}", as_json=as_json)
+
+
+@chatcache.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("ours", type=click.Path(path_type=Path))
+@click.argument("theirs", type=click.Path(path_type=Path))
+@as_json
+def merge(base: Path, ours: Path, theirs: Path, as_json: bool) -> None:  # noqa: FBT001
+    """Merge two bundles record by record: for git, which then has no conflicts in bundles.
+
+    BASE is what both were made of; the outcome is written to OURS. Of a record that both changed, the later recording
+    is kept; one that only one of them removed is gone. To have git use it: git config merge.chatcache.driver
+    "chatcache merge %O %A %B", and "*.chatcache merge=chatcache" in .gitattributes.
+    """
+    before, one, other = ({each.name: each for each in Bundle(path).read()} for path in (base, ours, theirs))
+    kept = [each for name in {*one, *other} if (each := _merged(before.get(name), one.get(name), other.get(name)))]
+    Bundle(ours).write(kept)
+    say({"records": len(kept), "target": str(ours)}, f"{len(kept):,} records in {ours}", as_json=as_json)
+
+
+@chatcache.command()
+@PATHS
+@as_json
+def migrate(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
+    """Write bundles anew in the present layout, whichever version wrote them, or whoever edited them."""
+    changed = []
+    for bundle in bundles_in(paths):
+        records = bundle.read()
+        anew = [each if each.request is None else _sketched(each) for each in records]
+        if bundle.write(anew):
+            changed.append(str(bundle.path))
+    say(changed, "\n".join([*changed, f"{len(changed)} bundles changed"]), as_json=as_json)
+
+
+def _sketched(record: Record) -> Record:
+    return replace(record, sketch=sketch_of(record.request))
+
+
+def _merged(base: Record | None, one: Record | None, other: Record | None) -> Record | None:
+    """Return what a merge keeps of a record, which may be gone on one side, or on both."""
+    if one is None or other is None:
+        left = one or other
+        return None if base is not None and left is not None and base.says(left) else left
+    if base is not None and base.says(one):
+        return other
+    if base is not None and base.says(other):
+        return one
+    return max(one, other, key=lambda each: each.at)
