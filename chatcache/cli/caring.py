@@ -41,12 +41,9 @@ def prune(paths: tuple[Path, ...], older_than: float | None, test: str | None, d
             removed[str(bundle.path)] = len(records) - len(kept)
             if not dry_run:
                 bundle.write(kept)
-    for folder in {bundle.folder for bundle in bundles}:
-        used = {digest for path in folder.parent.glob("*.chatcache") for digest in Bundle(path).blobs()}
-        for blob in [each for each in folder.glob("*.json") if each.stem not in used]:
-            removed[str(blob)] = 1
-            if not dry_run:
-                blob.unlink()
+    if not dry_run:
+        blobs = sum(bundle.sweep_blobs() for bundle in bundles)
+        removed.update({"blobs": blobs} if blobs else {})
     word = "would be removed" if dry_run else "removed"
     say(
         removed,

@@ -6,13 +6,16 @@ from pathlib import Path
 import click
 
 from chatcache.cache import ResponseCache
-from chatcache.recording import Bundle, Record, from_store, from_vcr, into_store, sketch_of
+from chatcache.recording import Bundle, Head, Record, from_store, from_vcr, into_store, name_of, sketch_of
 
 from .group import FOLDER, OBJECT, PATHS, chatcache
 from .output import as_json, progress, say
 from .source import bundles_in, store_of
 
 __all__ = ["export", "import_", "merge", "migrate"]
+
+
+_Block = tuple[Head, bytes]
 
 
 @chatcache.command()
@@ -75,7 +78,9 @@ def merge(base: Path, ours: Path, theirs: Path, as_json: bool) -> None:  # noqa:
     is kept; one that only one of them removed is gone. To have git use it: git config merge.chatcache.driver
     "chatcache merge %O %A %B", and "*.chatcache merge=chatcache" in .gitattributes.
     """
-    before, one, other = ({each.name: each for each in Bundle(path).read()} for path in (base, ours, theirs))
+    before, one, other = (
+        {name_of(head): (head, text) for head, text in Bundle(path).blocks()} for path in (base, ours, theirs)
+    )
     kept = [each for name in {*one, *other} if (each := _merged(before.get(name), one.get(name), other.get(name)))]
     Bundle(ours).write(kept)
     say({"records": len(kept), "target": str(ours)}, f"{len(kept):,} records in {ours}", as_json=as_json)
@@ -99,13 +104,11 @@ def _sketched(record: Record) -> Record:
     return replace(record, sketch=sketch_of(record.request))
 
 
-def _merged(base: Record | None, one: Record | None, other: Record | None) -> Record | None:
+def _merged(base: _Block | None, one: _Block | None, other: _Block | None) -> _Block | None:
     """Return what a merge keeps of a record, which may be gone on one side, or on both."""
     if one is None or other is None:
         left = one or other
-        return None if base is not None and left is not None and base.says(left) else left
-    if base is not None and base.says(one):
-        return other
-    if base is not None and base.says(other):
-        return one
-    return max(one, other, key=lambda each: each.at)
+        return None if base == left else left
+    if base in (one, other):
+        return other if base == one else one
+    return max(one, other, key=lambda block: str(block[0]["at"]))

@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from typing import Any
 
 __all__ = ["MASK", "scrubbed", "secrets_in"]
@@ -34,12 +35,18 @@ _FORMS = {
     "Stripe key": r"(?:sk|rk)_live_[A-Za-z0-9]{20,}",
     "JSON Web Token": r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",
     "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?",
-    "credentials in a header": r"(?:Bearer|Basic) [A-Za-z0-9+/_=.~-]{16,}",
+    "credentials in a header": r"(?i:Bearer|Basic) [A-Za-z0-9+/_=.~-]{16,}",
 }
 _KNOWN = re.compile("|".join(rf"(?P<f{at}>(?<![A-Za-z0-9]){form})" for at, form in enumerate(_FORMS.values())))
-_NAMED = re.compile(
+_NAME = (
     r"(?:x-)?(?:[\w-]*(?:api|access|secret|private|subscription)[_-]?keys?(?:[_-]id)?|(?:proxy-)?authorization"
-    r"|[\w-]*passw(?:or)?d|[\w-]*secret|(?:auth|access|refresh|id|bearer|session|api)[_-]?token|cookie|set-cookie)",
+    r"|[\w-]*passw(?:or)?d|passphrase|[\w-]*secret|(?:auth|access|refresh|id|bearer|session|api)[_-]?token|cookie"
+    r"|set-cookie)"
+)
+_NAMED = re.compile(_NAME, re.IGNORECASE)
+# in JSON within a text, in a URL's query, and before its host
+_QUOTED = re.compile(
+    rf"""(\\?"{_NAME}\\?"\s*:\s*\\?"|[?&]{_NAME}=|://[^/\s:@?#]{{1,64}}:(?=[^/\s@"]+@))([^"\\\s&#@]+)""",
     re.IGNORECASE,
 )
 _LONG = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_=-]{32,}(?![A-Za-z0-9+/_=-])")
@@ -48,27 +55,37 @@ _SHORTEST_RANDOM = 20  # characters
 _LEAST_ENTROPY = 3.8  # bits a character
 _NO_SECRETS = re.compile(
     r"id|.*_id|ids|.*fingerprint|.*signature|container|.*encrypted.*|b64_json|data|url|image_url|file_data|hash|sha\d*"
-    r"|etag|thought_signatures?|reasoning_details|key|name",
+    r"|etag|thought_signatures?|reasoning_details|name",
     re.IGNORECASE,
 )
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # ends of names of environment variables
 _SHORTEST = 12  # characters, of a secret in the environment
 
 
-def scrubbed(value: Any) -> Any:
-    """Return a JSON value with a mask in the place of each secret."""
-    return _scrubbed(value, "", _of_the_environment())
+def scrubbed(value: Any, *, random: bool = True) -> Any:
+    """Return a JSON value with a mask in the place of each secret.
+
+    Args:
+        value: the value.
+        random: whether texts that nobody wrote count as secrets. In an answer they do not: what a model says is used,
+            as the argument of a tool, for example. Their masks are not alike, since they may be no secrets.
+    """
+    return _scrubbed(value, "", _of_the_environment(), random=random)
 
 
-def secrets_in(value: Any) -> list[str]:
+def secrets_in(value: Any, *, random: bool = True) -> list[str]:
     """Return what secrets a JSON value holds, each as its sort and where it is; for what was scrubbed that is none.
 
     Also looked at are names, and what the chunks of a stream say together.
+
+    Args:
+        value: the value.
+        random: as in `scrubbed`.
     """
     own = _of_the_environment()
     found, said = [], dict[str, str]()
     for path, name, text in _texts(value, "$", ""):
-        found += [f"{sort} at {path}" for sort in _sorts(text, name, own)]
+        found += [f"{sort} at {path}" for sort in _sorts(text, name, own, random=random)]
         spot = re.sub(r"\[\d+\]", "[]", path)
         said[spot] = said.get(spot, "") + text
     if not found:
@@ -76,33 +93,40 @@ def secrets_in(value: Any) -> list[str]:
     return found
 
 
-def _scrubbed(value: Any, name: str, own: Sequence[str]) -> Any:
+def _scrubbed(value: Any, name: str, own: Sequence[str], *, random: bool) -> Any:
     match value:
         case str():
-            return MASK if value and _is_named(name, value) else _masked(value, name, own)
+            return MASK if value and _is_named(name) else _masked(value, name, own, random=random)
         case dict():
-            return {each: _scrubbed(item, each, own) for each, item in value.items()}
+            return {each: _scrubbed(item, each, own, random=random) for each, item in value.items()}
         case list() | tuple():
-            return [_scrubbed(item, name, own) for item in value]
+            return [_scrubbed(item, name, own, random=random) for item in value]
         case _:
             return value
 
 
-def _masked(text: str, name: str, own: Sequence[str]) -> str:
+def _masked(text: str, name: str, own: Sequence[str], *, random: bool) -> str:
     for secret in own:
         text = text.replace(secret, MASK)
-    text = _KNOWN.sub(MASK, text)
-    if _NO_SECRETS.fullmatch(name):
+    text = _QUOTED.sub(lambda match: f"{match[1]}{MASK}", _KNOWN.sub(MASK, text))
+    if not random or _NO_SECRETS.fullmatch(name):
         return text
-    return _LONG.sub(lambda match: MASK if _is_random(match.group()) else match.group(), text)
+    return _LONG.sub(lambda match: _mask_of(match.group()) if _is_random(match.group()) else match.group(), text)
 
 
-def _sorts(text: str, name: str, own: Sequence[str]) -> Iterator[str]:
+def _mask_of(text: str) -> str:
+    """Return the mask of a text that may be no secret: another text has another one."""
+    return f"<<secret-{sha256(text.encode()).hexdigest()[:8]}>>"
+
+
+def _sorts(text: str, name: str, own: Sequence[str], *, random: bool) -> Iterator[str]:
     """Yield what sorts of secrets a text holds that stands under a name."""
-    if text and text != MASK and _is_named(name, text):
+    if text and text != MASK and _is_named(name):
         yield f"the value under {name!r}"
     yield from _known(text, own)
-    if not _NO_SECRETS.fullmatch(name) and any(_is_random(match.group()) for match in _LONG.finditer(text)):
+    if any(match[2] != MASK for match in _QUOTED.finditer(text)):
+        yield "a value under the name of a secret"
+    if random and not _NO_SECRETS.fullmatch(name) and any(_is_random(match.group()) for match in _LONG.finditer(text)):
         yield "a random text"
 
 
@@ -114,8 +138,8 @@ def _known(text: str, own: Sequence[str]) -> Iterator[str]:
         yield sorts[int(str(match.lastgroup)[1:])]
 
 
-def _is_named(name: str, value: str) -> bool:
-    return _NAMED.fullmatch(name) is not None and " " not in value.removeprefix("Bearer ").removeprefix("Basic ")
+def _is_named(name: str) -> bool:
+    return _NAMED.fullmatch(name) is not None
 
 
 def _is_random(text: str) -> bool:

@@ -10,7 +10,7 @@ import re
 from typing import Any
 from zlib import crc32
 
-import orjson
+from chatcache.keys import canonical_json
 
 __all__ = ["SKETCH", "distance", "sketch_of", "words_of"]
 
@@ -38,4 +38,4 @@ def distance(one: int, other: int) -> int:
 
 def words_of(request: Any) -> list[bytes]:
     """Return the words of a request, names among them, in order."""
-    return _WORD.findall(orjson.dumps(request, default=repr, option=orjson.OPT_SORT_KEYS))
+    return _WORD.findall(canonical_json(request))

@@ -6,6 +6,7 @@ both keys are made of the request, and only records that hold theirs can be take
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def from_store(cache: ResponseCache, scope: str = "") -> Iterator[Record]:
     Raises:
         PersistenceError: they could not be read.
     """
+    numbers: Counter[str] = Counter()
     for hit, story in cache.records():
         if story is None or story.request is None:
             continue
@@ -54,6 +56,7 @@ def from_store(cache: ResponseCache, scope: str = "") -> Iterator[Record]:
             at=hit.record["at"],
             saves=hit.record["saves"],
             versions=story.versions,
+            number=_next(numbers, story.request),
         )
 
 
@@ -67,7 +70,7 @@ def into_store(cache: ResponseCache, records: Iterable[Record]) -> int:
     """
     taken: set[str] = set()
     for record in sorted(records, key=lambda each: each.number):
-        key = request_key(record.request) + record.form
+        key = request_key(record.request) + record.form  # one that is recorded in two forms has one number for each
         if key in taken:
             continue
         taken.add(key)
@@ -110,7 +113,7 @@ def from_vcr(path: Path, store: str, scope: str = "") -> Iterator[Record]:
         interactions = said["interactions"]
     except (yaml.YAMLError, OSError, TypeError, KeyError) as error:
         raise BundleError(f"{path} is no cassette of vcrpy: {error}") from error
-    numbers: dict[str, int] = {}
+    numbers: Counter[str] = Counter()
     for at, interaction in enumerate(interactions):
         call = _call_of(interaction)
         if call is None:
@@ -118,7 +121,7 @@ def from_vcr(path: Path, store: str, scope: str = "") -> Iterator[Record]:
         request, answer, offsets = call
         form = Form.ANSWER if offsets is None else Form.STREAM
         saves = [0, tokens_of(answer), 0, 0]
-        number = numbers[request_key(request)] = numbers.get(request_key(request), 0) + 1
+        number = _next(numbers, request)
         yield _record(
             store,
             form,
@@ -130,6 +133,13 @@ def from_vcr(path: Path, store: str, scope: str = "") -> Iterator[Record]:
             saves=saves,
             number=number,
         )
+
+
+def _next(numbers: Counter[str], request: Any) -> int:
+    """Return the how many-th record of a request it is."""
+    key = request_key(request)
+    numbers[key] += 1
+    return numbers[key]
 
 
 def _call_of(interaction: Any) -> tuple[Any, Any, list[float] | None] | None:
@@ -186,7 +196,7 @@ def _record(  # noqa: PLR0913 - what a record has
         number=number,
         form=form,
         request=asked,
-        answer=scrubbed(answer),
+        answer=scrubbed(answer, random=False),
         offsets=offsets,
         sketch=sketch_of(asked),
         at=at,

@@ -92,6 +92,7 @@ class Tape:
         self.hits = 0
         self._asked: Counter[tuple[str, str]] = Counter()  # how often, by store and key
         self._played: set[str] = set()  # the rows of the records that were replayed, in this round
+        self._stale: dict[tuple[str, str], list[int]] = {}
         self._lock = RLock()
 
     sample = staticmethod(sample)
@@ -134,15 +135,27 @@ class Tape:
     def add(self, store: str, key: str, made: Callable[[int], Record]) -> bool:
         """Record what has the next number of a request."""
         with self._lock:
-            taken = len(self.shelf.find(self.scope, store, key)) if self.mode is RecordMode.AUTO else 0
-            number = 1 + taken + sum(each.store == store and each.key == key for each in self.made)
-            record = made(number)
-            problems = secrets_in([record.request, record.answer])
+            record = made(self._number(store, key))
+            problems = [*secrets_in(record.request), *secrets_in(record.answer, random=False)]
             if problems:
                 self.problems.append(f"a call of store {store!r} was not recorded, it holds a secret: {problems[0]}")
                 return False
             self.made.append(record)
             return True
+
+    def _number(self, store: str, key: str) -> int:
+        """Return the number of the next record of a request: that of one that is too old, or one that is not taken."""
+        stale = self._stale.get((store, key))
+        if stale:
+            return stale.pop(0)
+        there = self.shelf.find(self.scope, store, key) if self.mode is RecordMode.AUTO else []
+        made = [record.number for record in self.made if (record.store, record.key) == (store, key)]
+        return max([entry.number for entry in there] + made, default=0) + 1
+
+    def renew(self, entry: Entry) -> None:
+        """Have the next record of a request take the place of one that is too old."""
+        with self._lock:
+            self._stale.setdefault((entry.store, entry.key), []).append(entry.number)
 
     def replayed(self, record: Record, entry: Entry) -> None:
         """Note that a record was replayed."""
@@ -197,6 +210,7 @@ class _Track(Track):
         if entry is None:
             why = self._why(ident, asked, wanted)
         elif self._is_too_old(entry):
+            tape.renew(entry)
             why = {"reason": Reason.EXPIRED, "detail": f"max_age is {tape.policy.max_age:,.0f} s"}
         else:
             try:
@@ -231,7 +245,7 @@ class _Track(Track):
                 number=number,
                 form=form,
                 request=asked,
-                answer=scrubbed(said),
+                answer=scrubbed(said, random=False),
                 offsets=None if offsets is None else [round(each, 3) for each in offsets],
                 sketch=sketch_of(asked),
                 at=at,
@@ -249,7 +263,7 @@ class _Track(Track):
             self.keep(key.removesuffix(form_of(key)), Form.FAILURE, note, About(request=request), None)
 
     def miss(self, key: str | None, request: Any, reason: str) -> ExplainedMiss:
-        return self._tape.missed(self._store, key, request, {}, reason=Reason.NO_KEY, detail=reason)
+        return self._tape.missed(self._store, key, scrubbed(request), {}, reason=Reason.NO_KEY, detail=reason)
 
     def _read(self, record: Record, found: Found, read: Callable[[Hit], T]) -> T:
         answer = put_back(record.answer, found)

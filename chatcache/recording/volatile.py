@@ -4,8 +4,8 @@ In the key of a request it is replaced by a placeholder, ``<<uuid-1>>``, whose n
 places with one id have one placeholder. In the answer that is recorded the same ids are replaced in the same way, and
 put back on replay, each by that of the request that is answered. Pure.
 
-A time counts as volatile only where it is near to the present, a day at most: then it was made by the program that
-asks. ``2024-02-29`` in a prompt is a part of it.
+A time counts as volatile only where it has seconds and is near to the present, an hour at most: then it was made by the
+program that asks. ``2024-02-29`` in a prompt is a part of it, and so is the date of today.
 """
 
 import os
@@ -27,12 +27,12 @@ Found = Mapping[str, str]
 _ID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 BUILT_IN: Mapping[str, str] = {
     "uuid": rf"(?<![0-9a-zA-Z])(?:{_ID}|(?<=run-)[0-9a-f]{{32}})(?![0-9a-zA-Z])",
-    "call": r"(?<![0-9a-zA-Z_])(?:call|toolu|tooluse|chatcmpl-tool|fc)_[0-9a-zA-Z]{8,}(?![0-9a-zA-Z_])",
-    "time": r"(?<!\d)\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?Z|[+-]\d\d:?\d\d)?)?(?!\d)",
+    "call": r"(?<![0-9a-zA-Z_])(?:call|toolu|tooluse|chatcmpl-tool|fc)_(?=[a-zA-Z]*\d)[0-9a-zA-Z]{12,}(?![0-9a-zA-Z_])",
+    "time": r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?: ?Z|[+-]\d\d:?\d\d)?(?!\d)",
 }
 """The patterns of what is volatile by default, by their names; ``path``, a temporary folder, is beside them."""
 
-_NEAR = timedelta(days=1)
+_NEAR = timedelta(hours=1)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"<<[a-z][a-z0-9_]*-\d+>>")
 
@@ -82,8 +82,7 @@ class Volatile:
         except ValueError:
             return False
         now = datetime.fromtimestamp(self._clock(), UTC)
-        time = time.astimezone() if time.tzinfo is None and len(text) > len("2026-01-01") else time.replace(tzinfo=UTC)
-        return abs(time - now) <= _NEAR
+        return abs(time.astimezone() - now) <= _NEAR
 
 
 def hidden(value: Any, found: Found) -> Any:
@@ -106,7 +105,8 @@ def hidden_in_stream(chunks: list[Any], found: Found) -> list[Any]:
             spots.setdefault(path, []).append((holder, place))
     for held in spots.values():
         for token, text in found.items():
-            _join(held, text, token)
+            if len(held) > 1 and text not in token:  # one that is in its placeholder is too short to be told apart
+                _join(held, text, token)
     return made
 
 
@@ -122,7 +122,8 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
 
 def _join(held: list[tuple[Any, Any]], text: str, token: str) -> None:
     """Put a placeholder into the first of those texts over which a text runs, and take that out of the others."""
-    while (begin := "".join(holder[place] for holder, place in held).find(text)) >= 0:
+    searched = 0
+    while (begin := "".join(holder[place] for holder, place in held).find(text, searched)) >= 0:
         end, at, said = begin + len(text), 0, token
         for holder, place in held:
             piece = holder[place]
@@ -131,6 +132,7 @@ def _join(held: list[tuple[Any, Any]], text: str, token: str) -> None:
                 holder[place] = piece[:first] + said + piece[last:]
                 said = ""
             at += len(piece)
+        searched = begin + len(token)
 
 
 def put_back(value: Any, found: Found) -> Any:
@@ -160,7 +162,8 @@ def _folders() -> str:
     """Return the pattern of a path in the folder for temporary files, up to the folder of a test."""
     folders = {os.path.realpath(tempfile.gettempdir()), tempfile.gettempdir()}
     roots = "|".join(map(re.escape, sorted(folders, key=len, reverse=True)))
-    return rf"(?<![\w/])(?:{roots})(?:/pytest-of-[^/\s\"']+/pytest-\d+(?:/[^/\s\"']+)?|/[^/\s\"']+)"
+    of_pytest = r"pytest-of-[^/\s\"']+/pytest-\d+(?:/[^/\s\"']+)?"
+    return rf"(?<![\w/])(?:{roots})/(?:{of_pytest}|tmp[a-z0-9_]{{8}}(?![a-z0-9_]))"
 
 
 def _compiled(name: str, pattern: str) -> re.Pattern[str]:

@@ -204,7 +204,7 @@ def test_what_a_shared_fixture_calls_is_its_own(run: Run) -> None:
         "def test_two(shared): ask('two')\n"
     )
     run().assert_outcomes(passed=2)
-    assert run.scopes() == ["fixture shared", "test_one", "test_two"]
+    assert run.scopes() == ["fixture test_it.py::shared", "test_one", "test_two"]
     for which in ("test_two", "test_one"):
         run("--chatcache=replay", "-k", which, "--chatcache-strict").assert_outcomes(passed=1, deselected=1)
 
@@ -215,7 +215,7 @@ def test_a_session_fixture_of_a_conftest_has_a_bundle_beside_it(run: Run) -> Non
     )
     run.tests("def test_one(once): assert once\n")
     run().assert_outcomes(passed=1)
-    assert run.scopes("cassettes/conftest.chatcache") == ["fixture once"]
+    assert run.scopes("cassettes/conftest.chatcache") == ["fixture ::once"]
 
 
 @pytest.mark.parametrize(
@@ -465,3 +465,64 @@ def test_a_miss_is_plain_data_as_well(run: Run) -> None:
     run("--chatcache=replay").assert_outcomes(passed=1)
     said = json.loads((run.folder / "miss.json").read_text())
     assert (said["code"], said["scope"], said["request"]) == ("nothing", "test_one", {"question": "why"})
+
+
+def test_fixtures_of_one_name_have_records_of_their_own(run: Run) -> None:
+    for name in ("test_a", "test_b"):
+        run.tests(
+            f"@pytest.fixture(scope='session')\ndef data(): return ask('{name}')\n"
+            f"def test_one(data): assert data.endswith('to {name}')\n",
+            name,
+        )
+    run().assert_outcomes(passed=2)
+    run("--chatcache=replay").assert_outcomes(passed=2)
+
+
+def test_a_failing_subtest_fails_its_test(run: Run) -> None:
+    run.tests(
+        "import unittest\n"
+        "class T(unittest.TestCase):\n    def test_u(self):\n        ask('why')\n"
+        "        with self.subTest('x'): assert 0\n"
+    )
+    assert run().ret == 1
+    assert not run.bundle().path.exists()
+
+
+def test_a_miss_in_a_fixture_that_is_swallowed_there_fails_its_tests(run: Run) -> None:
+    run.tests(
+        "@pytest.fixture(scope='module')\ndef shared():\n    try: ask('x')\n    except ReplayMiss: return 1\n"
+        "def test_one(shared): pass\n"
+        "@pytest.fixture\ndef late():\n    yield\n    try: ask('y')\n    except ReplayMiss: pass\n"
+        "def test_two(late): pass\n"
+    )
+    run("--chatcache=replay").assert_outcomes(passed=1, errors=2)
+
+
+def test_a_fixture_is_replayed_whatever_the_mode_of_the_first_test_that_needs_it(run: Run) -> None:
+    run.tests(
+        "@pytest.fixture(scope='module')\ndef shared(): return ask('x')\n"
+        "@pytest.mark.chatcache(mode='off')\ndef test_one(shared): pass\n"
+        "def test_two(shared): pass\n"
+    )
+    assert run("--chatcache=replay").ret == 1
+    assert run.calls == 0
+
+
+def test_pruning_removes_nothing_of_tests_that_are_not_known(run: Run) -> None:
+    run.pytester.makeini("[pytest]\nchatcache_layout = suite\nasyncio_default_fixture_loop_scope = function\n")
+    for name in ("test_a", "test_b"):
+        run.tests("def test_one(): ask('why')\n", name)
+    run()
+    run("--chatcache=replay", "--chatcache-prune", "test_a.py").assert_outcomes(passed=1)
+    assert len(run.scopes("cassettes/suite.chatcache")) == 2
+    (run.folder / "test_b.py").write_text("import nothing_of_this_name\n")
+    run("--chatcache=replay", "--chatcache-prune")
+    assert len(run.scopes("cassettes/suite.chatcache")) == 2
+
+
+def test_a_refresh_that_calls_no_more_leaves_no_record(run: Run) -> None:
+    run.tests("def test_one(): ask('why')\n")
+    run()
+    run.tests("def test_one(): pass\n")
+    run("--chatcache=refresh")
+    assert not run.bundle().path.exists()

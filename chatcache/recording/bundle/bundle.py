@@ -18,7 +18,7 @@ import orjson
 from chatcache.errors import BundleError
 
 from .layout import Blobs, parsed
-from .record import Record, place_of
+from .record import Record, name_of, place_of
 
 __all__ = ["SUFFIX", "Bundle", "Head"]
 
@@ -156,29 +156,33 @@ class Bundle:
     def revise(self, scope: str, records: Iterable[Record], *, replace: bool) -> bool:
         """Write the records of a scope, beside those of others, or instead of its own; return what `write` does.
 
-        One that says what is there already is left as it was.
-
         Args:
             scope: the test, or the fixture.
-            records: what was recorded of it.
+            records: what was recorded of it; one takes the place of the one that has its name.
             replace: whether they take the place of all that is recorded of it.
 
         Raises:
             BundleError: the bundle could not be read, or written.
         """
-        kept: list[Record | tuple[Head, bytes]] = []
-        before: dict[Any, bytes] = {}
-        for head, text in self.blocks():
-            if head["test"] == scope:
-                before[head["store"], head["key"], head.get("number", 1)] = text
-            if head["test"] != scope or not replace:
-                kept.append((head, text))
-        for record in records:
-            there = before.get(record.name[1:])
-            known = None if there is None else self.record(there)
-            if known is None or replace:
-                kept.append(known if known is not None and known.says(record) else record)
-        return self.write(kept)
+        new = {record.name: record for record in records}
+        kept = [
+            (head, text)
+            for head, text in self.blocks()
+            if name_of(head) not in new and not (replace and head["test"] == scope)
+        ]
+        return self.write([*kept, *new.values()])
+
+    def sweep_blobs(self) -> int:
+        """Remove the blobs of the folder that no bundle in it refers to; return how many.
+
+        Raises:
+            BundleError: one of the bundles cannot be read.
+        """
+        used = {digest for path in self.path.parent.glob(f"*{SUFFIX}") for digest in Bundle(path).blobs()}
+        gone = [blob for blob in self.folder.glob("*.json") if blob.stem not in used]
+        for blob in gone:
+            blob.unlink()
+        return len(gone)
 
     def _check(self, header: bytes) -> None:
         try:

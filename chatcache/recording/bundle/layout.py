@@ -32,6 +32,7 @@ _LARGE = 16 * 1024  # bytes
 _INDENT = " "
 _PIECES = re.compile(r".*?(?:\n|[.!?…] +|$)", re.DOTALL)
 _TAG = re.compile(r"\$+(?:text|blob)")
+_LONG_NUMBER = re.compile(rb"\d{20}")
 _TEXT, _BLOB = "$text", "$blob"
 
 
@@ -84,10 +85,12 @@ def parsed(data: bytes) -> Any:
     Raises:
         ValueError: it is none.
     """
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return json.loads(data)  # takes lone surrogates, too
+    if not _LONG_NUMBER.search(data):  # which orjson would round
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError:
+            pass
+    return json.loads(data)  # takes lone surrogates, too
 
 
 def _joined(pieces: Any) -> str:

@@ -17,7 +17,7 @@ from chatcache.errors import BundleError, shown
 
 from .layout import Blobs, restored, written
 
-__all__ = ["STREAMS", "Record", "at_of", "form_of", "place_of"]
+__all__ = ["STREAMS", "Record", "at_of", "form_of", "name_of", "place_of"]
 
 _FORMS = {Form.ANSWER: "answer", Form.STREAM: "stream", Form.STREAM_WITH_USAGE: "stream+usage", Form.FAILURE: "failure"}
 _BY_NAME = {name: form for form, name in _FORMS.items()}
@@ -149,6 +149,11 @@ def _as_it_is(value: Any) -> Any:
 def form_of(said: Any) -> Form:
     """Return the form of a record by its head."""
     return _BY_NAME[said["form"]]
+
+
+def name_of(said: Any) -> tuple[str, str, str, int]:
+    """Return the name of a record, by its head; see `Record.name`."""
+    return said["test"], said["store"], said["key"], said.get("number", 1)
 
 
 def place_of(said: Any) -> tuple[str, int, str, str, str, int]:

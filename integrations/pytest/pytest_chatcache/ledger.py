@@ -2,12 +2,11 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatcache import BundleError
-from chatcache.recording import SUFFIX, Bundle, Head
+from chatcache.recording import SUFFIX, Bundle, Head, name_of
 
 from .results import Result
 
@@ -76,7 +75,7 @@ class Ledger:
             BundleError: a bundle could not be read, or written.
         """
         self.results[result.path, result.scope] = result
-        if result.made:
+        if result.made or (result.passed and result.replaces and result.there):
             written = self._bundles.setdefault(result.bundle, _Written(Bundle(result.bundle)))
             written.waiting.append(result)
             if time.monotonic() - written.at >= _PAUSE:
@@ -131,7 +130,7 @@ class Ledger:
             gone = {*unused, *orphaned}
             if gone:
                 bundle = Bundle(path)
-                bundle.write([(head, text) for head, text in bundle.blocks() if _name(head) not in gone])
+                bundle.write([(head, text) for head, text in bundle.blocks() if name_of(head) not in gone])
                 self.changes[path].removed += len(gone)
                 removed += len(gone)
         for path in self.orphans():
@@ -139,17 +138,16 @@ class Ledger:
             self.changes[path].removed += number
             removed += number
             path.unlink()
-        for folder in {path.parent for path in [*self.files(), *self.changes]}:
-            removed += _remove_blobs(folder)
+        removed += sum(Bundle(path).sweep_blobs() for path in {*self.files(), *self.changes})
         return removed
 
     def _write(self, written: _Written) -> None:
         waiting, written.waiting = written.waiting, []
         for result in waiting:
             bundle = written.bundle
-            before = {_name(head): text for head, text in bundle.blocks() if head["test"] == result.scope}
+            before = {name_of(head): text for head, text in bundle.blocks() if head["test"] == result.scope}
             if bundle.revise(result.scope, result.made, replace=result.replaces):
-                after = {_name(head): text for head, text in bundle.blocks() if head["test"] == result.scope}
+                after = {name_of(head): text for head, text in bundle.blocks() if head["test"] == result.scope}
                 changes = self.changes[result.bundle]
                 changes.added += len(after.keys() - before.keys())
                 changes.removed += len(before.keys() - after.keys())
@@ -167,33 +165,28 @@ class Ledger:
         unused, orphaned = [], []
         known = None if self.collected is None else self.collected.get(str(path))
         for head in self._heads(path):
-            name = _name(head)
+            name = name_of(head)
             result = self.results.get((str(path), name[0]))
             if result is not None:
                 if result.passed and result.strict and name[1:] not in result.used:
                     unused.append(name)
-            elif known is not None and name[0] not in known and "fixture " not in name[0]:
+            elif known is not None and name[0] not in known and _is_of_files(name[0], known):
                 orphaned.append(name)
         return unused, orphaned
 
 
-def _name(head: Head) -> tuple[str, str, str, int]:
-    return head["test"], head["store"], head["key"], head.get("number", 1)
+def _is_of_files(scope: str, known: set[str]) -> bool:
+    """Whether a test is of one of the files whose tests are known, where a bundle is that of several files."""
+    if "fixture " in scope:
+        return False
+    file, of_several, _ = scope.partition(".py::")
+    return not of_several or any(each.startswith(f"{file}.py::") for each in known)
 
 
 def _has_tests(bundle: Path) -> bool:
-    """Whether the file of tests is still there that a bundle is named after."""
-    return bundle.stem == "conftest" or (bundle.parent.parent / f"{bundle.stem}.py").exists()
-
-
-def _remove_blobs(folder: Path) -> int:
-    """Remove the blobs of a folder that none of its bundles refers to."""
-    used = {digest for path in _bundles_of(folder) for digest in Bundle(path).blobs()}
-    gone = [blob for blob in folder.glob("blobs/*.json") if blob.stem not in used]
-    for blob in gone:
-        blob.unlink()
-    return len(gone)
-
-
-def _bundles_of(folder: Path) -> Iterable[Path]:
-    return folder.glob(f"*{SUFFIX}")
+    """Whether a bundle may be of tests that are not known: their file is there, or it is named after none."""
+    return (
+        bundle.stem in {"conftest", "suite"}
+        or not bundle.stem.startswith("test_")
+        or (bundle.parent.parent / f"{bundle.stem}.py").exists()
+    )

@@ -14,13 +14,14 @@ from chatcache.recording import ExplainedMiss, Tape
 
 from .ledger import Ledger
 from .results import Result
-from .scopes import TAPE, Scopes, bundle_of
+from .scopes import TAPE, Scopes, bundle_of, raise_what_was_missed
 from .settings import Settings, add_options
 from .summary import annotations, lines, markdown, needs_attention
 
 __all__ = ["chatcache", "pytest_addoption", "pytest_configure"]
 
 _NAME = "chatcache-run"
+_PARTLY = ("lf", "failedfirst", "stepwise")  # options that leave tests out before they are collected
 _RESULTS = "chatcache_results"  # the attribute of a report
 _COLLECTED = "chatcache_collected"
 
@@ -35,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Begin a run."""
     settings = Settings(config)
     if settings.flag("block_network"):
+        if not config.pluginmanager.hasplugin("socket") and not config.pluginmanager.hasplugin("pytest_socket"):
+            raise pytest.UsageError("--chatcache-block-network needs the plugin pytest-socket, which is not loaded")
         config.option.disable_socket = True
         config.option.allow_unix_socket = True
     config.pluginmanager.register(_Run(config, settings), _NAME)
@@ -61,7 +64,7 @@ class _Run:
         self._scopes = Scopes(settings)
         self._ledger = Ledger()
         self._is_worker = hasattr(config, "workerinput")
-        self._passed = False
+        self._passed = self._failed = False
         self._pruned = 0
         self._said: list[str] = []  # what could not be done
 
@@ -76,7 +79,9 @@ class _Run:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
         """Note which tests there are, before some of them are deselected."""
-        if not any("::" in each for each in self._config.args):
+        if not any("::" in each for each in self._config.args) and not any(
+            self._config.getoption(each, default=False) for each in _PARTLY
+        ):
             collected: dict[str, set[str]] = {}
             for item in items:
                 path, name = bundle_of(self._settings, item)
@@ -87,11 +92,14 @@ class _Run:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Put the tape of a test in."""
-        self._passed = False
+        self._passed, self._failed = False, False
+        problem = ""
         try:
             self._scopes.begin(item)
         except ChatcacheError as error:
-            pytest.fail(str(error), pytrace=False)
+            problem = str(error)
+        if problem:
+            pytest.fail(problem, pytrace=False)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: Any) -> Generator[None, Any, Any]:
@@ -107,15 +115,16 @@ class _Run:
         yield
         tape = item.stash.get(TAPE, None)
         if tape is not None:
-            if tape.misses:
-                raise tape.misses[0]
-            tape.raise_for_problems()
+            raise_what_was_missed(tape)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
         """Take the tape of a test out."""
         try:
             yield
+            tape = item.stash.get(TAPE, None)
+            if tape is not None and self._passed:  # else the test has said what was missed
+                raise_what_was_missed(tape)
         finally:
             self._scopes.end(item)
 
@@ -131,13 +140,15 @@ class _Run:
         if report.when == "call":
             self._passed = report.passed
         if report.when == "teardown":
-            results = self._scopes.results(item, passed=self._passed and report.passed)
+            passed = self._passed and report.passed and not self._failed
+            results = self._scopes.results(item, passed=passed)
             setattr(report, _RESULTS, [each.to_json() if self._is_worker else each for each in results])
         return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Write what was recorded; with pytest-xdist that is done by the process that all workers report to."""
+        self._failed = self._failed or report.failed  # a subtest, too, which is told of here only
         if not self._is_worker:
             for result in getattr(report, _RESULTS, ()):
                 with self._problems():
@@ -160,9 +171,12 @@ class _Run:
                 output = self._config.workeroutput  # type: ignore[attr-defined]
                 output[_COLLECTED] = {path: sorted(names) for path, names in collected.items()}
             return
+        is_whole = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
+        if not is_whole or getattr(session, "shouldfail", False) or getattr(session, "shouldstop", False):
+            self._ledger.collected = None  # there may be more tests
         with self._problems():
             self._ledger.write()
-            if self._settings.flag("prune"):
+            if self._settings.flag("prune") and is_whole:
                 self._pruned = self._ledger.prune()
         fails = self._said or (self._settings.flag("strict") and needs_attention(self._ledger))
         if fails and session.exitstatus == pytest.ExitCode.OK:
@@ -210,7 +224,7 @@ def _told(miss: ExplainedMiss, call: pytest.CallInfo[None], item: pytest.Item) -
         for entry in call.excinfo.traceback
         if Path(entry.path).is_relative_to(root) and "site-packages" not in str(entry.path)
     ]
-    path, line, statement = str(item.path.relative_to(root)), item.location[1] or 0, ""
+    path, line, statement = item.location[0], item.location[1] or 0, ""
     if own:
         path, line = str(Path(own[-1].path).relative_to(root)), own[-1].lineno
         with suppress(OSError, IndexError):

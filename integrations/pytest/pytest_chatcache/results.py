@@ -25,6 +25,7 @@ class Result:
         passed: whether it passed: then what was recorded is kept.
         replaces: whether that takes the place of all its records.
         strict: whether it replays strictly, so that a record which was not used is of no use.
+        there: how many records of it there were before.
         made: what was recorded.
         used: which records were replayed.
         hits: how many calls were replayed.
@@ -38,6 +39,7 @@ class Result:
     passed: bool
     replaces: bool
     strict: bool
+    there: int
     made: list[Record]
     used: list[Name]
     hits: int
@@ -54,6 +56,7 @@ class Result:
             passed=passed,
             replaces=tape.mode is RecordMode.REFRESH,
             strict=tape.mode is RecordMode.REPLAY,
+            there=len(tape.shelf.of_scope(tape.scope)),
             made=tape.made if passed else [],
             used=[
                 (each.store, each.key, each.number) for each in tape.shelf.of_scope(tape.scope) if each.row in tape.used

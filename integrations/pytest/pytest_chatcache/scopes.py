@@ -17,13 +17,15 @@ from chatcache.recording import SUFFIX, RecordMode, Session, Tape
 from .results import Result
 from .settings import Layout, Settings
 
-__all__ = ["TAPE", "Scopes", "bundle_of"]
+__all__ = ["TAPE", "Scopes", "bundle_of", "raise_what_was_missed"]
 
 TAPE = pytest.StashKey[Tape | None]()
 """The tape of a test, None in mode ``off``."""
 
 _ENTERED = pytest.StashKey[AbstractContextManager[Tape | None]]()
 _OF_FIXTURES = pytest.StashKey[list[Result]]()
+_SAID = "_chatcache_said"  # the mark of a miss that a test failed with
+_PLAIN = (str, int, float, bool)
 _LONGEST_NAME = 150  # characters of a file's
 _NOT_IN_A_NAME = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
 
@@ -46,6 +48,21 @@ def bundle_of(settings: Settings, item: pytest.Item) -> tuple[Path, str]:
 def _beside(module: Path, folder: str) -> Path:
     """Return the bundle of a file of tests."""
     return module.parent / folder / f"{module.stem}{SUFFIX}"
+
+
+def raise_what_was_missed(tape: Tape) -> None:
+    """Raise the first miss of a tape that was not raised here before, or that something was not recorded.
+
+    Raises:
+        ExplainedMiss: a call was missed, whether or not somebody caught that.
+        SecretError: something was not recorded, because it holds a secret.
+    """
+    misses = [miss for miss in tape.misses if not hasattr(miss, _SAID)]
+    for miss in misses:
+        setattr(miss, _SAID, True)
+    if misses:
+        raise misses[0]
+    tape.raise_for_problems()
 
 
 class Scopes:
@@ -88,32 +105,32 @@ class Scopes:
     def of_fixture(self, fixture: pytest.FixtureDef[Any], request: Any) -> Iterator[None]:
         """Have the calls of a fixture's setup be its own, where more than one test uses it."""
         item = _item_of(request)
-        if item is None or item.stash.get(TAPE, None) is None:
+        policy = None if item is None else self._settings.policy_of(None, item)
+        if item is None or policy is None or policy.mode is RecordMode.OFF:
             yield
             return
         path, name = self._bundle_of_fixture(fixture, request, item)
-        policy = self._settings.policy_of(None, item)
-        if policy.mode is RecordMode.OFF:
-            yield
-            return
         with self._session.scope(name, path, policy) as tape:
             yield
         assert tape is not None  # noqa: S101 - it is not off
-        tape.raise_for_problems()
-        if tape.made or tape.hits:
-            item.stash[_OF_FIXTURES].append(Result.of(tape, name, passed=True))
+        if tape.made or tape.hits or tape.misses:
+            item.stash[_OF_FIXTURES].append(Result.of(tape, name, passed=not tape.misses and not tape.problems))
+        raise_what_was_missed(tape)
 
     def close(self) -> None:
         """Release what was read."""
         self._session.close()
 
     def _bundle_of_fixture(self, fixture: pytest.FixtureDef[Any], request: Any, item: pytest.Item) -> tuple[Path, str]:
-        values = f"[{request.param_index}]" if getattr(request, "param_index", 0) else ""
-        name = f"fixture {fixture.argname}{values}"
+        """Return the bundle of a fixture, and a name that no other fixture has there, nor the same of other values."""
+        value = getattr(request, "param", None)
+        values = "" if value is None else f"[{value if isinstance(value, _PLAIN) else request.param_index}]"
+        name = f"fixture {fixture.baseid}::{fixture.argname}{values}"
         if self._settings.layout is Layout.SUITE:
-            return self._settings.root / self._settings.folder / f"suite{SUFFIX}", f"{fixture.baseid}::{name}"
+            return self._settings.root / self._settings.folder / f"suite{SUFFIX}", name
         if fixture.scope in {"module", "class"}:
-            within = item.nodeid.split("::")[1:-1] if fixture.scope == "class" else []
+            classes = [each.name for each in item.listchain() if isinstance(each, pytest.Class)]
+            within = classes if fixture.scope == "class" else []
             return _beside(item.path, self._settings.folder), "::".join([*within, name])
         where = self._settings.root / fixture.baseid
         where = where if where.is_dir() else where.parent

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from chatcache import ChatcacheError
+from chatcache import ChatcacheError, InvalidInputError
 from chatcache.recording import Exhausted, Policy, RecordMode, Volatile, parse_ignore, parse_record_mode
 
 from .faults import faults_of
@@ -152,7 +152,7 @@ class Settings:
         return Policy(
             mode=self._mode_of(asked),
             exhausted=_exhausted(asked.get("exhausted", self._config.getini("chatcache_exhausted"))),
-            ignore=parse_ignore([*self._config.getini("chatcache_ignore"), *asked.get("ignore", [])]),
+            ignore=(*parse_ignore(self._config.getini("chatcache_ignore")), *parse_ignore(asked.get("ignore", []))),
             volatile=self._volatile(asked.get("volatile", None)),
             errors=bool(asked.get("errors", self._config.getini("chatcache_errors"))),
             max_age=_seconds(asked.get("max_age", self._config.getini("chatcache_max_age") or None)),
@@ -198,6 +198,8 @@ class Settings:
     def _volatile(self, of_marker: Any) -> Volatile:
         if not of_marker:
             return self._volatile_of_ini
+        if not isinstance(of_marker, Mapping):
+            raise InvalidInputError(f"volatile={of_marker!r}: pass a dictionary of names and patterns")
         return Volatile({**self._patterns, **of_marker}, time.time)
 
     @cached_property

@@ -225,12 +225,6 @@ def test_revising_a_scope_leaves_the_others_byte_by_byte(tmp_path: Path) -> None
     assert bundle.read()[1].answer == "new"
 
 
-def test_revising_with_what_is_there_changes_nothing(tmp_path: Path) -> None:
-    bundle = Bundle(tmp_path / "b.chatcache")
-    bundle.write([numbered(1), numbered(2)])
-    assert not bundle.revise("test_001", [numbered(1, at=1_799_000_000_000, took=3.0)], replace=True)
-
-
 def git(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     name = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
     return subprocess.run(["git", *name, *arguments], cwd=folder, capture_output=True, text=True, check=False)

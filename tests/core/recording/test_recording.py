@@ -205,13 +205,18 @@ def test_refresh_takes_the_place_of_what_was_there(cache: ResponseCache, bundle:
     assert [each.answer["content"] for each in Bundle(bundle).read()] == ["answer 3"]
 
 
-def test_a_refresh_that_changes_no_answer_changes_no_byte(cache: ResponseCache, bundle: Path) -> None:
-    with recording(bundle):
-        cache.call(SKY, Model())
-    text = bundle.read_bytes()
-    with recording(bundle, refreshing()):
-        cache.call(SKY, Model())
-    assert bundle.read_bytes() == text
+def test_auto_renews_what_is_too_old(cache: ResponseCache, bundle: Path) -> None:
+    def auto(at: float) -> Policy:
+        return Policy(mode=RecordMode.AUTO, max_age=100, clock=lambda: at)
+
+    model = Model()
+    with recording(bundle, auto(1_790_000_000.0)):
+        cache.call(SKY, model)
+        cache.call(SKY, model)
+    for _ in range(2):
+        with recording(bundle, auto(1_790_000_101.0)):
+            assert [cache.call(SKY, model)["content"] for _ in range(2)] == ["answer 3", "answer 4"]
+    assert [each.number for each in Bundle(bundle).read()] == [1, 2]
 
 
 def test_what_raises_records_nothing(cache: ResponseCache, bundle: Path) -> None:

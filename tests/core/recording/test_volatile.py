@@ -29,15 +29,19 @@ def test_ids_are_told_apart_by_their_places(volatile: Volatile) -> None:
         ("order 3F2A8C1E-0F6B-4A58-9D55-0A8F5A0C9B11!", "order <<uuid-1>>!"),
         ("call_AbCdEf1234567890AbCdEf12", "<<call-1>>"),
         ("toolu_01A09q90qw90lq917835lq9", "<<call-1>>"),
-        ("Today is 2026-11-29.", "Today is <<time-1>>."),
+        ("Today is 2026-11-29.", "Today is 2026-11-29."),
         ("at 2026-11-29T11:59:03.123456+00:00", "at <<time-1>>"),
-        ("at 2026-11-29 11:59", "at <<time-1>>"),
+        ("at 2026-11-29 11:59:30", "at <<time-1>>"),
+        ("at 2026-11-29 11:59", "at 2026-11-29 11:59"),
+        ("at 2026-11-28T11:59:30Z", "at 2026-11-28T11:59:30Z"),
+        ("call_supervisor", "call_supervisor"),
+        ("Delete /tmp/production.db", "Delete /tmp/production.db"),
         ("on 2024-02-29", "on 2024-02-29"),
         ("at 2024-02-29T12:00:00Z", "at 2024-02-29T12:00:00Z"),
         ("2026-13-45", "2026-13-45"),
         ("recall_of_duty", "recall_of_duty"),
         ("/tmp/pytest-of-me/pytest-12/test_x0/data.txt", "<<path-1>>/data.txt"),
-        ("wrote /tmp/tmpab12cd/x", "wrote <<path-1>>/x"),
+        ("wrote /tmp/tmpab12cd_3/x", "wrote <<path-1>>/x"),
         ("/var/tmp/x", "/var/tmp/x"),
         ("12345", "12345"),
     ],
@@ -89,3 +93,7 @@ def test_an_id_that_runs_over_chunks_is_whole_in_one_of_them(volatile: Volatile,
     assert "".join(each["delta"]["content"] for each in again) == text.replace(ONE, TWO)
     assert len(again) == len(chunks)
     assert chunks[0]["delta"]["content"] == text[:size]
+
+
+def test_a_short_text_that_is_in_its_own_placeholder_is_no_endless_work() -> None:
+    assert hidden_in_stream([{"d": "no 1"}, {"d": "1"}], {"<<n-1>>": "1"}) == [{"d": "no <<n-1>>"}, {"d": "<<n-1>>"}]
