@@ -21,14 +21,14 @@ asked for was not found or is not as it should be, 2 where the command itself ca
 def pages() -> Iterator[str]:
     yield HEAD
     yield helped(chatcache, "chatcache", None)
-    context = click.Context(chatcache, info_name="chatcache")
+    context = chatcache.make_context("chatcache", [], resilient_parsing=True)
     for name, command in sorted(chatcache.commands.items()):
         yield f"## {name}\n"
         yield helped(command, name, context)
 
 
 def helped(command: click.Command, name: str, parent: click.Context | None) -> str:
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=100, max_content_width=100)
+    context = command.make_context(name, ["--help"], parent, resilient_parsing=True, terminal_width=100)
     return f"```\n{command.get_help(context).strip()}\n```\n"
 
 
