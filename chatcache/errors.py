@@ -242,7 +242,7 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
             f"no record to replay: {self.reason}\n"
             f"  store    {self.store_id!r} in {self.where}\n"
             f"  key      {self.key or 'none'}\n"
-            f"  request  {_shortened(repr(self.request))}\n"
+            f"  request  {shortened(repr(self.request))}\n"
             "Nothing was called. To record it, run once in a mode that calls, such as 'auto', where the provider can "
             "be reached."
         )
@@ -266,14 +266,15 @@ def _rebuild_miss(key: str | None, request: Any, store_id: str, reason: str, whe
     return ReplayMiss(key=key, request=request, store_id=store_id, reason=reason, where=where)
 
 
-def _shortened(text: str, limit: int = 2_000) -> str:
+def shortened(text: str, limit: int = 2_000) -> str:
+    """Return a text as far as a message has room for it."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
 
 
 def shown(value: object) -> str:
     """Return a value's repr as far as a message has room for it; one whose repr fails must not hide the message."""
     try:
-        return _shortened(repr(value), 200)
+        return shortened(repr(value), 200)
     except Exception:  # noqa: BLE001 - any code of a caller's class, and Python's limits of digits and of depth
         return f"<{type(value).__name__} object, whose repr fails>"
 
@@ -283,5 +284,5 @@ def _step(step: object) -> str:
         return f"[{shown(step)}]"
     if step.isidentifier():
         return f".{step}"
-    quoted = json.dumps(_shortened(step, 200), ensure_ascii=False)
+    quoted = json.dumps(shortened(step, 200), ensure_ascii=False)
     return f"[{quoted.encode('utf-8', 'backslashreplace').decode()}]"

@@ -224,17 +224,7 @@ class ResponseCache:
             forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
             hit = self.lookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
         if hit is None:
-            reads = partial(_as_answer, read, None)
-            call = Call(
-                key,
-                request,
-                canonical,
-                refuse or _refusal,
-                self._lives(ttl),
-                self._made_in(chosen),
-                on_hit or _ignored,
-                reads,
-            )
+            call = self._to_make(key, request, canonical, refuse, ttl, chosen, on_hit, partial(_as_answer, read, None))
             made, joined = self._flown(call, lambda: drive(self._calls.lead(blocking, call, fn)))
             answer = made.copy() if joined else made.original
             return answer if read is None else read(answer)
@@ -274,17 +264,7 @@ class ResponseCache:
             forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
             hit = await self.alookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
         if hit is None:
-            reads = partial(_as_answer, read, None)
-            call = Call(
-                key,
-                request,
-                canonical,
-                refuse or _refusal,
-                self._lives(ttl),
-                self._made_in(chosen),
-                on_hit or _ignored,
-                reads,
-            )
+            call = self._to_make(key, request, canonical, refuse, ttl, chosen, on_hit, partial(_as_answer, read, None))
             made, joined = await self._aflown(call, lambda: self._calls.lead(awaiting, call, fn))
             answer = await off_loop_if(awaiting, made.size, made.copy) if joined else made.original
             return cast(T, answer if read is None else read(answer))
@@ -755,9 +735,20 @@ class ResponseCache:
     def _lives(self, ttl: TTL) -> TTL:
         return self.ttl if ttl is None else ttl
 
-    def _made_in(self, mode: Mode) -> Mode:
-        """Return the mode in which a call is made: for a tape each call is, and none of them shared."""
-        return mode if self._track is None else Mode.REFRESH
+    def _to_make(  # noqa: PLR0913, PLR0917 - what `call` and `stream` were passed
+        self,
+        key: str,
+        request: Any,
+        canonical: bytes,
+        refuse: Callable[[Any], Refusal | None] | None,
+        ttl: TTL,
+        mode: Mode,
+        on_hit: Callable[[Hit], object] | None,
+        reads: Callable[[Hit], object],
+    ) -> Call:
+        """Return a call that is to be made; for a tape each one is, and none of them shared."""
+        made_in = mode if self._track is None else Mode.REFRESH
+        return Call(key, request, canonical, refuse or _refusal, self._lives(ttl), made_in, on_hit or _ignored, reads)
 
     def _canonical(self, request: Any, mode: Mode) -> bytes | None:
         """Return the canonical form of a request, or None where the call goes on without the cache."""
@@ -806,10 +797,7 @@ class ResponseCache:
             source = items_of(colour, fn, request)
         else:
             key = key_of(canonical) + Form.STREAM
-            whole = partial(_as_chunks, read, None)
-            call = Call(
-                key, request, canonical, refuse, self._lives(ttl), self._made_in(mode), on_hit or _ignored, whole
-            )
+            call = self._to_make(key, request, canonical, refuse, ttl, mode, on_hit, partial(_as_chunks, read, None))
             looked_up, forms = (key, _ANSWER) if to_chunks is None else (key_of(canonical), _STREAM_OR_ANSWER)
             reads = partial(_as_chunks, read, to_chunks)
             hit = await colour(self.lookup, self.alookup, looked_up, request, reads, mode=mode, forms=forms)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import orjson
 
+from chatcache.errors import shortened
+
 __all__ = ["Difference", "differences"]
 
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -91,8 +93,7 @@ def _said(value: Any) -> bytes:
 
 
 def _short(value: Any) -> str:
-    text = _said(value).decode()
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
+    return shortened(_said(value).decode(), _LONGEST)
 
 
 def _marked(recorded: str, asked: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from chatcache.errors import BundleError, ReplayMiss
+from chatcache.errors import BundleError, ReplayMiss, shortened
 
 from .bundle import Record
 from .difference import Difference, differences
@@ -20,6 +20,7 @@ from .volatile import Found
 __all__ = ["ExplainedMiss", "Explanation", "Nearest", "Reason", "nearest"]
 
 _CANDIDATES = 24  # that are compared word by word
+_LONGEST = 300  # characters of a request that is shown
 _MOST_DIFFERENCES = 8  # that are shown
 _LEAST_ALIKE = 0.2  # below which two requests have nothing to do with one another
 
@@ -101,13 +102,13 @@ class Explanation:
         yield f"  test     {self.scope or 'none'}, store {store_id!r}"
         yield f"  bundle   {self.bundle} ({records} of this test)"
         if self.nearest is None:
-            yield f"  request  {_shortened(repr(request))}"
+            yield f"  request  {shortened(repr(request), _LONGEST)}"
         else:
             yield from self._of_nearest(self.nearest)
         if self.ignored:
             yield f"  ignored  {', '.join(self.ignored)}"
         for token, text in islice(self.placeholders.items(), _MOST_DIFFERENCES):
-            yield f"  {token}  stands for {_shortened(text, 80)}"
+            yield f"  {token}  stands for {shortened(text, 80)}"
         yield f"Nothing was called. To record it: {self.command}"
 
     def _of_nearest(self, near: Nearest) -> Iterable[str]:
@@ -151,7 +152,6 @@ class ExplainedMiss(ReplayMiss):
             **super().to_dict(),
             **said,
             "code": self.explanation.reason.name.lower(),
-            "placeholders": dict(self.explanation.placeholders),
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -199,7 +199,3 @@ def nearest(
 def _alike(one: Counter[bytes], other: Counter[bytes]) -> float:
     total = one.total() + other.total()
     return 2 * (one & other).total() / total if total else 0.0
-
-
-def _shortened(text: str, limit: int = 300) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"

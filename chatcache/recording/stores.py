@@ -74,18 +74,8 @@ def into_store(cache: ResponseCache, records: Iterable[Record]) -> int:
         if key in taken:
             continue
         taken.add(key)
-        size = len(json.dumps(record.answer))
-        saves = [size, record.tokens, record.cost, record.took]
-        held = (
-            {"answer": record.answer}
-            if record.offsets is None
-            else {
-                "chunks": record.answer,
-                "offsets": record.offsets,
-            }
-        )
-        story = Story(request=record.request, versions=record.versions)
-        cache.restore(Hit(key, {**held, "at": record.at, "saves": saves}, time.time), story)
+        stored = record.stored(record.answer, size=len(json.dumps(record.answer)))
+        cache.restore(Hit(key, stored, time.time), Story(request=record.request, versions=record.versions))
     return len(taken)
 
 

@@ -272,9 +272,7 @@ class _Track(Track):
                 outcome(self._outcomes.read(answer))
             except Exception as error:
                 raise _RaisedError(error) from error
-        saves = [0, record.tokens, record.cost, record.took]
-        held = {"answer": answer} if record.offsets is None else {"chunks": answer, "offsets": record.offsets}
-        return read(Hit(record.key + record.form, {**held, "at": record.at, "saves": saves}, self._tape.policy.clock))
+        return read(Hit(record.key + record.form, record.stored(answer, size=0), self._tape.policy.clock))
 
     def _is_too_old(self, entry: Entry) -> bool:
         policy = self._tape.policy

@@ -73,6 +73,16 @@ class Record:
         """What no other record of its bundle has: it takes the place of one that has it."""
         return self.scope, self.store, self.key, self.number
 
+    def stored(self, answer: Any, *, size: int) -> dict[str, Any]:
+        """Return the record as a cache stores it, with an answer in the place of its own.
+
+        Args:
+            answer: the answer; of a stream the list of its chunks.
+            size: how many bytes it takes.
+        """
+        held = {"answer": answer} if self.offsets is None else {"chunks": answer, "offsets": self.offsets}
+        return {**held, "at": self.at, "saves": [size, self.tokens, self.cost, self.took]}
+
     def says(self, other: "Record") -> bool:
         """Whether another record says what this one says, if at another time."""
         return (self.request, self.answer, self.form) == (other.request, other.answer, other.form)

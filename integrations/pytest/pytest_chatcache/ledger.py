@@ -67,6 +67,7 @@ class Ledger:
         self.collected: dict[str, set[str]] | None = None
         self.changes: dict[Path, Changes] = defaultdict(Changes)
         self._bundles: dict[Path, _Written] = {}
+        self._read: dict[Path, list[Head]] = {}  # what is in bundles, until they are written
 
     def add(self, result: Result) -> None:
         """Note what became of a scope; what was recorded is written, at the latest in the end.
@@ -131,6 +132,7 @@ class Ledger:
             if gone:
                 bundle = Bundle(path)
                 bundle.write([(head, text) for head, text in bundle.blocks() if name_of(head) not in gone])
+                self._read.pop(path, None)
                 self.changes[path].removed += len(gone)
                 removed += len(gone)
         for path in self.orphans():
@@ -143,6 +145,7 @@ class Ledger:
 
     def _write(self, written: _Written) -> None:
         waiting, written.waiting = written.waiting, []
+        self._read.pop(written.bundle.path, None)
         for result in waiting:
             bundle = written.bundle
             before = {name_of(head): text for head, text in bundle.blocks() if head["test"] == result.scope}
@@ -155,10 +158,12 @@ class Ledger:
         written.at = time.monotonic()
 
     def _heads(self, path: Path) -> list[Head]:
-        try:
-            return [head for head, _ in Bundle(path).blocks()]
-        except BundleError:  # its tests have said so
-            return []
+        if path not in self._read:
+            try:
+                self._read[path] = [head for head, _ in Bundle(path).blocks()]
+            except BundleError:  # its tests have said so
+                self._read[path] = []
+        return self._read[path]
 
     def _idle(self, path: Path) -> tuple[list[tuple[str, str, str, int]], list[tuple[str, str, str, int]]]:
         """Return the records of a bundle that were not used, and those whose tests there are no more."""
