@@ -82,7 +82,6 @@ class Policy:
         errors: whether errors are recorded, and replayed.
         max_age: how old a record may be, in seconds; None for any age.
         faults: which calls are to fail.
-        command: returns what records a scope, as a miss says it.
         clock: gives the time in seconds since the epoch.
     """
 
@@ -93,7 +92,6 @@ class Policy:
     errors: bool = False
     max_age: float | None = None
     faults: list[Fault] = field(default_factory=_no_faults)
-    command: Callable[[str], str] = lambda _scope: "use mode 'refresh', where the provider can be reached"
     clock: Clock = time.time
 
     def counting(self, value: Any) -> Any:

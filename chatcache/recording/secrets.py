@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -59,6 +60,7 @@ _NO_SECRETS = re.compile(
     re.IGNORECASE,
 )
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # ends of names of environment variables
+_SECRET_BYTES = tuple(end.encode() for end in _SECRET)
 _SHORTEST = 12  # characters, of a secret in the environment
 
 
@@ -138,6 +140,7 @@ def _known(text: str, own: Sequence[str]) -> Iterator[str]:
         yield sorts[int(str(match.lastgroup)[1:])]
 
 
+@lru_cache(maxsize=1024)
 def _is_named(name: str) -> bool:
     return _NAMED.fullmatch(name) is not None
 
@@ -152,22 +155,13 @@ def _is_random(text: str) -> bool:
     )
 
 
-_known_environment: tuple[Any, list[str]] = (None, [])
-
-
 def _of_the_environment() -> list[str]:
     """Return the secrets of this process, the longest first."""
-    global _known_environment  # noqa: PLW0603 - there is one environment
-    now = vars(os.environ).get("_data")  # to read all of it, decoded, for each request would take longer than the rest
-    before, known = _known_environment
-    if now is None or now != before:
-        known = _read_environment()
-        _known_environment = None if now is None else dict(now), known
-    return known
-
-
-def _read_environment() -> list[str]:
-    values = {os.environ.get(name, "") for name in os.environ if name.endswith(_SECRET)}
+    if os.supports_bytes_environ:
+        raw = getattr(os.environb, "_data", os.environb)  # or each name would be decoded and encoded for each request
+        values = {os.fsdecode(value) for name, value in raw.items() if name.endswith(_SECRET_BYTES)}
+    else:
+        values = {value for name, value in os.environ.items() if name.endswith(_SECRET)}
     return sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
 
 

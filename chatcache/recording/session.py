@@ -15,6 +15,8 @@ from .tape import Tape
 
 __all__ = ["Session", "recording"]
 
+_COMMAND = "use mode 'refresh', where the provider can be reached"
+
 
 class Session:
     """What a run replays and records; `recording` is for one bundle and one scope."""
@@ -23,13 +25,14 @@ class Session:
         self.shelves = Shelves()
 
     @contextmanager
-    def scope(self, name: str, path: Path, policy: Policy) -> Iterator[Tape | None]:
+    def scope(self, name: str, path: Path, policy: Policy, *, command: str = _COMMAND) -> Iterator[Tape | None]:
         """Have every cache replay and record a scope, for as long as the body runs.
 
         Args:
             name: the test, or the fixture.
             path: its bundle.
             policy: what is done with its calls.
+            command: what records it, as a miss says it.
 
         Yields:
             Its tape, whose records are written by the caller, or None in mode ``off``.
@@ -37,7 +40,7 @@ class Session:
         Raises:
             BundleError: the bundle cannot be read.
         """
-        tape = None if policy.mode is RecordMode.OFF else Tape(self.shelves.of(path), name, policy)
+        tape = None if policy.mode is RecordMode.OFF else Tape(self.shelves.of(path), name, policy, command)
         before = put_in(tape)
         try:
             yield tape

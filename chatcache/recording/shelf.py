@@ -13,6 +13,8 @@ from .bundle import Bundle, Head, Record, at_of, form_of
 
 __all__ = ["Entry", "Shelf", "Shelves"]
 
+_NEAR = 16 * 1024 * 1024  # bytes of texts that are in memory, too, since each is read from there in no time
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -62,14 +64,19 @@ class Shelf:
             BundleError: it cannot be read.
         """
         rows: dict[str, bytes | None] = {}
+        near, size = dict[str, bytes](), 0
         self._scopes: dict[str, dict[tuple[str, str], list[Entry]]] = {}
         for number, (head, text) in enumerate(self.bundle.blocks()):
             entry = _entry(f"{number:06}", head)
             rows[entry.row] = encode(text)
+            size += len(text)
+            if size <= _NEAR:
+                near[entry.row] = text
             self._scopes.setdefault(entry.scope, {}).setdefault((entry.store, entry.key), []).append(entry)
         for of_scope in self._scopes.values():
             for entries in of_scope.values():
                 entries.sort(key=lambda entry: entry.number)
+        self._near = near
         self._object.storage.change(rows, prefixes=[""])
 
     def scopes(self) -> list[str]:
@@ -90,7 +97,8 @@ class Shelf:
         Raises:
             BundleError: its text is damaged, or a blob of it is missing.
         """
-        return self.bundle.record(self._object.storage.kv.get(entry.row))
+        text = self._near.get(entry.row)
+        return self.bundle.record(self._object.storage.kv.get(entry.row) if text is None else text)
 
     def __iter__(self) -> Iterator[Entry]:
         return (entry for of_scope in self._scopes.values() for entries in of_scope.values() for entry in entries)

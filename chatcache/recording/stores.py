@@ -17,7 +17,7 @@ from chatcache.cache.records import form_of
 from chatcache.cache.usage import tokens_of
 from chatcache.clock import milliseconds
 from chatcache.errors import BundleError, MissingPackageError
-from chatcache.keys import canonical_json, key_of, request_key
+from chatcache.keys import request_key
 
 from .bundle import Record
 from .secrets import scrubbed
@@ -176,13 +176,13 @@ def _record(  # noqa: PLR0913 - what a record has
     versions: Any = None,
     number: int = 1,
 ) -> Record:
-    asked = scrubbed(request)
-    held, _ = Volatile({}, time.time).replaced(asked)
+    held, _ = Volatile({}, time.time).replaced(request)
     _, tokens, cost, took = saves
+    asked = scrubbed(request)
     return Record(
         scope=scope,
         store=store,
-        key=key_of(canonical_json(["", held])),
+        key=request_key(scrubbed(held)),
         number=number,
         form=form,
         request=asked,

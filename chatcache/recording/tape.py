@@ -5,7 +5,6 @@ it is recorded each of them is called, whatever the caches of the program would 
 """
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -19,7 +18,7 @@ from chatcache.cache.taping import Track
 from chatcache.clock import milliseconds
 from chatcache.errors import InvalidValueError, SecretError
 from chatcache.exit import Failure, outcome
-from chatcache.keys import canonical_json, key_of, request_key
+from chatcache.keys import request_key
 from chatcache.mode import Mode
 
 from .bundle import STREAMS, Record
@@ -34,6 +33,7 @@ __all__ = ["Tape", "sample"]
 
 T = TypeVar("T")
 
+_DIGITS = 64  # of a key
 _SAMPLE: ContextVar[str] = ContextVar("chatcache_sample", default="")
 _MODES = {
     RecordMode.REPLAY: Mode.REPLAY,
@@ -64,6 +64,7 @@ class Tape:
         shelf: the bundle.
         scope: the test, or the fixture.
         policy: what is done with its calls.
+        command: what records it, as a miss says it.
 
     Attributes:
         scope: as above.
@@ -77,10 +78,11 @@ class Tape:
         hits: how many calls were replayed.
     """
 
-    def __init__(self, shelf: Shelf, scope: str, policy: Policy) -> None:
+    def __init__(self, shelf: Shelf, scope: str, policy: Policy, command: str) -> None:
         self.shelf = shelf
         self.scope = scope
         self.policy = policy
+        self._command = command
         self.mode = policy.mode
         if self.mode is RecordMode.ONCE:
             self.mode = RecordMode.REPLAY if shelf.of_scope(scope) else RecordMode.REFRESH
@@ -90,7 +92,7 @@ class Tape:
         self.problems: list[str] = []
         self.saved = [0.0, 0.0, 0.0]
         self.hits = 0
-        self._asked: Counter[tuple[str, str]] = Counter()  # how often, by store and key
+        self._asked: dict[tuple[str, str], int] = {}  # how often, by store and key
         self._played: set[str] = set()  # the rows of the records that were replayed, in this round
         self._stale: dict[tuple[str, str], list[int]] = {}
         self._lock = RLock()
@@ -103,21 +105,18 @@ class Tape:
 
     def keyed(self, key: str, request: Any) -> tuple[str, Any, Found]:
         """Return the key of a request on a tape, the request as it is recorded, and what is volatile in it."""
-        counting = self.policy.counting(request)
-        try:
-            own = request_key(request) == key  # else the caller has chosen it
-        except InvalidValueError:
-            own = False
-        held, found = self.policy.volatile.replaced(counting)
+        held, found = self.policy.volatile.replaced(self.policy.counting(request))
         asked = scrubbed(held)
-        said = [_SAMPLE.get(), asked if own else key]
-        return key_of(canonical_json(said)), asked, found
+        if asked != request or len(key) != _DIGITS:
+            key = request_key(asked if _is_of(key, request) else key)
+        sample = _SAMPLE.get()
+        return request_key([sample, key]) if sample else key, asked, found
 
     def next_of(self, store: str, key: str, forms: Collection[Form]) -> tuple[Entry | None, int]:
         """Return the record that a request is answered with next, and how often it was asked before."""
         with self._lock:
-            asked = self._asked[store, key]
-            self._asked[store, key] += 1
+            asked = self._asked.get((store, key), 0)
+            self._asked[store, key] = asked + 1
             entries = [entry for entry in self.shelf.find(self.scope, store, key) if entry.form in forms]
             left = [entry for entry in entries if entry.row not in self._played]
             if entries and not left and self.mode is RecordMode.REPLAY:
@@ -173,7 +172,7 @@ class Tape:
             recorded=len(self.shelf.of_scope(self.scope)),
             ignored=self.policy.ignore,
             placeholders=found,
-            command=self.policy.command(self.scope),
+            command=self._command,
             **why,
         )
         miss = ExplainedMiss(key=key, request=request, store_id=store, explanation=explanation)
@@ -203,8 +202,9 @@ class _Track(Track):
         self._fail_if_wanted(request)
         if not self._replays:
             return None
-        wanted = {form_of(key + form) for form in forms} | {Form.FAILURE}  # a stream's key says already that it is one
-        ident, asked, found = tape.keyed(key.removesuffix(form_of(key)), request)
+        own = form_of(key)  # a stream's key says already that it is one
+        wanted = [*(form_of(own + form) for form in forms), Form.FAILURE]
+        ident, asked, found = tape.keyed(key.removesuffix(own), request)
         entry, times = tape.next_of(self._store, ident, wanted)
         why: dict[str, Any]
         if entry is None:
@@ -309,6 +309,14 @@ class _RaisedError(Exception):
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+
+def _is_of(key: str, request: Any) -> bool:
+    """Whether a key is that of its request; else whoever asks has chosen it."""
+    try:
+        return request_key(request) == key
+    except InvalidValueError:
+        return False
 
 
 def _shown(path: Path) -> str:

@@ -53,10 +53,11 @@ class Volatile:
         self._clock = clock
         chosen = {**BUILT_IN, "path": _folders(), **patterns}
         self._patterns = {name: pattern for name, pattern in chosen.items() if pattern is not None}
-        for name, pattern in self._patterns.items():
+        for name, pattern in patterns.items():
             if not _NAME.fullmatch(name):
                 raise InvalidInputError(f"volatile {name!r}: a name is of lower-case letters, digits and _")
-            _compiled(name, pattern)
+            if pattern is not None:
+                _check(name, pattern)
 
     def replaced(self, value: Any) -> tuple[Any, Found]:
         """Return a JSON value with placeholders, and what they stand for."""
@@ -166,11 +167,10 @@ def _folders() -> str:
     return rf"(?<![\w/])(?:{roots})/(?:{of_pytest}|tmp[a-z0-9_]{{8}}(?![a-z0-9_]))"
 
 
-def _compiled(name: str, pattern: str) -> re.Pattern[str]:
+def _check(name: str, pattern: str) -> None:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         raise InvalidInputError(f"volatile {name}={pattern!r} is no regular expression: {error}") from error
     if compiled.groups:
         raise InvalidInputError(f"volatile {name}={pattern!r} has groups: write (?:...) instead of (...)")
-    return compiled

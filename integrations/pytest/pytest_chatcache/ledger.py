@@ -66,7 +66,7 @@ class Ledger:
         self.results: dict[tuple[str, str], Result] = {}
         self.collected: dict[str, set[str]] | None = None
         self.changes: dict[Path, Changes] = defaultdict(Changes)
-        self._bundles: dict[Path, _Written] = {}
+        self._bundles: dict[str, _Written] = {}
         self._read: dict[Path, list[Head]] = {}  # what is in bundles, until they are written
 
     def add(self, result: Result) -> None:
@@ -77,7 +77,9 @@ class Ledger:
         """
         self.results[result.path, result.scope] = result
         if result.made or (result.passed and result.replaces and result.there):
-            written = self._bundles.setdefault(result.bundle, _Written(Bundle(result.bundle)))
+            written = self._bundles.get(result.path)
+            if written is None:
+                written = self._bundles[result.path] = _Written(Bundle(result.path))
             written.waiting.append(result)
             if time.monotonic() - written.at >= _PAUSE:
                 self._write(written)
@@ -93,24 +95,24 @@ class Ledger:
 
     def files(self) -> dict[Path, Files]:
         """Return what is the matter with each bundle that a test of this run has."""
-        files: dict[Path, Files] = defaultdict(Files)
+        files: dict[str, Files] = defaultdict(Files)
         for result in self.results.values():
-            of = files[result.bundle]
+            of = files[result.path]
             of.replayed += result.hits
             of.recorded += len(result.made)
             of.missed += len(result.misses)
             of.expired += sum(miss["code"] == "expired" for miss in result.misses)
-        for path in [*files, *(Path(each) for each in self.collected or ())]:
-            unused, orphaned = self._idle(path)
+        for path in [*files, *(self.collected or ())]:
+            unused, orphaned = self._idle(Path(path))
             if unused or orphaned:
                 files[path].unused, files[path].orphaned = len(unused), len(orphaned)
-        return dict(sorted(files.items()))
+        return {Path(path): of for path, of in sorted(files.items())}
 
     def orphans(self) -> list[Path]:
         """Return the bundles in the folders of this run's that are of no test, where all tests are known."""
         if self.collected is None:
             return []
-        known = {Path(each) for each in self.collected} | {result.bundle for result in self.results.values()}
+        known = {Path(path) for path in {*self.collected, *(result.path for result in self.results.values())}}
         folders = {path.parent for path in known}
         return sorted(
             path
@@ -151,7 +153,7 @@ class Ledger:
             before = {name_of(head): text for head, text in bundle.blocks() if head["test"] == result.scope}
             if bundle.revise(result.scope, result.made, replace=result.replaces):
                 after = {name_of(head): text for head, text in bundle.blocks() if head["test"] == result.scope}
-                changes = self.changes[result.bundle]
+                changes = self.changes[bundle.path]
                 changes.added += len(after.keys() - before.keys())
                 changes.removed += len(before.keys() - after.keys())
                 changes.changed += sum(before[name] != text for name, text in after.items() if name in before)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from chatcache import Form
@@ -49,6 +48,7 @@ class Result:
     @classmethod
     def of(cls, tape: Tape, node: str, *, passed: bool) -> "Result":
         """Return what became of the calls of a tape."""
+        there = tape.shelf.of_scope(tape.scope)
         return cls(
             path=str(tape.shelf.bundle.path),
             scope=tape.scope,
@@ -56,11 +56,9 @@ class Result:
             passed=passed,
             replaces=tape.mode is RecordMode.REFRESH,
             strict=tape.mode is RecordMode.REPLAY,
-            there=len(tape.shelf.of_scope(tape.scope)),
+            there=len(there),
             made=tape.made if passed else [],
-            used=[
-                (each.store, each.key, each.number) for each in tape.shelf.of_scope(tape.scope) if each.row in tape.used
-            ],
+            used=[(each.store, each.key, each.number) for each in there if each.row in tape.used],
             hits=tape.hits,
             misses=[miss.to_dict() for miss in tape.misses],
             saved=tape.saved,
@@ -77,8 +75,3 @@ class Result:
         said = json.loads(text)
         made = [Record(**{**each, "form": Form(each["form"])}) for each in said["made"]]
         return cls(**{**said, "made": made, "used": [tuple(each) for each in said["used"]]})
-
-    @property
-    def bundle(self) -> Path:
-        """Its bundle."""
-        return Path(self.path)

@@ -84,7 +84,7 @@ class Scopes:
         """
         item.stash[_OF_FIXTURES] = []
         path, name = bundle_of(self._settings, item)
-        entered = self._session.scope(name, path, self._settings.policy_of(item))
+        entered = self._session.scope(name, path, self._settings.policy_of(item), command=_command(item))
         item.stash[TAPE] = entered.__enter__()
         item.stash[_ENTERED] = entered
 
@@ -96,21 +96,24 @@ class Scopes:
             entered.__exit__(None, None, None)
 
     def results(self, item: pytest.Item, *, passed: bool) -> list[Result]:
-        """Return what became of a test's calls, and of those of the fixtures that were set up for it."""
-        tape = item.stash.get(TAPE, None)
-        own = [] if tape is None else [Result.of(tape, item.nodeid, passed=passed)]
-        return [*item.stash.get(_OF_FIXTURES, []), *own]
+        """Return what became of a test's calls, and of those of the fixtures that were set up for it; it is over."""
+        tape, results = item.stash.get(TAPE, None), item.stash.get(_OF_FIXTURES, [])
+        if tape is not None:
+            results.append(Result.of(tape, item.nodeid, passed=passed))
+            item.stash[TAPE] = None
+        item.stash[_OF_FIXTURES] = []
+        return results
 
     @contextmanager
     def of_fixture(self, fixture: pytest.FixtureDef[Any], request: Any) -> Iterator[None]:
         """Have the calls of a fixture's setup be its own, where more than one test uses it."""
         item = _item_of(request)
-        policy = None if item is None else self._settings.policy_of(None, item)
-        if item is None or policy is None or policy.mode is RecordMode.OFF:
+        policy = self._settings.policy_of(None)
+        if item is None or policy.mode is RecordMode.OFF:
             yield
             return
         path, name = self._bundle_of_fixture(fixture, request, item)
-        with self._session.scope(name, path, policy) as tape:
+        with self._session.scope(name, path, policy, command=_command(item)) as tape:
             yield
         assert tape is not None  # noqa: S101 - it is not off
         if tape.made or tape.hits or tape.misses:
@@ -135,6 +138,11 @@ class Scopes:
         where = self._settings.root / fixture.baseid
         where = where if where.is_dir() else where.parent
         return where / self._settings.folder / f"conftest{SUFFIX}", name
+
+
+def _command(item: pytest.Item) -> str:
+    """Return what records a test."""
+    return f'pytest "{item.nodeid}" --chatcache=refresh'
 
 
 def _item_of(request: Any) -> pytest.Item | None:

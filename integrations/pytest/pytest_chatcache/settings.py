@@ -4,9 +4,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -135,20 +135,24 @@ class Settings:
         """The file that is to tell programs what became of each test's calls, if there is one."""
         return self._config.getoption("chatcache_report") or None
 
-    def policy_of(self, item: pytest.Item | None, node: pytest.Item | None = None) -> Policy:
+    def policy_of(self, item: pytest.Item | None) -> Policy:
         """Return what is done with the calls of a test, or of a fixture for more than one test.
 
         Args:
             item: the test, whose markers count, or None for a fixture.
-            node: the test that a miss is said to be recorded with; by default `item`.
 
         Raises:
             InvalidInputError: a setting, or an argument of a marker, cannot be right.
         """
         asked = _asked_by(item)
-        named = node or item
-        if asked is _NOTHING and named is not None:
-            return replace(self._plain, command=partial(_command, named.nodeid))
+        return self._plain if asked is _NOTHING else self._policy(asked)
+
+    @cached_property
+    def _plain(self) -> Policy:
+        """What is done with the calls of a test without a marker."""
+        return self._policy(_NOTHING)
+
+    def _policy(self, asked: _Asked) -> Policy:
         return Policy(
             mode=self._mode_of(asked),
             exhausted=_exhausted(asked.get("exhausted", self._config.getini("chatcache_exhausted"))),
@@ -157,13 +161,7 @@ class Settings:
             errors=bool(asked.get("errors", self._config.getini("chatcache_errors"))),
             max_age=_seconds(asked.get("max_age", self._config.getini("chatcache_max_age") or None)),
             faults=faults_of(asked.get("fail", None), asked.get("times", 1)),
-            command=partial(_command, named.nodeid if named else ""),
         )
-
-    @cached_property
-    def _plain(self) -> Policy:
-        """What is done with the calls of a test without a marker."""
-        return self.policy_of(None)
 
     def store_of(self, item: pytest.Item) -> str | None:
         """Return the name of the bundle that a test shares with others, if its marker names one."""
@@ -216,10 +214,6 @@ class Settings:
             return parse()
         except (ChatcacheError, ValueError) as error:
             raise pytest.UsageError(str(error)) from error
-
-
-def _command(nodeid: str, _scope: str) -> str:
-    return f'pytest "{nodeid}" --chatcache=refresh'
 
 
 def _asked_by(item: pytest.Item | None) -> _Asked:

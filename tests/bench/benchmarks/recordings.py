@@ -1,6 +1,8 @@
 """Bundles beside the cassettes of vcrpy, with the same exchanges: what vcrpy itself records of OpenAI's client.
 
-The suites are whole runs of pytest, in processes of their own: one replays a bundle, the other asks a dictionary.
+The suites are whole runs of pytest, in processes of their own, over the same tests and the same program, whose cache
+replays a bundle in one of them, and is a dictionary in the other. What they import is compiled before, as it is on
+machines where tests run more than once.
 """
 
 import json
@@ -195,7 +197,7 @@ from app import ask
 def test_one(number):
     assert ask(number) == f"answer {{number}}"
 """
-_OURS = """
+_APP = """
 from chatcache import ResponseCache
 
 cache = ResponseCache("app")
@@ -205,22 +207,27 @@ def ask(number):
     return cache.call(request, lambda _request: {"content": f"answer {number}"})["content"]
 """
 _STUB = """
+import app
+
 ANSWERS = {f"question {number}": {"content": f"answer {number}"} for number in range(10_000)}
 
-def ask(number):
-    request = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": f"question {number}"}]}
-    return ANSWERS[request["messages"][0]["content"]]["content"]
+class Stub:
+    def call(self, request, fn):
+        return ANSWERS[request["messages"][0]["content"]]
+
+app.cache = Stub()
 """
 
 
 @contextmanager
 def _suites() -> Iterator[Rounds]:
-    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-
-    def suite(folder: Path, app: str, *options: str) -> Callable[[], float]:
+    def suite(folder: Path, conftest: str, *options: str) -> Callable[[], float]:
         folder.mkdir()
+        environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPYCACHEPREFIX": f"{folder}/compiled"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         (folder / "pytest.ini").write_text("[pytest]\n")
-        (folder / "app.py").write_text(app)
+        (folder / "conftest.py").write_text(conftest)
+        (folder / "app.py").write_text(_APP)
         (folder / "test_it.py").write_text(_SUITE.format(tests=_TESTS))
 
         def run(*more: str) -> float:
@@ -231,12 +238,11 @@ def _suites() -> Iterator[Rounds]:
             assert f"{_TESTS} passed" in ended.stdout, ended.stdout + ended.stderr
             return took * 1e6 / _TESTS
 
-        if options:
-            run("--chatcache=refresh")
+        run(*(["--chatcache=refresh"] if options else []))
         return run
 
     with TemporaryDirectory() as folder:
-        ours = suite(Path(folder) / "ours", _OURS, "-p", "pytest_chatcache.plugin", "--chatcache=replay")
+        ours = suite(Path(folder) / "ours", "", "-p", "pytest_chatcache.plugin", "--chatcache=replay")
         theirs = suite(Path(folder) / "theirs", _STUB)
         yield ours, theirs
 

@@ -379,13 +379,12 @@ no record to replay: the request differs from what was recorded
     + 7
   ignored  run
   <<uuid-1>>  stands for 3f2a8c1e-0f6b-4a58-9d55-0a8f5a0c9b11
-Nothing was called. To record it: pytest test_sky --chatcache=refresh"""
+Nothing was called. To record it: use mode 'refresh', where the provider can be reached"""
 
 
 def test_a_miss_is_explained_on_one_screen(cache: ResponseCache, bundle: Path) -> None:
     policy: dict[str, Any] = {
         "ignore": ("run",),
-        "command": lambda scope: f"pytest {scope} --chatcache=refresh",
         "clock": lambda: 1_790_000_000.0,
         "volatile": Volatile({}, lambda: 1_790_000_000.0),
     }
