@@ -28,7 +28,7 @@ _Block = tuple[Head, bytes]
 def export(target: Path, store: str, folder: Path | None, thing: str, test: str, as_json: bool) -> None:  # noqa: FBT001, PLR0913, PLR0917
     """Write the records of a store into the bundle TARGET, their secrets masked. What is there of others stays."""
     records = [*from_store(store_of(store, folder, thing), test)]
-    Bundle(target).revise(test, progress(records, "exporting"), replace=True)
+    Bundle(target).revise(progress(records, "exporting"), replacing={test})
     say({"exported": len(records), "target": str(target)}, f"{len(records):,} records in {target}", as_json=as_json)
 
 
@@ -57,7 +57,7 @@ def import_(  # noqa: PLR0913, PLR0917
     is_cassette = source.suffix in {".yaml", ".yml"}
     records = [*from_vcr(source, store, test)] if is_cassette else Bundle(source).read()
     if target is not None:
-        Bundle(target).revise(test, records, replace=False)
+        Bundle(target).revise(records)
         number, where = len(records), target
     else:
         cache = ResponseCache(store, path=folder, object=thing)

@@ -6,7 +6,7 @@ before a request is keyed, and written; ``sketch``, ``difference`` and ``miss`` 
 The plugin for pytest is a distribution of its own, ``pytest-chatcache``.
 """
 
-from .bundle import SUFFIX, Bundle, Head, Record, name_of
+from .bundle import SUFFIX, Bundle, Changes, Head, Record, name_of
 from .difference import Difference, differences
 from .miss import ExplainedMiss, Explanation, Nearest, Reason, nearest
 from .policy import Exhausted, Fault, Policy, RecordMode, parse_ignore, parse_record_mode
@@ -23,6 +23,7 @@ __all__ = [
     "MASK",
     "SUFFIX",
     "Bundle",
+    "Changes",
     "Difference",
     "Entry",
     "Exhausted",

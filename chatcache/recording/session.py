@@ -84,4 +84,4 @@ def recording(path: str | Path, policy: Policy | None = None, *, scope: str = ""
         yield tape
         tape.raise_for_problems()
         if tape.made:
-            tape.shelf.bundle.revise(scope, tape.made, replace=tape.mode is RecordMode.REFRESH)
+            tape.shelf.bundle.revise(tape.made, replacing={scope} if tape.mode is RecordMode.REFRESH else ())

@@ -7,8 +7,9 @@ names the format. Blobs lie beside the bundles, in a folder ``blobs``, each unde
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from chatcache.errors import BundleError
 from .layout import Blobs, parsed
 from .record import Record, name_of, place_of
 
-__all__ = ["SUFFIX", "Bundle", "Head"]
+__all__ = ["SUFFIX", "Bundle", "Changes", "Head"]
 
 SUFFIX = ".chatcache"
 _VERSION = 1
@@ -32,6 +33,18 @@ Head = dict[str, Any]
 
 _END_OF_HEAD = b',\n "request": '
 _NEEDED = {"test", "store", "key", "form", "at", "sketch"}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many records of a bundle were added, changed, and removed."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+
+    def __add__(self, other: "Changes") -> "Changes":
+        return Changes(self.added + other.added, self.changed + other.changed, self.removed + other.removed)
 
 
 class Bundle:
@@ -153,24 +166,22 @@ class Bundle:
         except OSError as error:
             raise BundleError(f"{self.path} could not be written: {error}") from error
 
-    def revise(self, scope: str, records: Iterable[Record], *, replace: bool) -> bool:
-        """Write the records of a scope, beside those of others, or instead of its own; return what `write` does.
+    def revise(self, records: Iterable[Record], *, replacing: Container[str] = ()) -> Changes:
+        """Write records beside those that are there; return what that changed.
 
         Args:
-            scope: the test, or the fixture.
-            records: what was recorded of it; one takes the place of the one that has its name.
-            replace: whether they take the place of all that is recorded of it.
+            records: the records; one takes the place of the one that has its name.
+            replacing: the scopes of which nothing is to be left but these.
 
         Raises:
             BundleError: the bundle could not be read, or written.
         """
         new = {record.name: record for record in records}
-        kept = [
-            (head, text)
-            for head, text in self.blocks()
-            if name_of(head) not in new and not (replace and head["test"] == scope)
-        ]
-        return self.write([*kept, *new.values()])
+        before = {name_of(head): (head, text) for head, text in self.blocks()}
+        kept = {name: block for name, block in before.items() if name not in new and block[0]["test"] not in replacing}
+        self.write([*kept.values(), *new.values()])
+        changed = len(new.keys() & before.keys())
+        return Changes(len(new) - changed, changed, len(before) - len(kept) - changed)
 
     def sweep_blobs(self) -> int:
         """Remove the blobs of the folder that no bundle in it refers to; return how many.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatcache import BundleError
-from chatcache.recording import SUFFIX, Bundle, Head, name_of
+from chatcache.recording import SUFFIX, Bundle, Changes, Head, name_of
 
 from .results import Result
 
@@ -37,20 +37,11 @@ class Files:
 
 
 @dataclass(slots=True)
-class Changes:
-    """What a run changed in a bundle: how many records it added, changed, and removed."""
-
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-
-
-@dataclass(slots=True)
 class _Written:
     """A bundle, and what is still to be written into it."""
 
     bundle: Bundle
-    waiting: list[Result] = field(default_factory=list)
+    waiting: dict[str, Result] = field(default_factory=dict)
     at: float = float("-inf")
 
 
@@ -65,7 +56,7 @@ class Ledger:
     def __init__(self) -> None:
         self.results: dict[tuple[str, str], Result] = {}
         self.collected: dict[str, set[str]] | None = None
-        self.changes: dict[Path, Changes] = defaultdict(Changes)
+        self.changes: dict[Path, Changes] = defaultdict(Changes)  # what this run wrote
         self._bundles: dict[str, _Written] = {}
         self._read: dict[Path, list[Head]] = {}  # what is in bundles, until they are written
 
@@ -80,7 +71,7 @@ class Ledger:
             written = self._bundles.get(result.path)
             if written is None:
                 written = self._bundles[result.path] = _Written(Bundle(result.path))
-            written.waiting.append(result)
+            written.waiting[result.scope] = result
             if time.monotonic() - written.at >= _PAUSE:
                 self._write(written)
 
@@ -135,28 +126,26 @@ class Ledger:
                 bundle = Bundle(path)
                 bundle.write([(head, text) for head, text in bundle.blocks() if name_of(head) not in gone])
                 self._read.pop(path, None)
-                self.changes[path].removed += len(gone)
+                self.changes[path] += Changes(removed=len(gone))
                 removed += len(gone)
         for path in self.orphans():
             number = sum(1 for _ in Bundle(path).blocks())
-            self.changes[path].removed += number
+            self.changes[path] += Changes(removed=number)
             removed += number
             path.unlink()
         removed += sum(Bundle(path).sweep_blobs() for path in {*self.files(), *self.changes})
         return removed
 
     def _write(self, written: _Written) -> None:
-        waiting, written.waiting = written.waiting, []
-        self._read.pop(written.bundle.path, None)
-        for result in waiting:
-            bundle = written.bundle
-            before = {name_of(head): text for head, text in bundle.blocks() if head["test"] == result.scope}
-            if bundle.revise(result.scope, result.made, replace=result.replaces):
-                after = {name_of(head): text for head, text in bundle.blocks() if head["test"] == result.scope}
-                changes = self.changes[bundle.path]
-                changes.added += len(after.keys() - before.keys())
-                changes.removed += len(before.keys() - after.keys())
-                changes.changed += sum(before[name] != text for name, text in after.items() if name in before)
+        if not written.waiting:
+            return
+        waiting, written.waiting = written.waiting, {}
+        path = written.bundle.path
+        self._read.pop(path, None)
+        self.changes[path] += written.bundle.revise(
+            (record for result in waiting.values() for record in result.made),
+            replacing={scope for scope, result in waiting.items() if result.replaces},
+        )
         written.at = time.monotonic()
 
     def _heads(self, path: Path) -> list[Head]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatcache import BundleError, Form
-from chatcache.recording import Bundle, Record
+from chatcache.recording import Bundle, Changes, Record
 
 LONG = "It was a bright cold day in April. The clocks were striking thirteen. Winston Smith slipped in.\nQuickly! "
 
@@ -219,7 +219,8 @@ def test_revising_a_scope_leaves_the_others_byte_by_byte(tmp_path: Path) -> None
     bundle = Bundle(tmp_path / "b.chatcache")
     bundle.write([numbered(each, answer=LONG) for each in range(3)])
     paragraphs = bundle.path.read_text().split("\n\n")
-    bundle.revise("test_001", [numbered(1, answer="new", at=1_790_000_009_000)], replace=True)
+    changes = bundle.revise([numbered(1, answer="new", at=1_790_000_009_000)], replacing={"test_001"})
+    assert changes == Changes(changed=1)
     after = bundle.path.read_text().split("\n\n")
     assert (after[1], after[3]) == (paragraphs[1], paragraphs[3])
     assert bundle.read()[1].answer == "new"
