@@ -19,6 +19,7 @@ from .errors import (
     InvalidNameError,
     InvalidTTLError,
     InvalidValueError,
+    LeftOut,
     MissingPackageError,
     NotStoredError,
     PersistenceError,
@@ -56,6 +57,7 @@ __all__ = [
     "Refusal",
     "TTL",
     "parse_mode",
+    "LeftOut",
     # conversations
     "Chat",
     "Chats",

@@ -29,6 +29,7 @@ themselves.
 """
 
 import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "InvalidNameError",
     "InvalidTTLError",
     "InvalidValueError",
+    "LeftOut",
     "MissingPackageError",
     "NotStoredError",
     "PersistenceError",
@@ -222,6 +224,7 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
         store_id: the store that was asked.
         reason: why there is no answer, in a few words.
         where: the file of the records.
+        left_out: the names of what the call had that is no part of the request, where an adapter says so.
         status_code: what a server answers where it is not caught, 424 (Failed Dependency); what routes calls knows by
             it that there is no sense in trying again.
     """
@@ -234,15 +237,18 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
         self.store_id = store_id
         self.reason = reason
         self.where = where
+        self.left_out: tuple[str, ...] = ()
         super().__init__(key, request, store_id, reason, where)
 
     def __str__(self) -> str:
         """Say what was asked for, where, and how to record it."""
+        left_out = f"  left out {shortened(', '.join(self.left_out), 300)}\n" if self.left_out else ""
         return (
             f"no record to replay: {self.reason}\n"
             f"  store    {self.store_id!r} in {self.where}\n"
             f"  key      {self.key or 'none'}\n"
             f"  request  {shortened(repr(self.request))}\n"
+            f"{left_out}"
             "Nothing was called. To record it, run once in a mode that calls, such as 'auto', where the provider can "
             "be reached."
         )
@@ -255,15 +261,38 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
             "reason": self.reason,
             "where": self.where,
             "request": self.request,
+            "left_out": [*self.left_out],
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by keyword, so that a miss crosses process borders (pytest-xdist, multiprocessing)."""
-        return _rebuild_miss, (self.key, self.request, self.store_id, self.reason, self.where)
+        state = {"left_out": self.left_out}
+        return _rebuild_miss, (self.key, self.request, self.store_id, self.reason, self.where), state
 
 
 def _rebuild_miss(key: str | None, request: Any, store_id: str, reason: str, where: str) -> ReplayMiss:
     return ReplayMiss(key=key, request=request, store_id=store_id, reason=reason, where=where)
+
+
+class LeftOut:
+    """Has a miss in its body say what is no part of the request: for adapters.
+
+    Args:
+        names: returns the names; it is called where there is a miss.
+    """
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._names = names
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Tell the miss, if there is one."""
+        if isinstance(error, ReplayMiss) and not error.left_out:
+            error.left_out = tuple(self._names())
 
 
 def shortened(text: str, limit: int = 2_000) -> str:

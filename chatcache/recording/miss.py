@@ -93,7 +93,7 @@ class Explanation:
     placeholders: Found = field(default_factory=dict)
     command: str
 
-    def lines(self, store_id: str, request: Any) -> Iterable[str]:
+    def lines(self, store_id: str, request: Any, left_out: Iterable[str]) -> Iterable[str]:
         """Yield it in lines."""
         yield f"no record to replay: {self.reason.value}"
         if self.detail:
@@ -105,8 +105,9 @@ class Explanation:
             yield f"  request  {shortened(repr(request), _LONGEST)}"
         else:
             yield from self._of_nearest(self.nearest)
-        if self.ignored:
-            yield f"  ignored  {', '.join(self.ignored)}"
+        names = [*self.ignored, *(name for name in left_out if name not in self.ignored)]
+        if names:
+            yield f"  left out {shortened(', '.join(names), _LONGEST)}"
         for token, text in islice(self.placeholders.items(), _MOST_DIFFERENCES):
             yield f"  {token}  stands for {shortened(text, 80)}"
         yield f"Nothing was called. To record it: {self.command}"
@@ -139,7 +140,7 @@ class ExplainedMiss(ReplayMiss):
 
     def __str__(self) -> str:
         """Say it on one screen."""
-        return "\n".join(self.explanation.lines(self.store_id, self.request))
+        return "\n".join(self.explanation.lines(self.store_id, self.request, self.left_out))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON has it."""
@@ -156,7 +157,7 @@ class ExplainedMiss(ReplayMiss):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by keyword."""
-        return _rebuilt, (self.key, self.request, self.store_id, self.explanation)
+        return _rebuilt, (self.key, self.request, self.store_id, self.explanation), {"left_out": self.left_out}
 
 
 def _rebuilt(key: str | None, request: Any, store_id: str, explanation: Explanation) -> ExplainedMiss:

@@ -20,6 +20,7 @@ no record to replay: the request differs from what was recorded
   $.arguments.messages[0].content
     - … why the sky is blue to {-a-} child, in one sentence.
     + … why the sky is blue to {+my+} child, in one sentence.
+  left out api_key
 Nothing was called. To record it: pytest "test_app.py::test_an_explanation_is_one_sentence" --chatcache=refresh
 """
 

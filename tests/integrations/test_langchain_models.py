@@ -211,8 +211,10 @@ async def test_in_replay_a_miss_is_raised_and_nothing_is_called(
     it = cached(model(provider), DOCache("store", path=tmp_path, mode="replay"))
     for ask in (invoke, stream):
         for asked in (it, it.bind_tools([weather]), it.with_retry()):
-            with pytest.raises(ReplayMiss):
+            with pytest.raises(ReplayMiss) as caught:
                 await ask(asked, "Hi")
+            assert "openai_api_key" in caught.value.left_out
+            assert "model_name" not in caught.value.left_out
     assert provider.calls == 0
 
 

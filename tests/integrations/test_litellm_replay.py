@@ -1,6 +1,7 @@
 """Mode ``replay`` behind LiteLLM: nothing reaches a provider, by whatever way; failures are replayed as they were."""
 
 import asyncio
+import pickle
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -74,6 +75,14 @@ async def test_a_miss_is_raised_whatever_the_call_says(
     with pytest.raises(ReplayMiss, match="nothing is recorded"):
         await complete(**arguments)
     assert provider.calls == 0
+
+
+async def test_a_miss_says_which_arguments_do_not_count(replay: DOCache, complete: Complete) -> None:
+    with pytest.raises(ReplayMiss, match=r"left out .*max_retries, timeout") as caught:
+        await complete(timeout=5, max_retries=0, user="me")
+    assert {"max_retries", "timeout"} <= {*caught.value.left_out}
+    assert not {"user", "messages", "litellm_call_id", "litellm_logging_obj"} & {*caught.value.left_out}
+    assert pickle.loads(pickle.dumps(caught.value)).to_dict() == caught.value.to_dict()  # noqa: S301
 
 
 async def test_a_global_number_of_retries_is_no_way_around(

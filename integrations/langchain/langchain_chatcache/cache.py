@@ -8,11 +8,11 @@ from typing import Any, Literal
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
-from chatcache import TTL, About, Hit, Mode, Refusal, ResponseCache
+from chatcache import TTL, About, Hit, LeftOut, Mode, Refusal, ResponseCache
 
 from .calls import CURRENT, install, leader_of
 from .generations import answered_by, from_record, refusal_of, same_id, to_record, usage_of
-from .keys import UnkeyableError, keyed, model_of
+from .keys import UnkeyableError, keyed, left_out_of_texts, model_of
 
 __all__ = ["DOCache"]
 
@@ -98,7 +98,8 @@ class DOCache(BaseCache):
         found = self.engine.recall(key, self._read)
         if found is not None:
             return found
-        found = self.engine.lookup(key, request, self._generations)
+        with LeftOut(lambda: left_out_of_texts(llm_string)):
+            found = self.engine.lookup(key, request, self._generations)
         call = CURRENT.get() if found is None else None
         if call is None or call.leader is not None:  # it asks a language model for its part
             return found
@@ -114,7 +115,8 @@ class DOCache(BaseCache):
         found = self.engine.recall(key, self._read)
         if found is not None:
             return found
-        found = await self.engine.alookup(key, request, self._generations)
+        with LeftOut(lambda: left_out_of_texts(llm_string)):
+            found = await self.engine.alookup(key, request, self._generations)
         call = CURRENT.get() if found is None else None
         if call is None or call.leader is not None:  # it asks a language model for its part
             return found

@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from chatcache import InvalidInputError, InvalidValueError, Mode, Refusal, request_key
+from chatcache import InvalidInputError, InvalidValueError, LeftOut, Mode, Refusal, request_key
 
 from .answers import (
     ChunkRecorder,
@@ -25,7 +25,7 @@ from .answers import (
 )
 from .cache import DOCache
 from .generations import Name, refusal_of, same_id
-from .keys import UnkeyableError, asks_for_several, request_of
+from .keys import UnkeyableError, asks_for_several, left_out_of, request_of
 from .limiter import await_call, for_calls, of_calls, wait_for_call
 
 __all__ = ["cached"]
@@ -101,7 +101,7 @@ class _Replay:
                 raise self.engine.miss(None, repr(messages), str(error)) from error
             self.engine.bypass(error)
             return None
-        return _Asked(request, name)
+        return _Asked(request, name, LeftOut(lambda: left_out_of(model, arguments, self.ignore)))
 
     def is_within(self, model: BaseChatModel) -> bool:
         """Return whether it is the model itself that calls one of its methods."""
@@ -123,16 +123,19 @@ class _Asked:
     Args:
         request: the request.
         stable: the id of messages without one, where a replay is to have the same ids, or None.
+        left_out: has a miss say what does not count.
 
     Attributes:
         request: as above.
+        left_out: as above.
         result: what the model returned, where it was called for it.
         from_chunks: makes a recorded result of recorded chunks, unless there are several choices.
         to_chunks: makes recorded chunks of a recorded result, the same.
     """
 
-    def __init__(self, request: dict[str, Any], stable: str | None) -> None:
+    def __init__(self, request: dict[str, Any], stable: str | None, left_out: LeftOut) -> None:
         self.request = request
+        self.left_out = left_out
         self.result: ChatResult | None = None
         several = asks_for_several(request)
         self.from_chunks = None if several else result_of_chunks
@@ -206,9 +209,10 @@ class _Replaying:
 
         if asked is None:
             return make(None)  # type: ignore[no-any-return]
-        result: ChatResult = replay.engine.call(
-            asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=asked.from_chunks
-        )
+        with asked.left_out:
+            result: ChatResult = replay.engine.call(
+                asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=asked.from_chunks
+            )
         return result
 
     async def _agenerate(
@@ -229,9 +233,10 @@ class _Replaying:
 
         if asked is None:
             return await make(None)  # type: ignore[no-any-return]
-        return await replay.engine.acall(
-            asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=asked.from_chunks
-        )
+        with asked.left_out:
+            return await replay.engine.acall(
+                asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=asked.from_chunks
+            )
 
 
 class _ReplayingStreams(_Replaying):
@@ -282,11 +287,10 @@ def _streamed(
     if asked is None:
         yield from make(None)
         return
-    with closing(
-        replay.engine.stream(
-            asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=asked.to_chunks
-        )
-    ) as chunks:
+    stream = replay.engine.stream(
+        asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=asked.to_chunks
+    )
+    with asked.left_out, closing(stream) as chunks:
         yield from chunks
 
 
@@ -311,13 +315,13 @@ async def _astreamed(
         async for chunk in make(None):
             yield chunk
         return
-    async with aclosing(
-        replay.engine.astream(
-            asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=asked.to_chunks
-        )
-    ) as chunks:
-        async for chunk in chunks:
-            yield chunk
+    stream = replay.engine.astream(
+        asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=asked.to_chunks
+    )
+    with asked.left_out:
+        async with aclosing(stream) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
 
 def _replaying(cache: DOCache, kind: type[BaseChatModel], ignore: frozenset[str]) -> type[BaseChatModel]:

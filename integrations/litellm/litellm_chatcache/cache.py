@@ -20,6 +20,7 @@ from chatcache import (
     InvalidNameError,
     InvalidValueError,
     Leader,
+    LeftOut,
     Mode,
     Refusal,
     ResponseCache,
@@ -182,41 +183,44 @@ class DOCache(Hook):
             InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
             Exception: in mode ``replay``, the recorded error of the call.
         """
-        call = self._asked(arguments)
-        if call is None:
-            return None
-        if call.kind is EMBEDDINGS:
-            return self._joined(call, arguments)
-        key, read = call.key or "", self._reader(call)
-        self._wait(key)
-        try:
-            found = self.engine.lookup(key, call.request, read, mode=call.mode, forms=call.forms)
-            if found is None and self._is_shared(call):
-                found = self._led(call, self.engine.lead(key, read, mode=call.mode, forms=call.forms))
-        except InvalidNameError as error:  # the caller's own cache_key
-            self.engine.bypass(error)
-            return None
-        return self._replayed(found, call, arguments)
+        with self._left_out(arguments):
+            call = self._asked(arguments)
+            if call is None:
+                return None
+            if call.kind is EMBEDDINGS:
+                return self._joined(call, arguments)
+            key, read = call.key or "", self._reader(call)
+            self._wait(key)
+            try:
+                found = self.engine.lookup(key, call.request, read, mode=call.mode, forms=call.forms)
+                if found is None and self._is_shared(call):
+                    found = self._led(call, self.engine.lead(key, read, mode=call.mode, forms=call.forms))
+            except InvalidNameError as error:  # the caller's own cache_key
+                self.engine.bypass(error)
+                return None
+            return self._replayed(found, call, arguments)
 
     async def async_get_cache(self, /, dynamic_cache_object: Any = None, **arguments: Any) -> Any:  # noqa: ARG002 - LiteLLM's
         """Awaiting twin of `get_cache`; of ``aembedding`` it returns what LiteLLM wants of one input."""
         call = CURRENT.get()
         if call is not None and call.function == "aembedding" and "input" not in arguments:
-            return await self._entry(call, arguments.get("cache_key") or "")
-        call = self._asked(arguments)
-        if call is None:
-            return None
-        key, read = call.key or "", self._reader(call)
-        await self._await(key)
-        try:
-            found = await self.engine.alookup(key, call.request, read, mode=call.mode, forms=call.forms)
-            if found is None and self._is_shared(call):
-                found = self._led(call, await self.engine.alead(key, read, mode=call.mode, forms=call.forms))
-                _end_with_its_task(call)
-        except InvalidNameError as error:
-            self.engine.bypass(error)
-            return None
-        return self._replayed(found, call, arguments)
+            with self._left_out(call.asked):
+                return await self._entry(call, arguments.get("cache_key") or "")
+        with self._left_out(arguments):
+            call = self._asked(arguments)
+            if call is None:
+                return None
+            key, read = call.key or "", self._reader(call)
+            await self._await(key)
+            try:
+                found = await self.engine.alookup(key, call.request, read, mode=call.mode, forms=call.forms)
+                if found is None and self._is_shared(call):
+                    found = self._led(call, await self.engine.alead(key, read, mode=call.mode, forms=call.forms))
+                    _end_with_its_task(call)
+            except InvalidNameError as error:
+                self.engine.bypass(error)
+                return None
+            return self._replayed(found, call, arguments)
 
     def add_cache(self, /, result: Any, **arguments: Any) -> None:
         """Record a response under the key that was looked up. Never raises: LiteLLM would lose the response.
@@ -422,6 +426,9 @@ class DOCache(Hook):
             return None
         call.key = arguments.get("cache_key") or key
         return call
+
+    def _left_out(self, arguments: Mapping[str, Any]) -> LeftOut:
+        return LeftOut(lambda: left_out(arguments, self._ignore))
 
     def _note(self, call: Call, arguments: Mapping[str, Any]) -> None:
         """Note what a call asks for, and how."""

@@ -139,6 +139,8 @@ _NOISE = frozenset(
     | (StandardCallbackDynamicParams.__annotations__.keys() - {"langfuse_prompt_version"})
 )
 
+# what LiteLLM, or its hook, adds to a call on the way; an address counts under its other name
+_ADDED = frozenset({"acompletion", "aembedding", "base_url", "cache_key", "caching", "parent_otel_span"})
 _OF_A_DEPLOYMENT = frozenset(
     {"api_base", "api_version", "base_url", "custom_llm_provider", "deployment_id", "region_name"}
 )
@@ -198,9 +200,13 @@ def shown(arguments: Mapping[str, Any]) -> dict[str, str]:
 
 
 def left_out(arguments: Mapping[str, Any], ignore: Collection[str] = ()) -> list[str]:
-    """Return the names of the arguments of a call that do not count."""
+    """Return the names of the arguments of a call that do not count; LiteLLM's own are not among them."""
     counting = _counting(arguments)
-    return sorted({name for name in arguments if name not in counting} | {name for name in ignore if name in arguments})
+    names = {name for name, value in arguments.items() if name not in counting and value is not None}
+    return sorted(
+        {name for name in names - _ADDED if not name.startswith(("_", "litellm_"))}
+        | {name for name in ignore if name in arguments}
+    )
 
 
 def model_asked(arguments: Mapping[str, Any]) -> str | None:

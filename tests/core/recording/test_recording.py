@@ -377,7 +377,7 @@ no record to replay: the request differs from what was recorded
     + …sky blue? Say it in one {{+word+}}, and name the man who f…
   $.seed: is new
     + 7
-  ignored  run
+  left out run
   <<uuid-1>>  stands for 3f2a8c1e-0f6b-4a58-9d55-0a8f5a0c9b11
 Nothing was called. To record it: use mode 'refresh', where the provider can be reached"""
 

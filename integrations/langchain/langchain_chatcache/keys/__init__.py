@@ -5,9 +5,18 @@ LangChain's cache hook passes two texts, which are taken apart in `keys.hook`; a
 it holds at the moment of the call, in `keys.live`.
 """
 
-from .hook import keyed, model_of
-from .live import asks_for_several, request_of
+from .hook import keyed, left_out_of_texts, model_of
+from .live import asks_for_several, left_out_of, request_of
 from .messages import text_of
 from .noise import UnkeyableError
 
-__all__ = ["UnkeyableError", "asks_for_several", "keyed", "model_of", "request_of", "text_of"]
+__all__ = [
+    "UnkeyableError",
+    "asks_for_several",
+    "keyed",
+    "left_out_of",
+    "left_out_of_texts",
+    "model_of",
+    "request_of",
+    "text_of",
+]

@@ -16,9 +16,9 @@ import orjson
 from chatcache import InvalidValueError, request_key
 
 from .messages import meaning
-from .noise import UnkeyableError, counting
+from .noise import UnkeyableError, counting, left_out
 
-__all__ = ["keyed", "model_of"]
+__all__ = ["keyed", "left_out_of_texts", "model_of"]
 
 _CALLS, _CHARACTERS = 16, 1_000_000  # that are remembered
 
@@ -135,6 +135,16 @@ def _llm(llm_string: str) -> Any:
     if not isinstance(model, dict) or not llm_string.startswith("---", end):
         return {"arguments": _arguments(llm_string)}
     return {"model": _model(model), "arguments": _arguments(llm_string[end + len("---") :])}
+
+
+def left_out_of_texts(llm_string: str) -> list[str]:
+    """Return the names of a model's fields, and of the arguments of a call, that do not count."""
+    try:
+        model, end = json.JSONDecoder().raw_decode(llm_string)
+        arguments = ast.literal_eval(llm_string[end + len("---") :])
+        return left_out([*model["kwargs"].items(), *arguments])
+    except (ValueError, TypeError, KeyError, SyntaxError, MemoryError, RecursionError):
+        return []  # it is not known of any
 
 
 def _model(model: dict[str, Any]) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import to_jsonable_python
 
 from .messages import meaning
-from .noise import UnkeyableError, counting
+from .noise import UnkeyableError, counting, left_out
 
-__all__ = ["asks_for_several", "request_of"]
+__all__ = ["asks_for_several", "left_out_of", "request_of"]
 
 _PLAIN = (str, int, float, type(None))  # bool is an int
 _WRITTEN_AS_JSON = (bytes, date, time, timedelta, Decimal, UUID, PurePath)
@@ -70,6 +70,13 @@ def request_of(  # noqa: PLR0913, PLR0917 - what a model is called with, and wha
         "stop": list(stop) if stop else None,
     }
     return {name: value for name, value in request.items() if value is not None and value != {}}
+
+
+def left_out_of(model: BaseChatModel, arguments: Mapping[str, Any], ignore: Collection[str] = ()) -> list[str]:
+    """Return the names of what is set of a model, and of the arguments of a call, that do not count."""
+    fields = {name: getattr(model, name, None) for name in model.model_fields_set}
+    ignored = [name for name in ignore if name in fields or name in arguments]
+    return sorted({*left_out([*fields.items(), *arguments.items()]), *ignored})
 
 
 def asks_for_several(request: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from chatcache import without_credentials
 
-__all__ = ["UnkeyableError", "counting"]
+__all__ = ["UnkeyableError", "counting", "left_out"]
 
 _NOISE = frozenset(
     {
@@ -61,6 +61,11 @@ def counting(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         if isinstance(counts.get(name), dict):
             counts[name] = counting(counts[name].items())
     return counts
+
+
+def left_out(pairs: Iterable[tuple[str, Any]]) -> list[str]:
+    """Return the names of those fields and arguments that `counting` leaves out, and that say something."""
+    return sorted({str(name) for name, value in pairs if value is not None and _is_noise(str(name))})
 
 
 def _is_noise(name: str) -> bool:
