@@ -95,7 +95,7 @@ def scan(as_json: bool, **where: Any) -> None:  # noqa: FBT001
     found = [
         {"where": str(each.where), "record": each.name, "test": each.record.scope, "secret": secret}
         for each in sources(**where)
-        for secret in secrets_in([each.record.request, each.record.answer])
+        for secret in [*secrets_in(each.record.request), *secrets_in(each.record.answer, random=False)]
     ]
     if as_json:
         say_json(found)

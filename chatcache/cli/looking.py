@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from chatcache.recording import Bundle, Record, differences
+from chatcache.recording import Bundle, Record, differences, model_of
 
 from .group import chatcache, reading
 from .output import console, say_json, table
@@ -130,7 +130,7 @@ def _summary(each: Source) -> dict[str, Any]:
         "test": record.scope,
         "store": record.store,
         "form": "stream" if record.offsets is not None else str(record.form).removeprefix("/") or "answer",
-        "model": _model(record.request) or "",
+        "model": model_of(record.request) or "",
         "recorded": datetime.fromtimestamp(record.at / 1000, UTC).strftime("%Y-%m-%d %H:%M"),
         "tokens": record.tokens,
         "cost": round(record.cost, 6),
@@ -139,14 +139,6 @@ def _summary(each: Source) -> dict[str, Any]:
 
 def _whole(record: Record) -> dict[str, Any]:
     return {each.name: getattr(record, each.name) for each in fields(record)}
-
-
-def _model(request: Any) -> str | None:
-    match request:
-        case {"model": str(model)} | {"arguments": {"model": str(model)}} | {"fields": {"model_name": str(model)}}:
-            return model
-        case _:
-            return None
 
 
 def _named(name: str, found: Iterator[Source] | list[Source]) -> list[Source]:

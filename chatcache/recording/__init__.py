@@ -6,7 +6,7 @@ before a request is keyed, and written; ``sketch``, ``difference`` and ``miss`` 
 The plugin for pytest is a distribution of its own, ``pytest-chatcache``.
 """
 
-from .bundle import SUFFIX, Bundle, Changes, Head, Record, name_of
+from .bundle import SUFFIX, Bundle, Changes, Head, Record, model_of, name_of
 from .difference import Difference, differences
 from .miss import ExplainedMiss, Explanation, Nearest, Reason, nearest
 from .policy import Exhausted, Fault, Policy, RecordMode, parse_ignore, parse_record_mode
@@ -45,6 +45,7 @@ __all__ = [
     "from_store",
     "from_vcr",
     "into_store",
+    "model_of",
     "name_of",
     "nearest",
     "parse_ignore",

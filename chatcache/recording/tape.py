@@ -21,7 +21,7 @@ from chatcache.exit import Failure, outcome
 from chatcache.keys import request_key
 from chatcache.mode import Mode
 
-from .bundle import STREAMS, Record
+from .bundle import STREAMS, Record, model_of
 from .miss import ExplainedMiss, Explanation, Reason, nearest
 from .policy import Exhausted, Policy, RecordMode
 from .secrets import scrubbed, secrets_in
@@ -301,7 +301,7 @@ class _Track(Track):
         for fault in self._tape.policy.faults:
             if fault.times > 0:
                 fault.times -= 1
-                raise fault.make(_model_of(request))
+                raise fault.make(model_of(request))
 
 
 class _RaisedError(Exception):
@@ -323,11 +323,3 @@ def _shown(path: Path) -> str:
     """Return a path as it is printed: from the working folder on, if it is in there."""
     path, here = path.absolute(), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def _model_of(request: Any) -> str | None:
-    match request:
-        case {"model": str(model)} | {"arguments": {"model": str(model)}}:
-            return model
-        case _:
-            return None

@@ -17,7 +17,7 @@ from chatcache.errors import BundleError, shown
 
 from .layout import Blobs, restored, written
 
-__all__ = ["STREAMS", "Record", "at_of", "form_of", "name_of", "place_of"]
+__all__ = ["STREAMS", "Record", "at_of", "form_of", "model_of", "name_of", "place_of"]
 
 _FORMS = {Form.ANSWER: "answer", Form.STREAM: "stream", Form.STREAM_WITH_USAGE: "stream+usage", Form.FAILURE: "failure"}
 _BY_NAME = {name: form for form, name in _FORMS.items()}
@@ -159,6 +159,20 @@ def _as_it_is(value: Any) -> Any:
 def form_of(said: Any) -> Form:
     """Return the form of a record by its head."""
     return _BY_NAME[said["form"]]
+
+
+def model_of(request: Any) -> str | None:
+    """Return the model that a request asks for, as far as it tells it in one of the ways of the adapters."""
+    match request:
+        case {"fields": asked} | {"llm": {"model": {"fields": asked}} | {"arguments": asked}} | {"arguments": asked}:
+            pass
+        case asked:
+            pass
+    match asked:
+        case {"model": str(model)} | {"model_name": str(model)}:
+            return model
+        case _:
+            return None
 
 
 def name_of(said: Any) -> tuple[str, str, str, int]:

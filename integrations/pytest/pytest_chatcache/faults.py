@@ -4,8 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
+from chatcache import InvalidInputError
 from chatcache.recording import Fault
 
 __all__ = ["faults_of"]
@@ -33,25 +32,25 @@ def faults_of(fail: Any, times: Any) -> list[Fault]:
         times: how many calls are to fail.
 
     Raises:
-        pytest.UsageError: they cannot be right.
+        InvalidInputError: they cannot be right.
     """
     if fail is None:
         return []
     if type(times) is not int or times < 1:
-        raise pytest.UsageError(f"chatcache(times={times!r}): say how many calls are to fail, from 1 on")
+        raise InvalidInputError(f"chatcache(times={times!r}): say how many calls are to fail, from 1 on")
     if isinstance(fail, Exception):
         return [Fault(lambda _model: fail, times)]
     if isinstance(fail, type) and issubclass(fail, Exception):
         return [Fault(lambda model: _made(fail, model), times)]
     if callable(fail):
         return [Fault(lambda _model: _called(fail), times)]
-    raise pytest.UsageError(f"chatcache(fail={fail!r}): pass an exception class, an exception, or what makes one")
+    raise InvalidInputError(f"chatcache(fail={fail!r}): pass an exception class, an exception, or what makes one")
 
 
 def _called(make: Callable[[], Any]) -> Exception:
     made = make()
     if not isinstance(made, Exception):
-        raise pytest.UsageError(f"chatcache(fail={make!r}) returned {made!r}, which is no exception")
+        raise InvalidInputError(f"chatcache(fail={make!r}) returned {made!r}, which is no exception")
     return made
 
 
@@ -78,7 +77,7 @@ def _made(kind: type[Exception], model: str | None) -> Exception:
         return kind(_MESSAGE)
     unknown = [name for name in needed if name not in known]
     if unknown:
-        raise pytest.UsageError(
+        raise InvalidInputError(
             f"chatcache(fail={kind.__name__}): it is not known what to pass for {', '.join(unknown)}; "
             f"pass an exception, or a function that makes one"
         )

@@ -164,10 +164,14 @@ class Settings:
         )
 
     def store_of(self, item: pytest.Item) -> str | None:
-        """Return the name of the bundle that a test shares with others, if its marker names one."""
+        """Return the name of the bundle that a test shares with others, if its marker names one.
+
+        Raises:
+            InvalidInputError: an argument of a marker cannot be right.
+        """
         store = _asked_by(item).get("store", None)
         if store is not None and (not isinstance(store, str) or not re.fullmatch(r"[\w.-]+", store)):
-            raise pytest.UsageError(f"chatcache(store={store!r}): a name is of letters, digits, and . - _")
+            raise InvalidInputError(f"chatcache(store={store!r}): a name is of letters, digits, and . - _")
         return store
 
     def _mode_of(self, asked: _Asked) -> RecordMode:
@@ -224,7 +228,7 @@ def _asked_by(item: pytest.Item | None) -> _Asked:
         unknown = sorted(set(marker.kwargs) - {*_TAKEN})
         if marker.args or unknown:
             given = ", ".join([*map(repr, marker.args), *unknown])
-            raise pytest.UsageError(f"{item.nodeid}: the marker chatcache takes {', '.join(_TAKEN)}; it got {given}")
+            raise InvalidInputError(f"{item.nodeid}: the marker chatcache takes {', '.join(_TAKEN)}; it got {given}")
         values.update(marker.kwargs)
     return _Asked(values)
 
@@ -233,7 +237,7 @@ def _exhausted(name: str) -> Exhausted:
     try:
         return Exhausted(name)
     except ValueError:
-        raise pytest.UsageError(
+        raise InvalidInputError(
             f"exhausted is {name!r}; use one of {', '.join(map(repr, map(str, Exhausted)))}"
         ) from None
 
@@ -243,5 +247,5 @@ def _seconds(age: float | str | None) -> float | None:
         return age
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", age)
     if match is None:
-        raise pytest.UsageError(f"max_age is {age!r}; write a number and a unit, such as 12h, 90d or 4w")
+        raise InvalidInputError(f"max_age is {age!r}; write a number and a unit, such as 12h, 90d or 4w")
     return float(match[1]) * _UNITS[match[2]]
