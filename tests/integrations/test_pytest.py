@@ -344,6 +344,36 @@ def test_what_is_unused_or_orphaned_is_told_judged_and_pruned(run: Run) -> None:
     assert run("--chatcache=replay", "--chatcache-strict").ret == 0
 
 
+def test_what_no_test_needs_of_a_fixture_any_more_is_told_and_pruned(run: Run) -> None:
+    shared = "@pytest.fixture(scope='module')\ndef shared(): return ask('shared')\n"
+    run.pytester.makeconftest(
+        "import pytest\nfrom app import ask\n@pytest.fixture(scope='session')\ndef once(): return ask('once')\n"
+    )
+    rest = "def test_two(): ask('two')\n"
+    run.tests(f"{shared}def test_one(shared, once): ask('one')\n{rest}")
+    run()
+    run.tests(f"def test_one(): ask('one')\n{rest}")
+    told = [
+        "cassettes/conftest.chatcache: 1 record of tests that there are no more",
+        f"{BUNDLE}: 1 record of tests that there are no more",
+    ]
+    run("-k", "one").stdout.no_fnmatch_line("*no more*")  # the other one may need it
+    run().stdout.fnmatch_lines(told)
+    run.apart("-n", "2").stdout.fnmatch_lines(told)
+    run.apart("-n", "2", "--chatcache-prune").stdout.fnmatch_lines(["2 records and blobs removed"])
+    assert run.scopes() == ["test_one", "test_two"]
+    assert not (run.folder / "cassettes" / "conftest.chatcache").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["", "xdist"])
+def test_a_wrong_argument_of_the_marker_fails_its_test_and_no_other(run: Run, options: tuple[str, ...]) -> None:
+    run.tests("@pytest.mark.chatcache(mod='off')\ndef test_one(): ask('one')\ndef test_two(): ask('two')\n")
+    result = run.apart(*options)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*the marker chatcache takes mode, *; it got mod*"])
+    assert run.scopes() == ["test_two"]
+
+
 def test_what_is_too_old_is_told(run: Run) -> None:
     run.tests("def test_one(): ask('why')\n")
     run()

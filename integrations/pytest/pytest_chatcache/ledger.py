@@ -8,6 +8,7 @@ from pathlib import Path
 from chatcache import BundleError
 from chatcache.recording import SUFFIX, Bundle, Changes, Head, name_of
 
+from .collected import Collected
 from .results import Result
 
 __all__ = ["Files", "Ledger"]
@@ -50,12 +51,12 @@ class Ledger:
 
     Attributes:
         results: what became of each scope; of one that ran again, the last time.
-        collected: the tests that there are, by the bundles that they have; None where not all of them are known.
+        collected: the tests and fixtures that there are; None where not all of them are known.
     """
 
     def __init__(self) -> None:
         self.results: dict[tuple[str, str], Result] = {}
-        self.collected: dict[str, set[str]] | None = None
+        self.collected: Collected | None = None
         self.changes: dict[Path, Changes] = defaultdict(Changes)  # what this run wrote
         self._bundles: dict[str, _Written] = {}
         self._read: dict[Path, list[Head]] = {}  # what is in bundles, until they are written
@@ -93,7 +94,7 @@ class Ledger:
             of.recorded += len(result.made)
             of.missed += len(result.misses)
             of.expired += sum(miss["code"] == "expired" for miss in result.misses)
-        for path in [*files, *(self.collected or ())]:
+        for path in [*files, *(self.collected.tests if self.collected else ())]:
             unused, orphaned = self._idle(Path(path))
             if unused or orphaned:
                 files[path].unused, files[path].orphaned = len(unused), len(orphaned)
@@ -103,13 +104,13 @@ class Ledger:
         """Return the bundles in the folders of this run's that are of no test, where all tests are known."""
         if self.collected is None:
             return []
-        known = {Path(path) for path in {*self.collected, *(result.path for result in self.results.values())}}
+        known = {Path(path) for path in {*self.collected.tests, *(result.path for result in self.results.values())}}
         folders = {path.parent for path in known}
         return sorted(
             path
             for folder in folders
             for path in folder.glob(f"*{SUFFIX}")
-            if path not in known and not _has_tests(path)
+            if path not in known and not self.collected.has_tests(path)
         )
 
     def prune(self) -> int:
@@ -156,33 +157,19 @@ class Ledger:
                 self._read[path] = []
         return self._read[path]
 
+    def _has_passed(self, path: str, scope: str) -> bool:
+        result = self.results.get((path, scope))
+        return result is not None and result.passed
+
     def _idle(self, path: Path) -> tuple[list[tuple[str, str, str, int]], list[tuple[str, str, str, int]]]:
         """Return the records of a bundle that were not used, and those whose tests there are no more."""
         unused, orphaned = [], []
-        known = None if self.collected is None else self.collected.get(str(path))
         for head in self._heads(path):
             name = name_of(head)
             result = self.results.get((str(path), name[0]))
             if result is not None:
                 if result.passed and result.strict and name[1:] not in result.used:
                     unused.append(name)
-            elif known is not None and name[0] not in known and _is_of_files(name[0], known):
+            elif self.collected is not None and self.collected.is_gone(path, name[0], self._has_passed):
                 orphaned.append(name)
         return unused, orphaned
-
-
-def _is_of_files(scope: str, known: set[str]) -> bool:
-    """Whether a test is of one of the files whose tests are known, where a bundle is that of several files."""
-    if "fixture " in scope:
-        return False
-    file, of_several, _ = scope.partition(".py::")
-    return not of_several or any(each.startswith(f"{file}.py::") for each in known)
-
-
-def _has_tests(bundle: Path) -> bool:
-    """Whether a bundle may be of tests that are not known: their file is there, or it is named after none."""
-    return (
-        bundle.stem in {"conftest", "suite"}
-        or not bundle.stem.startswith("test_")
-        or (bundle.parent.parent / f"{bundle.stem}.py").exists()
-    )

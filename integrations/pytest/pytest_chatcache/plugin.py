@@ -12,9 +12,10 @@ from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocat
 from chatcache import ChatcacheError, InvalidInputError
 from chatcache.recording import ExplainedMiss, Tape
 
+from .collected import Collected
 from .ledger import Ledger
 from .results import Result
-from .scopes import TAPE, Scopes, bundle_of, raise_what_was_missed
+from .scopes import TAPE, Scopes, raise_what_was_missed
 from .settings import Settings, add_options
 from .summary import annotations, lines, markdown, needs_attention
 
@@ -82,12 +83,8 @@ class _Run:
         if not any("::" in each for each in self._config.args) and not any(
             self._config.getoption(each, default=False) for each in _PARTLY
         ):
-            collected: dict[str, set[str]] = {}
             with suppress(InvalidInputError):  # which the test will fail with
-                for item in items:
-                    path, name = bundle_of(self._settings, item)
-                    collected.setdefault(str(path), set()).add(name)
-                self._ledger.collected = collected
+                self._ledger.collected = Collected.of(self._settings, items)
         yield
 
     @pytest.hookimpl(tryfirst=True)
@@ -160,7 +157,7 @@ class _Run:
         """Take over which tests a worker of pytest-xdist collected."""
         said = getattr(node, "workeroutput", {}).get(_COLLECTED)
         if said is not None:
-            self._ledger.collected = {path: set(names) for path, names in said.items()}
+            self._ledger.collected = Collected(said)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -170,7 +167,7 @@ class _Run:
             collected = self._ledger.collected
             if collected is not None:
                 output = self._config.workeroutput  # type: ignore[attr-defined]
-                output[_COLLECTED] = {path: sorted(names) for path, names in collected.items()}
+                output[_COLLECTED] = collected.tests
             return
         is_whole = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
         if not is_whole or getattr(session, "shouldfail", False) or getattr(session, "shouldstop", False):

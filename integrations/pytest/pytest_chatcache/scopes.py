@@ -17,7 +17,7 @@ from chatcache.recording import SUFFIX, RecordMode, Session, Tape
 from .results import Result
 from .settings import Layout, Settings
 
-__all__ = ["TAPE", "Scopes", "bundle_of", "raise_what_was_missed"]
+__all__ = ["TAPE", "Scopes", "bundle_of", "place_of_fixture", "raise_what_was_missed"]
 
 TAPE = pytest.StashKey[Tape | None]()
 """The tape of a test, None in mode ``off``."""
@@ -25,6 +25,7 @@ TAPE = pytest.StashKey[Tape | None]()
 _ENTERED = pytest.StashKey[AbstractContextManager[Tape | None]]()
 _OF_FIXTURES = pytest.StashKey[list[Result]]()
 _SAID = "_chatcache_said"  # the mark of a miss that a test failed with
+_FIXTURE = "fixture "
 _PLAIN = (str, int, float, bool)
 _LONGEST_NAME = 150  # characters of a file's
 _NOT_IN_A_NAME = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
@@ -48,6 +49,12 @@ def bundle_of(settings: Settings, item: pytest.Item) -> tuple[Path, str]:
 def _beside(module: Path, folder: str) -> Path:
     """Return the bundle of a file of tests."""
     return module.parent / folder / f"{module.stem}{SUFFIX}"
+
+
+def place_of_fixture(scope: str) -> str | None:
+    """Return the file or the folder in which a fixture is defined, of what it is called in its bundle; else None."""
+    within, fixture, name = scope.rpartition(_FIXTURE)
+    return name.partition("::")[0] if fixture and (not within or within.endswith("::")) else None
 
 
 def raise_what_was_missed(tape: Tape) -> None:
@@ -128,7 +135,7 @@ class Scopes:
         """Return the bundle of a fixture, and a name that no other fixture has there, nor the same of other values."""
         value = getattr(request, "param", None)
         values = "" if value is None else f"[{value if isinstance(value, _PLAIN) else request.param_index}]"
-        name = f"fixture {fixture.baseid}::{fixture.argname}{values}"
+        name = f"{_FIXTURE}{fixture.baseid}::{fixture.argname}{values}"
         if self._settings.layout is Layout.SUITE:
             return self._settings.root / self._settings.folder / f"suite{SUFFIX}", name
         if fixture.scope in {"module", "class"}:
