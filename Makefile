@@ -5,6 +5,9 @@ BIN := .venv/bin
 MEMBERS := integrations/litellm integrations/langchain integrations/pytest
 SOURCES := $(shell git ls-files chatcache integrations) pyproject.toml README.md LICENSE CHANGELOG.md
 export LITELLM_LOCAL_MODEL_COST_MAP := True
+# what the many processes of the tests import is compiled once
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/compiled
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-matrix fuzz bench lint types oracles versions matrix-versions clean
 

@@ -1,5 +1,7 @@
 """Commands that take records from one place to another."""
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +40,7 @@ def export(target: Path, store: str, folder: Path | None, thing: str, test: str,
 @FOLDER
 @OBJECT
 @click.option("--to", "target", type=click.Path(path_type=Path), help="Import into this bundle, and no store.")
-@click.option("--test", default="", help="What the records are to be called in the bundle.")
+@click.option("--test", help="The test that the records are to be of; by default those of a bundle stay as they are.")
 @as_json
 def import_(  # noqa: PLR0913, PLR0917
     source: Path,
@@ -46,7 +48,7 @@ def import_(  # noqa: PLR0913, PLR0917
     folder: Path | None,
     thing: str,
     target: Path | None,
-    test: str,
+    test: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Take the records of SOURCE into a store, or into a bundle.
@@ -55,8 +57,10 @@ def import_(  # noqa: PLR0913, PLR0917
     Anthropic's. The request of such a call is the body that was sent, as ResponseCache.call takes it.
     """
     is_cassette = source.suffix in {".yaml", ".yml"}
-    records = [*from_vcr(source, store, test)] if is_cassette else Bundle(source).read()
+    records = [*from_vcr(source, store, test or "")] if is_cassette else Bundle(source).read()
     if target is not None:
+        if test is not None:
+            records = [*_of_test(test, records)]
         Bundle(target).revise(records)
         number, where = len(records), target
     else:
@@ -64,6 +68,15 @@ def import_(  # noqa: PLR0913, PLR0917
         number, where = into_store(cache, progress(records, "importing")), cache.location
         cache.close()
     say({"imported": number, "target": str(where)}, f"{number:,} records in {where}", as_json=as_json)
+
+
+def _of_test(test: str, records: Iterable[Record]) -> Iterator[Record]:
+    """Yield records as those of one test, numbered anew."""
+    numbers: Counter[tuple[str, str]] = Counter()
+    for record in records:
+        name = record.store, record.key
+        numbers[name] += 1
+        yield replace(record, scope=test, number=numbers[name])
 
 
 @chatcache.command()

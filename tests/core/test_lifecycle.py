@@ -237,7 +237,7 @@ def body(_):
 thread = threading.Thread(target=storage.transaction, args=(body,))
 thread.start()
 begun.wait()
-threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     storage.put("interrupted", 1)
 except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from litellm.router import Router
 from provider import Provider
 
 from chatcache import ReplayMiss
+from chatcache.recording import Policy, RecordMode, recording
 from litellm_chatcache import DOCache
 from tests.integrations.endpoints import Endpoints, endpoints
 
@@ -339,6 +340,24 @@ async def test_an_answer_at_the_second_try_is_what_is_replayed(
     recorded = await complete(**call)
     monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, mode="replay", record_errors=True))
     assert (await complete(**call)).choices == recorded.choices
+    assert server.calls == 2
+    server.shutdown()
+    server.server_close()
+
+
+async def test_a_bundle_replays_a_failure_and_the_answer_after_it_in_their_order(
+    tmp_path: Path, complete: Complete, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Failing(429, "too much", times=1)
+    call: dict[str, Any] = {"api_base": server.url, "max_retries": 0}
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path / "own"))
+    said = []
+    for mode in (RecordMode.REFRESH, RecordMode.REPLAY, RecordMode.REPLAY):
+        with recording(tmp_path / "b.chatcache", Policy(mode=mode, errors=True)):
+            with pytest.raises(exceptions.RateLimitError) as failed:
+                await complete(**call)
+            said.append([told(failed.value), (await complete(**call)).choices])
+    assert said[0] == said[1] == said[2]
     assert server.calls == 2
     server.shutdown()
     server.server_close()

@@ -1,6 +1,7 @@
 """The command line, as a person and as a program uses it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ CHUNKS = [{"id": "1", "delta": word} for word in ("Air", " scatters", " it.")]
 
 def never(_request: Any) -> Any:
     raise AssertionError("nothing is to be called")
+
+
+def saying(text: str) -> Callable[[Any], Any]:
+    return lambda _request: {"content": text}
 
 
 def run(*arguments: object) -> Result:
@@ -124,6 +129,19 @@ def interaction(uri: str, answer: str, body: object = WORDS, code: int = 200) ->
         "request": {"method": "POST", "uri": uri, "body": json.dumps(body), "headers": {}},
         "response": {"status": {"code": code, "message": ""}, "headers": {}, "body": {"string": answer}},
     }
+
+
+def test_a_bundle_is_imported_into_another_one_under_the_names_of_its_tests_or_a_new_one(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.chatcache", tmp_path / "other.chatcache"
+    for scope in ("test_one", "test_two"):
+        with recording(one, Policy(mode=RecordMode.AUTO), scope=scope):
+            ResponseCache("app", path=tmp_path / "own").call(WORDS, saying(scope))
+    assert said("import", one, "--store", "app", "--to", other)["imported"] == 2
+    assert other.read_bytes() == one.read_bytes()
+    assert said("import", one, "--store", "app", "--to", other, "--test", "test_new")["imported"] == 2
+    names = [(each.scope, each.number, each.answer["content"]) for each in Bundle(other).read()]
+    assert names[:2] == [("test_new", 1, "test_one"), ("test_new", 2, "test_two")]
+    assert len(names) == 4
 
 
 def test_cassettes_of_vcrpy_are_imported(tmp_path: Path) -> None:
