@@ -39,6 +39,7 @@ def export(target: Path, store: str, folder: Path | None, thing: str, test: str,
 @click.option("--store", required=True, help="The store id of the records.")
 @FOLDER
 @OBJECT
+@click.option("--from", "origin", help="The store to import from, in a folder of stores; by default of the same id.")
 @click.option("--to", "target", type=click.Path(path_type=Path), help="Import into this bundle, and no store.")
 @click.option("--test", help="The test that the records are to be of; by default those of a bundle stay as they are.")
 @as_json
@@ -47,17 +48,27 @@ def import_(  # noqa: PLR0913, PLR0917
     store: str,
     folder: Path | None,
     thing: str,
+    origin: str | None,
     target: Path | None,
     test: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Take the records of SOURCE into a store, or into a bundle.
 
-    SOURCE is a bundle, or a cassette of vcrpy or pytest-recording (YAML) with calls of the form of OpenAI's or
-    Anthropic's. The request of such a call is the body that was sent, as ResponseCache.call takes it.
+    SOURCE is a bundle, or a folder of stores, such as another one's .chatcache, or a cassette of vcrpy or
+    pytest-recording (YAML) with calls of the form of OpenAI's or Anthropic's. The request of such a call is the body
+    that was sent, as ResponseCache.call takes it.
     """
-    is_cassette = source.suffix in {".yaml", ".yml"}
-    records = [*from_vcr(source, store, test or "")] if is_cassette else Bundle(source).read()
+    if source.is_dir():
+        records = [*from_store(store_of(origin or store, source, "default"))]
+    elif source.suffix in {".yaml", ".yml"}:
+        records = [*from_vcr(source, store)]
+    else:
+        records = Bundle(source).read()
+    if not records:
+        raise click.ClickException(
+            f"{source} has no records" + (f" of store {origin or store!r}" if source.is_dir() else "")
+        )
     if target is not None:
         if test is not None:
             records = [*_of_test(test, records)]

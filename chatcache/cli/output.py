@@ -21,6 +21,7 @@ _MANY = 2_000  # records
 _WIDE = 160  # columns, where nobody looks at it
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+_beside = Console(stderr=True)
 
 as_json: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 
@@ -40,7 +41,7 @@ def say(value: Any, text: str, *, as_json: bool) -> None:
 
 def progress(items: Sequence[T], what: str) -> Iterable[T]:
     """Return items, and show how far they are read where there are many."""
-    return track(items, what, console=console, transient=True) if len(items) >= _MANY else items
+    return track(items, what, console=_beside, transient=True) if len(items) >= _MANY else items
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[str] = ()) -> None:

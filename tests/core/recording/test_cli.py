@@ -1,6 +1,8 @@
 """The command line, as a person and as a program uses it."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,39 @@ def interaction(uri: str, answer: str, body: object = WORDS, code: int = 200) ->
         "request": {"method": "POST", "uri": uri, "body": json.dumps(body), "headers": {}},
         "response": {"status": {"code": code, "message": ""}, "headers": {}, "body": {"string": answer}},
     }
+
+
+def test_the_store_of_another_folder_is_imported(tmp_path: Path) -> None:
+    there, here = tmp_path / "theirs", tmp_path / "ours"
+    ResponseCache("dev", path=there).call(WORDS, saying("Air."))
+    nothing = run("import", there, "--store", "app", "--path", here)
+    assert (nothing.exit_code, nothing.stderr) == (1, f"Error: {there} has no records of store 'app'\n")
+    assert said("import", there, "--from", "dev", "--store", "app", "--path", here)["imported"] == 1
+    assert ResponseCache("app", path=here, mode="replay").call(WORDS, never) == {"content": "Air."}
+    assert (
+        said("import", there, "--store", "dev", "--to", tmp_path / "b.chatcache", "--test", "test_a")["imported"] == 1
+    )
+    assert [(each.scope, each.store) for each in Bundle(tmp_path / "b.chatcache").read()] == [("test_a", "dev")]
+
+
+def test_what_is_printed_for_programs_is_nothing_but_json(tmp_path: Path) -> None:
+    cache = ResponseCache("app", path=tmp_path / "objects")
+    for number in range(2_001):  # so many that it shows how far it is
+        cache.call({"number": number}, saying("x"))
+    target = tmp_path / "b.chatcache"
+    command = [
+        sys.executable,
+        "-m",
+        "chatcache.cli",
+        "export",
+        target,
+        "--store",
+        "app",
+        "--path",
+        tmp_path / "objects",
+    ]
+    done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["exported"] == 2_001
 
 
 def test_a_bundle_is_imported_into_another_one_under_the_names_of_its_tests_or_a_new_one(tmp_path: Path) -> None:
