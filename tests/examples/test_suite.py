@@ -1,12 +1,14 @@
 """The suite in the examples: replayed with no provider, no network and no key, and a miss in it, explained."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 SUITE = Path(__file__).parents[2] / "examples" / "suite"
 PLUGINS = ("pytest_socket", "pytest_chatcache.plugin")
@@ -30,9 +32,10 @@ def suite(tmp_path: Path) -> Path:
     return shutil.copytree(SUITE, tmp_path / "suite", ignore=shutil.ignore_patterns("__pycache__", ".*"))
 
 
-def run(suite: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+def run(suite: Path, *command: str, **more: str) -> "subprocess.CompletedProcess[str]":
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")}
     environment |= {"CI": "true", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "LANGSMITH_TRACING": "false"}
+    environment |= more
     environment["PYTEST_ADDOPTS"] = " ".join([*(f"-p {name}" for name in PLUGINS), "-W ignore"])
     return subprocess.run(command, cwd=suite, env=environment, capture_output=True, text=True, check=False)
 
@@ -53,6 +56,20 @@ def test_one_changed_word_is_a_miss_that_says_which(suite: Path) -> None:
     ended = run(suite, sys.executable, "-m", "pytest", "--chatcache-block-network", "-k", "explanation")
     assert ended.returncode == 1
     assert MISS in ended.stdout
+
+
+def test_the_workflow_of_the_docs_replays_and_adds_a_summary(suite: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pytest.md").read_text()
+    jobs = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])["jobs"]
+    commands = {name: [step.get("run", "") for step in job["steps"]] for name, job in jobs.items()}
+    (replay,) = (each for each in commands["replay"] if each.startswith("pytest"))
+    summary = suite / "summary.md"
+    ended = run(suite, sys.executable, "-m", *replay.split(), GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert summary.read_text().startswith("### LLM calls\n\n5 calls replayed, 0 recorded, 0 missed; saved 124 tokens")
+    (record,) = (each for each in commands["record"] if each.startswith("pytest"))
+    known = run(suite, sys.executable, "-m", "pytest", "--help").stdout
+    assert {each.partition("=")[0] for each in record.split()[1:]} <= {*re.findall(r"--[\w-]+", known)}
 
 
 def test_the_plan_says_what_would_miss(suite: Path) -> None:

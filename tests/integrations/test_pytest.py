@@ -331,7 +331,7 @@ def test_what_is_unused_or_orphaned_is_told_judged_and_pruned(run: Run) -> None:
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            f"{BUNDLE}: 1 record not used by their tests, 1 record of tests that there are no more",
+            f"{BUNDLE}: 2 replayed, 1 record not used by their tests, 1 record of tests that there are no more",
             "cassettes/test_gone.chatcache: of no test",
         ]
     )
@@ -344,6 +344,32 @@ def test_what_is_unused_or_orphaned_is_told_judged_and_pruned(run: Run) -> None:
     assert run("--chatcache=replay", "--chatcache-strict").ret == 0
 
 
+def test_what_became_of_each_bundle_is_told(run: Run) -> None:
+    run.tests("def test_one(): ask('why'); ask('why')\n")
+    run.tests("def test_two(): ask('two')\n", "test_same")
+    run().stdout.fnmatch_lines(
+        [
+            "0 calls replayed, 3 recorded, 0 missed",
+            f"{BUNDLE}: 0 replayed, 2 new",
+            "cassettes/test_same.chatcache: 0 replayed, 1 new",
+        ]
+    )
+    run().stdout.no_fnmatch_line("cassettes*")
+    run("-v").stdout.fnmatch_lines([f"{BUNDLE}: 2 replayed", "cassettes/test_same.chatcache: 1 replayed"])
+    run.tests("def test_one(): ask('why')\n")
+    run("--chatcache=refresh", "test_it.py").stdout.fnmatch_lines([f"{BUNDLE}: 0 replayed, 1 changed, 1 removed"])
+
+
+def test_the_order_of_the_tests_does_not_matter(run: Run) -> None:
+    body = "first, second = (int(ask('why').split()[1]) for _ in range(2)); assert second == first + 1"
+    run.tests("".join(f"def test_{each}(): {body}; assert first == {2 * each + 1}\n" for each in range(5)))
+    run()
+    recorded = run.bundle().path.read_bytes()
+    run.pytester.makeconftest("def pytest_collection_modifyitems(items): items.reverse()\n")
+    run("--chatcache=replay", "--chatcache-strict").assert_outcomes(passed=5)
+    assert run.bundle().path.read_bytes() == recorded
+
+
 def test_what_no_test_needs_of_a_fixture_any_more_is_told_and_pruned(run: Run) -> None:
     shared = "@pytest.fixture(scope='module')\ndef shared(): return ask('shared')\n"
     run.pytester.makeconftest(
@@ -354,8 +380,8 @@ def test_what_no_test_needs_of_a_fixture_any_more_is_told_and_pruned(run: Run) -
     run()
     run.tests(f"def test_one(): ask('one')\n{rest}")
     told = [
-        "cassettes/conftest.chatcache: 1 record of tests that there are no more",
-        f"{BUNDLE}: 1 record of tests that there are no more",
+        "cassettes/conftest.chatcache: 0 replayed, 1 record of tests that there are no more",
+        f"{BUNDLE}: 2 replayed, 1 record of tests that there are no more",
     ]
     run("-k", "one").stdout.no_fnmatch_line("*no more*")  # the other one may need it
     run().stdout.fnmatch_lines(told)

@@ -188,7 +188,8 @@ class _Run:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what became of the calls."""
-        said = [*lines(self._ledger, self._settings.root), *self._said]
+        verbose = self._config.option.verbose > 0
+        said = [*lines(self._ledger, self._settings.root, verbose=verbose), *self._said]
         if self._pruned:
             said.append(f"{self._pruned} records and blobs removed")
         if said:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from chatcache.recording import Changes
+
 from .ledger import Files, Ledger
 
 __all__ = ["annotations", "lines", "markdown", "needs_attention"]
@@ -14,21 +16,27 @@ _WHAT = {
 }
 
 
-def lines(ledger: Ledger, root: Path) -> Iterator[str]:
-    """Yield what became of the calls, and what is the matter with the bundles, in lines."""
-    results = ledger.results.values()
-    hits, made = sum(each.hits for each in results), sum(len(each.made) for each in results)
-    missed = sum(len(each.misses) for each in results)
-    tokens, cost, took = (sum(each.saved[at] for each in results) for at in range(3))
-    if hits or made or missed:
-        saved = f"; saved {tokens:,.0f} tokens, ${cost:,.4f}, {took:,.1f} s" if hits else ""
-        yield f"{hits:,} calls replayed, {made:,} recorded, {missed:,} missed{saved}"
+def lines(ledger: Ledger, root: Path, *, verbose: bool) -> Iterator[str]:
+    """Yield what became of the calls, and of the records of each bundle that is not simply replayed, in lines.
+
+    Args:
+        ledger: what became of them.
+        root: the folder that paths are relative to.
+        verbose: whether the other bundles are told of, too.
+    """
+    yield from _all_calls(ledger)
     for path, files in ledger.files().items():
-        said = [f"{number} {what}" for number, what in _matters(files)]
-        if said:
-            yield f"{_shown(path, root)}: {', '.join(said)}"
-    for path in ledger.orphans():
-        yield f"{_shown(path, root)}: of no test"
+        changes = ledger.changes.get(path, Changes())
+        numbers = {
+            "new": changes.added,
+            "changed": changes.changed,
+            "removed": changes.removed,
+            "missed": files.missed,
+        }
+        said = [*(f"{number:,} {what}" for what, number in numbers.items() if number), *_matters(files)]
+        if said or verbose:
+            yield f"{_shown(path, root)}: {', '.join([f'{files.replayed:,} replayed', *said])}"
+    yield from (f"{_shown(path, root)}: of no test" for path in ledger.orphans())
 
 
 def needs_attention(ledger: Ledger) -> bool:
@@ -38,8 +46,7 @@ def needs_attention(ledger: Ledger) -> bool:
 
 def markdown(ledger: Ledger, root: Path) -> str:
     """Return a summary for a pull request: what was replayed, and which records were added, changed and removed."""
-    first, *others = [*lines(ledger, root), ""]
-    said = ["### LLM calls", "", first or "No LLM calls.", ""]
+    said = ["### LLM calls", "", *(_all_calls(ledger) or ["No LLM calls."]), ""]
     if ledger.changes:
         said += ["| bundle | added | changed | removed |", "|---|---:|---:|---:|"]
         said += [
@@ -47,7 +54,9 @@ def markdown(ledger: Ledger, root: Path) -> str:
             for path, each in sorted(ledger.changes.items())
         ]
         said.append("")
-    said += [f"* {line}" for line in others if line]
+    matters = {path: ", ".join(_matters(files)) for path, files in ledger.files().items()}
+    matters |= dict.fromkeys(ledger.orphans(), "of no test")
+    said += [f"* `{_shown(path, root)}`: {what}" for path, what in matters.items() if what]
     misses = [(result.node, miss) for result in ledger.results.values() for miss in result.misses]
     said += [f"* `{node}` missed: {miss['reason']}" for node, miss in misses]
     return "\n".join(said) + "\n"
@@ -69,11 +78,21 @@ def _changes(miss: dict[str, object]) -> Iterator[str]:
                 yield f"{each['path']} {each['kind']}"
 
 
-def _matters(files: Files) -> Iterator[tuple[int, str]]:
+def _all_calls(ledger: Ledger) -> list[str]:
+    """Return what became of all calls, in a line, if there were any."""
+    results = ledger.results.values()
+    hits, made = sum(each.hits for each in results), sum(len(each.made) for each in results)
+    missed = sum(len(each.misses) for each in results)
+    tokens, cost, took = (sum(each.saved[at] for each in results) for at in range(3))
+    saved = f"; saved {tokens:,.0f} tokens, ${cost:,.4f}, {took:,.1f} s" if hits else ""
+    return [f"{hits:,} calls replayed, {made:,} recorded, {missed:,} missed{saved}"] if hits or made or missed else []
+
+
+def _matters(files: Files) -> Iterator[str]:
     for name, what in _WHAT.items():
         number = getattr(files, name)
         if number:
-            yield number, f"{'record' if number == 1 else 'records'} {what}"
+            yield f"{number:,} {'record' if number == 1 else 'records'} {what}"
 
 
 def _shown(path: Path, root: Path) -> str:
