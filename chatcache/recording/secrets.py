@@ -1,8 +1,9 @@
 """Secrets, which are in no record: what looks like one is masked before it is keyed, and before it is written.
 
 A secret is a text of the form in which a provider makes its keys, the value under a name such as ``api_key`` or
-``Authorization``, the value of an environment variable of such a name, or a text of so many different characters that
-nobody wrote it. Ids, signatures and images are such texts, too: what stands under their names is left.
+``Authorization``, also within a text, the value of an environment variable of such a name, or a text of so many
+different characters that nobody wrote it. Ids, signatures and images are such texts, too: what stands under their names
+is left.
 """
 
 import math
@@ -10,18 +11,25 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-__all__ = ["MASK", "scrubbed", "secrets_in"]
+__all__ = ["MASK", "Masks", "scrubbed", "secrets_in"]
+
+Masks = dict[str, str]
+"""What was masked, and by what."""
 
 MASK = "<<secret>>"
+"""The mask of the first secret of a request; that of the second is ``<<secret-2>>``."""
 
+_RANDOM = "a random text"
 _FORMS = {
     "Anthropic key": r"sk-ant-[\w-]{20,}",
     "OpenRouter key": r"sk-or-v1-[0-9a-f]{40,}",
-    "OpenAI key": r"sk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{20,}",
+    "OpenAI key": r"sk-(?:proj|svcacct|admin)-[\w-]{20,}",
+    "API key": r"sk-(?:[A-Za-z0-9]+[_-])*(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{16,}[\w-]*",
     "Google key": r"AIza[\w-]{35}",
     "Google token": r"ya29\.[\w-]{20,}",
     "AWS key id": r"(?:AKIA|ASIA)[0-9A-Z]{16}",
@@ -29,27 +37,88 @@ _FORMS = {
     "Hugging Face token": r"hf_[A-Za-z0-9]{30,}",
     "xAI key": r"xai-[A-Za-z0-9]{40,}",
     "Perplexity key": r"pplx-[A-Za-z0-9]{40,}",
+    "NVIDIA key": r"nvapi-[\w-]{40,}",
+    "Replicate token": r"r8_[A-Za-z0-9]{30,}",
+    "Tavily key": r"tvly-[\w-]{20,}",
     "LangSmith key": r"lsv2_(?:pt|sk)_[0-9a-f_]{30,}",
     "GitHub token": r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{40,}",
     "GitLab token": r"glpat-[\w-]{20,}",
     "Slack token": r"xox[abprs]-[A-Za-z0-9-]{10,}",
     "Stripe key": r"(?:sk|rk)_live_[A-Za-z0-9]{20,}",
     "JSON Web Token": r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",
-    "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?",
-    "credentials in a header": r"(?i:Bearer|Basic) [A-Za-z0-9+/_=.~-]{16,}",
+    "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----BEGIN).)*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    "credentials in a header": r"(?:[Bb]earer|[Bb]asic) (?=[A-Za-z+/_=.~-]*\d)[A-Za-z0-9+/_=.~-]{16,}",
 }
-_KNOWN = re.compile("|".join(rf"(?P<f{at}>(?<![A-Za-z0-9]){form})" for at, form in enumerate(_FORMS.values())))
+_SORTS = [*_FORMS]
+_FORM = re.compile("|".join(f"(?P<f{at}>(?<![A-Za-z0-9]){form})" for at, form in enumerate(_FORMS.values())), re.DOTALL)
+# what is in each text in which `_FORM` finds something, and a quicker search
+_HINTS = (
+    *(
+        "sk-",
+        "AIza",
+        "ya29.",
+        "AKIA",
+        "ASIA",
+        "gsk_",
+        "hf_",
+        "xai-",
+        "pplx-",
+        "nvapi-",
+        "r8_",
+        "tvly-",
+        "lsv2_",
+        "ghp_",
+    ),
+    *(
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+        "github_pat_",
+        "glpat-",
+        "xox",
+        "_live_",
+        "eyJ",
+        "PRIVATE KEY",
+        "earer ",
+        "asic ",
+    ),
+)
+
 _NAME = (
-    r"(?:x-)?(?:[\w-]*(?:api|access|secret|private|subscription)[_-]?keys?(?:[_-]id)?|(?:proxy-)?authorization"
-    r"|[\w-]*passw(?:or)?d|passphrase|[\w-]*secret|(?:auth|access|refresh|id|bearer|session|api)[_-]?token|cookie"
-    r"|set-cookie)"
+    r"(?:[\w-]{0,40}(?:api|access|secret|private|subscription|account)[_-]?keys?(?:[_-]id)?|(?:proxy-)?authorization"
+    r"|[\w-]{0,40}passw(?:or)?d|passphrase|[\w-]{0,40}secret|(?:set-)?cookie"
+    r"|[\w-]{0,40}(?:auth|access|refresh|id|bearer|session|security|api|ad|hf|bot)[_-]?token)"
 )
 _NAMED = re.compile(_NAME, re.IGNORECASE)
-# in JSON within a text, in a URL's query, and before its host
-_QUOTED = re.compile(
-    rf"""(\\?"{_NAME}\\?"\s*:\s*\\?"|[?&]{_NAME}=|://[^/\s:@?#]{{1,64}}:(?=[^/\s@"]+@))([^"\\\s&#@]+)""",
+_NAME_HINTS = (
+    "key",
+    "authorization",
+    "passw",
+    "passphrase",
+    "secret",
+    "cookie",
+    "token",
+    "://",
+)  # the same of `_GIVEN`
+# what is given a name within a text: in JSON, in JSON within that, in Python; in a URL; in a file of settings, a header
+_GIVEN = re.compile(
+    "|".join(
+        (
+            rf'"{_NAME}"\s*:\s*(?:"(?P<v1>(?:[^"\\]|\\.)+)"|(?P<v2>\d{{4,}}))',
+            rf'\\"{_NAME}\\"\s*:\s*\\"(?P<v3>(?:(?!\\").)+)\\"',
+            rf"'{_NAME}'\s*:\s*'(?P<v4>(?:[^'\\]|\\.)+)'",
+            r"""://[^/\s:@?#]{1,64}:(?P<v5>[^/\s@"']+)@""",
+            rf"""[?&]{_NAME}=(?P<v6>[^&\s"'#]+)""",
+            rf"""(?<![\w-]){_NAME}\s?=\s?(?:"(?P<v7>[^"\n]+)"|'(?P<v8>[^'\n]+)')""",
+            rf"""(?<![\w-]){_NAME}=(?=[^\s"',;&]*\d)(?P<v9>[^\s"',;&]{{8,}})""",
+            rf"""(?<![\w-]){_NAME}: ?(?=[^\s"']*\d)(?P<v10>[^\s"',;&]{{8,}})""",
+            r"""(?<![\w-])(?:(?:proxy-)?authorization|(?:set-)?cookie): ?(?=[^\n"'\\]*\d)(?P<v11>[^\n"'\\]{8,})""",
+        )
+    ),
     re.IGNORECASE,
 )
+_MASKED = re.compile(r"<<secret(?:-[0-9a-f]+)?>>")
 _LONG = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_=-]{32,}(?![A-Za-z0-9+/_=-])")
 _LONGEST = 200  # characters; what is longer is data, such as an image
 _SHORTEST_RANDOM = 20  # characters
@@ -59,20 +128,35 @@ _NO_SECRETS = re.compile(
     r"|etag|thought_signatures?|reasoning_details|name",
     re.IGNORECASE,
 )
-_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # ends of names of environment variables
-_SECRET_BYTES = tuple(end.encode() for end in _SECRET)
+_ENDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # of names of environment variables
+_ENDS_IN_BYTES = tuple(end.encode() for end in _ENDS)
 _SHORTEST = 12  # characters, of a secret in the environment
+_SHORTEST_TOLD = 8  # characters, of one that is masked wherever else it is
+_SCHEMA = {
+    "type",
+    "anyOf",
+    "oneOf",
+    "allOf",
+    "$ref",
+    "enum",
+}  # names in one of which a JSON schema has something to say
 
 
-def scrubbed(value: Any, *, random: bool = True) -> Any:
+def scrubbed(value: Any, masks: Masks | None = None, *, random: bool = True) -> Any:
     """Return a JSON value with a mask in the place of each secret.
 
     Args:
         value: the value.
+        masks: what was masked before, with its masks, to which is added what is masked now.
         random: whether texts that nobody wrote count as secrets. In an answer they do not: what a model says is used,
-            as the argument of a tool, for example. Their masks are not alike, since they may be no secrets.
+            as the argument of a tool, for example. Their masks are made of them, since they may be no secrets.
     """
-    return _scrubbed(value, "", _of_the_environment(), random=random)
+    masks = {} if masks is None else masks
+    for path, name, leaf in _leaves(value, "", ""):
+        if path and _is_named(name) and str(leaf) and not _MASKED.fullmatch(str(leaf)):
+            _mask(str(leaf), "", masks)
+    own = [*_of_the_environment(), *(text for text in masks if len(text) >= _SHORTEST_TOLD)]
+    return _Scrubbing(own, random).of(value, "", masks)
 
 
 def secrets_in(value: Any, *, random: bool = True) -> list[str]:
@@ -84,60 +168,112 @@ def secrets_in(value: Any, *, random: bool = True) -> list[str]:
         value: the value.
         random: as in `scrubbed`.
     """
-    own = _of_the_environment()
+    by = _Scrubbing(_of_the_environment(), random)
     found, said = [], dict[str, str]()
-    for path, name, text in _texts(value, "$", ""):
-        found += [f"{sort} at {path}" for sort in _sorts(text, name, own, random=random)]
-        spot = re.sub(r"\[\d+\]", "[]", path)
-        said[spot] = said.get(spot, "") + text
+    for path, name, leaf in _leaves(value, "$", ""):
+        found += [f"{sort} at {path}" for sort in by.sorts(leaf, name)]
+        if isinstance(leaf, str):
+            spot = re.sub(r"\[\d+\]", "[]", path)
+            said[spot] = said.get(spot, "") + leaf
     if not found:
-        found = [f"{sort} over several texts at {path}" for path, text in said.items() for sort in _known(text, own)]
+        together = ((path, span) for path, text in said.items() for span in by.known_in(text))
+        found = [f"{span.sort} over several texts at {path}" for path, span in together]
     return found
 
 
-def _scrubbed(value: Any, name: str, own: Sequence[str], *, random: bool) -> Any:
-    match value:
-        case str():
-            return MASK if value and _is_named(name) else _masked(value, name, own, random=random)
-        case dict():
-            return {each: _scrubbed(item, each, own, random=random) for each, item in value.items()}
-        case list() | tuple():
-            return [_scrubbed(item, name, own, random=random) for item in value]
-        case _:
-            return value
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Where a secret is in a text, and what sort of one it is."""
+
+    begin: int
+    end: int
+    sort: str
 
 
-def _masked(text: str, name: str, own: Sequence[str], *, random: bool) -> str:
-    for secret in own:
-        text = text.replace(secret, MASK)
-    text = _QUOTED.sub(lambda match: f"{match[1]}{MASK}", _KNOWN.sub(MASK, text))
-    if not random or _NO_SECRETS.fullmatch(name):
-        return text
-    return _LONG.sub(lambda match: _mask_of(match.group()) if _is_random(match.group()) else match.group(), text)
+@dataclass(frozen=True, slots=True)
+class _Scrubbing:
+    """What is a secret.
+
+    Attributes:
+        own: the secrets of this process.
+        random: whether texts that nobody wrote are some.
+    """
+
+    own: Sequence[str]
+    random: bool
+
+    def of(self, value: Any, name: str, masks: Masks) -> Any:
+        """Return a value that stands under a name, with its secrets masked."""
+        match value:
+            case str():
+                return self._of_text(value, name, masks)
+            case dict() if not _is_named(name) or not _SCHEMA.isdisjoint(value):
+                return {each: self.of(item, each, masks) for each, item in sorted(value.items())}
+            case dict():
+                return {each: self.of(item, name, masks) for each, item in sorted(value.items())}
+            case list() | tuple():
+                return [self.of(item, name, masks) for item in value]
+            case int() | float() if type(value) is not bool and _is_named(name):
+                return _mask(str(value), "", masks)
+            case _:
+                return value
+
+    def sorts(self, leaf: Any, name: str) -> Iterator[str]:
+        """Yield the sorts of the secrets that a text or a number under a name holds."""
+        if _is_named(name) and str(leaf) and not _MASKED.fullmatch(str(leaf)):
+            yield f"the value under {name!r}"
+        elif isinstance(leaf, str):
+            yield from (span.sort for span in self._spans(leaf, name))
+
+    def _of_text(self, text: str, name: str, masks: Masks) -> str:
+        if _is_named(name) and text and not _MASKED.fullmatch(text):
+            return _mask(text, "", masks)
+        parts, at = [], 0
+        for span in self._spans(text, name):
+            parts += [text[at : span.begin], _mask(text[span.begin : span.end], span.sort, masks)]
+            at = span.end
+        return "".join([*parts, text[at:]]) if parts else text
+
+    def _spans(self, text: str, name: str) -> Iterator[_Span]:
+        """Yield where the secrets of a text are, in order, none over another."""
+        end = 0
+        for span in sorted(self._all_spans(text, name), key=lambda span: (span.begin, -span.end)):
+            if span.end > end:
+                yield _Span(max(span.begin, end), span.end, span.sort)
+                end = span.end
+
+    def _all_spans(self, text: str, name: str) -> Iterator[_Span]:
+        yield from self.known_in(text)
+        lower = text.lower()
+        if any(each in lower for each in _NAME_HINTS):
+            for match in _GIVEN.finditer(text):
+                begin, end = match.span(str(match.lastgroup))
+                if not _MASKED.search(text, begin, end):
+                    yield _Span(begin, end, "a value under the name of a secret")
+        if self.random and len(text) >= _SHORTEST_RANDOM and not _NO_SECRETS.fullmatch(name):
+            for match in _LONG.finditer(text):
+                if _is_random(match.group()):
+                    yield _Span(match.start(), match.end(), _RANDOM)
+
+    def known_in(self, text: str) -> Iterator[_Span]:
+        """Yield where a text has the form of a secret, or one of this process."""
+        for secret in self.own:
+            if secret in text:
+                for match in re.finditer(re.escape(secret), text):
+                    yield _Span(match.start(), match.end(), "the value of an environment variable")
+        if any(each in text for each in _HINTS):
+            for match in _FORM.finditer(text):
+                yield _Span(match.start(), match.end(), _SORTS[int(str(match.lastgroup)[1:])])
 
 
-def _mask_of(text: str) -> str:
-    """Return the mask of a text that may be no secret: another text has another one."""
-    return f"<<secret-{sha256(text.encode()).hexdigest()[:8]}>>"
-
-
-def _sorts(text: str, name: str, own: Sequence[str], *, random: bool) -> Iterator[str]:
-    """Yield what sorts of secrets a text holds that stands under a name."""
-    if text and text != MASK and _is_named(name):
-        yield f"the value under {name!r}"
-    yield from _known(text, own)
-    if any(match[2] != MASK for match in _QUOTED.finditer(text)):
-        yield "a value under the name of a secret"
-    if random and not _NO_SECRETS.fullmatch(name) and any(_is_random(match.group()) for match in _LONG.finditer(text)):
-        yield "a random text"
-
-
-def _known(text: str, own: Sequence[str]) -> Iterator[str]:
-    if any(secret in text for secret in own):
-        yield "the value of an environment variable"
-    sorts = [*_FORMS]
-    for match in _KNOWN.finditer(text):
-        yield sorts[int(str(match.lastgroup)[1:])]
+def _mask(text: str, sort: str, masks: Masks) -> str:
+    if text not in masks:
+        if sort == _RANDOM:  # it may be no secret: another text has another mask
+            masks[text] = f"<<secret-{sha256(text.encode()).hexdigest()[:8]}>>"
+        else:
+            number = len(masks) + 1
+            masks[text] = MASK if number == 1 else f"<<secret-{number}>>"
+    return masks[text]
 
 
 @lru_cache(maxsize=1024)
@@ -159,21 +295,24 @@ def _of_the_environment() -> list[str]:
     """Return the secrets of this process, the longest first."""
     if os.supports_bytes_environ:
         raw = getattr(os.environb, "_data", os.environb)  # or each name would be decoded and encoded for each request
-        values = {os.fsdecode(value) for name, value in raw.items() if name.endswith(_SECRET_BYTES)}
+        values = {os.fsdecode(value) for name, value in raw.items() if name.endswith(_ENDS_IN_BYTES)}
     else:
-        values = {value for name, value in os.environ.items() if name.endswith(_SECRET)}
+        values = {value for name, value in os.environ.items() if name.endswith(_ENDS)}
     return sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
 
 
-def _texts(value: Any, path: str, name: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the texts of a JSON value, with their paths and the names that they stand under, and its names."""
+def _leaves(value: Any, path: str, name: str) -> Iterator[tuple[str, str, Any]]:
+    """Yield the texts and numbers of a JSON value, with their paths and what they stand under, and its names."""
     match value:
-        case str():
-            yield path, name, value
         case dict():
-            for each, item in value.items():
+            inherited = name if _is_named(name) and _SCHEMA.isdisjoint(value) else None
+            for each, item in sorted(value.items()):
                 yield f"the name of {path}.{each}", "", each
-                yield from _texts(item, f"{path}.{each}", each)
+                yield from _leaves(item, f"{path}.{each}", inherited or each)
         case list() | tuple():
             for at, item in enumerate(value):
-                yield from _texts(item, f"{path}[{at}]", name)
+                yield from _leaves(item, f"{path}[{at}]", name)
+        case str():
+            yield path, name, value
+        case int() | float() if type(value) is not bool:
+            yield path, name, value

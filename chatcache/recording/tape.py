@@ -24,7 +24,7 @@ from chatcache.mode import Mode
 from .bundle import STREAMS, Record, model_of
 from .miss import ExplainedMiss, Explanation, Reason, nearest
 from .policy import Exhausted, Policy, RecordMode
-from .secrets import scrubbed, secrets_in
+from .secrets import MASK, Masks, scrubbed, secrets_in
 from .shelf import Entry, Shelf
 from .sketch import sketch_of
 from .volatile import Found, hidden, hidden_in_stream, put_back
@@ -104,12 +104,15 @@ class Tape:
         return _Track(self, store_id, outcomes)
 
     def keyed(self, key: str, request: Any) -> tuple[str, Any, Found]:
-        """Return the key of a request on a tape, the request as it is recorded, and what is volatile in it."""
+        """Return the key of a request on a tape, the request as it is recorded, and what was replaced in it."""
         held, found = self.policy.volatile.replaced(self.policy.counting(request))
-        asked = scrubbed(held)
+        masks: Masks = {}
+        asked = scrubbed(held, masks)
         if asked != request or len(key) != _DIGITS:
             key = request_key(asked if _is_of(key, request) else key)
         sample = _SAMPLE.get()
+        if masks:
+            found = {**found, **{mask: text for text, mask in masks.items()}}
         return request_key([sample, key]) if sample else key, asked, found
 
     def next_of(self, store: str, key: str, forms: Collection[Form]) -> tuple[Entry | None, int]:
@@ -136,8 +139,12 @@ class Tape:
         with self._lock:
             record = made(self._number(store, key))
             problems = [*secrets_in(record.request), *secrets_in(record.answer, random=False)]
+            problems += [f"{problem} in the name of its test" for problem in secrets_in(record.scope, random=False)]
             if problems:
-                self.problems.append(f"a call of store {store!r} was not recorded, it holds a secret: {problems[0]}")
+                self.problems.append(
+                    f"a call of store {store!r} was not recorded, it holds a secret: {problems[0]}; leave it out of "
+                    "what is asked, or have it ignored"
+                )
                 return False
             self.made.append(record)
             return True
@@ -171,7 +178,7 @@ class Tape:
             bundle=_shown(self.shelf.bundle.path),
             recorded=len(self.shelf.of_scope(self.scope)),
             ignored=self.policy.ignore,
-            placeholders=found,
+            placeholders={token: text for token, text in found.items() if not _is_mask(token)},
             command=self._command,
             **why,
         )
@@ -245,7 +252,7 @@ class _Track(Track):
                 number=number,
                 form=form,
                 request=asked,
-                answer=scrubbed(said, random=False),
+                answer=scrubbed(said, {text: mask for mask, text in found.items() if _is_mask(mask)}, random=False),
                 offsets=None if offsets is None else [round(each, 3) for each in offsets],
                 sketch=sketch_of(asked),
                 at=at,
@@ -309,6 +316,10 @@ class _RaisedError(Exception):
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+
+def _is_mask(token: str) -> bool:
+    return token.startswith(MASK.removesuffix(">>"))
 
 
 def _is_of(key: str, request: Any) -> bool:

@@ -25,16 +25,18 @@ Found = Mapping[str, str]
 """Placeholders, and what they stand for."""
 
 _ID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+_HEX = r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}"  # of version 4, or any MD5 would be one
 BUILT_IN: Mapping[str, str] = {
-    "uuid": rf"(?<![0-9a-zA-Z])(?:{_ID}|(?<=run-)[0-9a-f]{{32}})(?![0-9a-zA-Z])",
+    "uuid": rf"(?<![0-9a-zA-Z])(?:{_ID}|(?<=run-)[0-9a-f]{{32}}|{_HEX})(?![0-9a-zA-Z])",
     "call": r"(?<![0-9a-zA-Z_])(?:call|toolu|tooluse|chatcmpl-tool|fc)_(?=[a-zA-Z]*\d)[0-9a-zA-Z]{12,}(?![0-9a-zA-Z_])",
     "time": r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?: ?Z|[+-]\d\d:?\d\d)?(?!\d)",
 }
 """The patterns of what is volatile by default, by their names; ``path``, a temporary folder, is beside them."""
 
+_SHORTEST = 4  # characters of what is replaced in an answer
 _NEAR = timedelta(hours=1)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_PLACEHOLDER = re.compile(r"<<[a-z][a-z0-9_]*-\d+>>")
+_PLACEHOLDER = re.compile(r"<<[a-z][a-z0-9_]*(?:-[0-9a-f]+)?>>")
 
 
 class Volatile:
@@ -54,7 +56,7 @@ class Volatile:
         chosen = {**BUILT_IN, "path": _folders(), **patterns}
         self._patterns = {name: pattern for name, pattern in chosen.items() if pattern is not None}
         for name, pattern in patterns.items():
-            if not _NAME.fullmatch(name):
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise InvalidInputError(f"volatile {name!r}: a name is of lower-case letters, digits and _")
             if pattern is not None:
                 _check(name, pattern)
@@ -83,16 +85,23 @@ class Volatile:
         except ValueError:
             return False
         now = datetime.fromtimestamp(self._clock(), UTC)
-        return abs(time.astimezone() - now) <= _NEAR
+        zones = [time] if time.tzinfo else [time.astimezone(), time.replace(tzinfo=UTC)]
+        return any(abs(each - now) <= _NEAR for each in zones)
 
 
 def hidden(value: Any, found: Found) -> Any:
-    """Return an answer with the placeholders of its request."""
-    if not found:
+    """Return an answer with the placeholders of its request, where they stand for what is long enough to be told."""
+    tokens = {text: token for token, text in found.items() if len(text) >= _SHORTEST}
+    if not tokens:
         return value
-    tokens = {text: token for token, text in found.items()}
-    pattern = re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))))
+    pattern = re.compile("|".join(map(_alone, sorted(tokens, key=len, reverse=True))))
     return mapped(value, lambda text: pattern.sub(lambda match: tokens[match.group()], text))
+
+
+def _alone(text: str) -> str:
+    """Return the pattern of a text that is no part of a longer word."""
+    begin = r"(?<![0-9a-zA-Z])" if text[0].isalnum() else ""
+    return f"{begin}{re.escape(text)}" + (r"(?![0-9a-zA-Z])" if text[-1].isalnum() else "")
 
 
 def hidden_in_stream(chunks: list[Any], found: Found) -> list[Any]:
@@ -106,7 +115,7 @@ def hidden_in_stream(chunks: list[Any], found: Found) -> list[Any]:
             spots.setdefault(path, []).append((holder, place))
     for held in spots.values():
         for token, text in found.items():
-            if len(held) > 1 and text not in token:  # one that is in its placeholder is too short to be told apart
+            if len(held) > 1 and len(text) >= _SHORTEST and text not in token:
                 _join(held, text, token)
     return made
 
@@ -144,12 +153,15 @@ def put_back(value: Any, found: Found) -> Any:
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a JSON value with all of its texts changed; names stay."""
+    """Return a JSON value with all of its texts changed, names among them."""
     match value:
         case str():
             return change(value)
         case dict():
-            return {name: mapped(item, change) if type(item) in _HOLDING else item for name, item in value.items()}
+            return {
+                change(name): mapped(item, change) if type(item) in _HOLDING else item
+                for name, item in sorted(value.items())  # else what is numbered would depend on their order
+            }
         case list() | tuple():
             return [mapped(item, change) if type(item) in _HOLDING else item for item in value]
         case _:
@@ -163,14 +175,14 @@ def _folders() -> str:
     """Return the pattern of a path in the folder for temporary files, up to the folder of a test."""
     folders = {os.path.realpath(tempfile.gettempdir()), tempfile.gettempdir()}
     roots = "|".join(map(re.escape, sorted(folders, key=len, reverse=True)))
-    of_pytest = r"pytest-of-[^/\s\"']+/pytest-\d+(?:/[^/\s\"']+)?"
+    of_pytest = r"pytest-of-[^/\s\"']+/pytest-\d+(?:/popen-gw\d+)?(?:/[^/\s\"']+)?"
     return rf"(?<![\w/])(?:{roots})/(?:{of_pytest}|tmp[a-z0-9_]{{8}}(?![a-z0-9_]))"
 
 
 def _check(name: str, pattern: str) -> None:
     try:
         compiled = re.compile(pattern)
-    except re.error as error:
+    except (re.error, TypeError) as error:
         raise InvalidInputError(f"volatile {name}={pattern!r} is no regular expression: {error}") from error
     if compiled.groups:
         raise InvalidInputError(f"volatile {name}={pattern!r} has groups: write (?:...) instead of (...)")

@@ -351,9 +351,32 @@ def test_no_secret_is_recorded_or_keyed(cache: ResponseCache, bundle: Path) -> N
     keys = ["sk-proj-" + "aB3_" * 12, "sk-proj-" + "Zx9_" * 12]
     with recording(bundle):
         cache.call({"prompt": f"my key is {keys[0]}"}, lambda request: {"content": request["prompt"]})
-    assert keys[0] not in bundle.read_text()
+    assert bundle.read_text().count("my key is <<secret>>") == 2
     with recording(bundle, replaying()):
-        assert cache.call({"prompt": f"my key is {keys[1]}"}, never) == {"content": "my key is <<secret>>"}
+        assert cache.call({"prompt": f"my key is {keys[1]}"}, never) == {"content": f"my key is {keys[1]}"}
+
+
+@pytest.mark.parametrize("secret", ["zX9kQ2vB7nM4pL8wR3tY6uI1oA5sD0fG", "0123456789abcdef0123456789abcdef"])
+def test_what_is_a_secret_in_a_request_is_one_in_its_answer(cache: ResponseCache, bundle: Path, secret: str) -> None:
+    request = {"prompt": "Log in.", "api_key": secret, "again": f"by {secret}"}
+
+    def say(_request: Any) -> Iterator[Any]:
+        yield from ({"delta": f"your key is {secret}"[at : at + 5]} for at in range(0, 44, 5))
+
+    with recording(bundle):
+        assert secret in str(cache.call(request, lambda _request: {"content": f"your key is {secret}"}))
+        [*cache.stream(request, say)]
+    assert secret not in bundle.read_text()
+    with recording(bundle, replaying()):
+        assert cache.call(request, never) == {"content": f"your key is {secret}"}
+        assert "".join(each["delta"] for each in cache.stream(request, never)) == f"your key is {secret}"
+
+
+def test_a_secret_in_the_name_of_a_test_fails_the_recording(cache: ResponseCache, bundle: Path) -> None:
+    scope = f"test_one[sk-proj-{'aB3_' * 12}]"
+    with pytest.raises(SecretError, match="in the name of its test"), recording(bundle, scope=scope):
+        cache.call(SKY, Model())
+    assert not bundle.exists()
 
 
 def test_a_secret_that_survives_fails_the_recording(cache: ResponseCache, bundle: Path) -> None:

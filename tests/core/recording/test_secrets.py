@@ -34,7 +34,13 @@ def test_what_looks_like_a_secret_is_masked(secret: str) -> None:
     assert not secrets_in(clean)
 
 
-@pytest.mark.parametrize("name", ["api_key", "Authorization", "x-api-key", "password", "client_secret", "access_token"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("api_key", "Authorization", "x-api-key", "password", "client_secret", "access_token", "aws_session_token"),
+        *("hf_token", "azure_ad_token", "X-Amz-Security-Token", "openaiApiKey"),
+    ],
+)
 def test_what_stands_under_the_name_of_a_secret_is_masked(name: str) -> None:
     assert scrubbed({name: "correct horse"}) == {name: MASK}
     assert secrets_in({name: "hunter2"})
@@ -60,6 +66,10 @@ def test_the_secrets_of_the_environment_are_masked_wherever_they_are(monkeypatch
         {"token": "Hello", "max_tokens": 5, "name": "api_key"},
         {"content": "Enter your password: it is a task-oriented risk-assessment"},
         {"content": "an API key is a secret"},
+        {"content": "This is basic troubleshooting. These are the basic characteristics, and basic responsibilities."},
+        {"content": "See https://x.com/sk-hynix-announces-new-memory-chips"},
+        {"tools": [{"parameters": {"properties": {"api_key": {"type": "string", "description": "yours"}}}}]},
+        {"password": None, "secret": True, "api_key": ""},
         {"content": "https://a.com/h/m/557/2025/9/Historical-Weather-in-September-2025-in-San-Francisco-United-States"},
     ],
 )
@@ -75,6 +85,16 @@ def test_what_is_none_stays(value: Any) -> None:
         ('{\\"password\\": \\"hunter2\\"}', '{\\"password\\": \\"<<secret>>\\"}'),
         ("https://user:hunter2pass@host/v1", "https://user:<<secret>>@host/v1"),
         ("https://host/v1?api_key=abc123&x=1", "https://host/v1?api_key=<<secret>>&x=1"),
+        ('{"password": "correct horse battery staple"}', '{"password": "<<secret>>"}'),
+        ('{"password": "p@ssw0rd!longer"}', '{"password": "<<secret>>"}'),
+        ('{"password": 12345678}', '{"password": <<secret>>}'),
+        ('{"Authorization": "Token 9944b09199c62bcf"}', '{"Authorization": "<<secret>>"}'),
+        ('{"Cookie": "theme=dark; sessionid=abc"}', '{"Cookie": "<<secret>>"}'),
+        ("{'api_key': 'abc def'}", "{'api_key': '<<secret>>'}"),
+        ('client = Client(api_key="abcdef")', 'client = Client(api_key="<<secret>>")'),
+        ("AZURE_API_KEY=0123456789abcdef\nX=1", "AZURE_API_KEY=<<secret>>\nX=1"),
+        ("curl -H 'api-key: 0123456789abcdef'", "curl -H 'api-key: <<secret>>'"),
+        ("Cookie: theme=dark; id=1234\nHost: a", "Cookie: <<secret>>\nHost: a"),
         ("http://localhost:8000", "http://localhost:8000"),
         ("http://127.0.0.1:8000/v1 and mail@host", "http://127.0.0.1:8000/v1 and mail@host"),
     ],
@@ -95,6 +115,25 @@ def test_a_secret_that_runs_over_chunks_is_found() -> None:
     secret = SECRETS[1]
     chunks = [{"delta": {"content": secret[at : at + 9]}} for at in range(0, len(secret), 9)]
     assert "over several texts" in secrets_in(scrubbed(chunks))[0]
+
+
+def test_a_secret_has_one_mask_and_the_next_one_another() -> None:
+    one, other = SECRETS[0], SECRETS[2]
+    assert scrubbed([one, f"{other} {one}"]) == [MASK, f"<<secret-2>> {MASK}"]
+
+
+@pytest.mark.parametrize("value", [12345678, {"value": "hunter2"}, ["hunter2"]])
+def test_whatever_stands_under_the_name_of_a_secret_is_one(value: Any) -> None:
+    clean = scrubbed({"api_key": value})
+    assert "hunter2" not in str(clean)
+    assert "12345678" not in str(clean)
+    assert secrets_in({"api_key": value})
+    assert not secrets_in(clean)
+
+
+def test_a_key_over_several_lines_is_masked_to_its_end() -> None:
+    key = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEow\n-----END RSA PRIVATE KEY-----"
+    assert scrubbed([f"a {key} b"]) == [f"a {MASK} b"]
 
 
 def test_a_secret_in_a_name_is_found() -> None:

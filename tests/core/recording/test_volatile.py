@@ -1,7 +1,10 @@
 """What is another in each run does not count, and is put back."""
 
+import time
 from datetime import UTC, datetime, timedelta
+from tempfile import gettempdir
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -76,6 +79,41 @@ def test_an_answer_gets_the_ids_of_the_request_that_it_answers(volatile: Volatil
     assert put_back(answer, live) == {"content": f"Order {TWO} is sent.", "n": 1}
 
 
+def test_what_stands_for_a_word_is_put_back_for_no_part_of_another_one_and_for_nothing_short() -> None:
+    volatile = Volatile({"job": r"job-\d+", "no": r"(?<=no )\d+"}, NOW.timestamp)
+    _, found = volatile.replaced("job-1, no 1")
+    answer = hidden("job-1; job-10 is next; 12 months, 1 day", found)
+    assert put_back(answer, volatile.replaced("job-7, no 7")[1]) == "job-7; job-10 is next; 12 months, 1 day"
+
+
+def test_names_are_volatile_too(volatile: Volatile) -> None:
+    asked, found = volatile.replaced({"orders": {ONE: "sent"}})
+    assert asked == {"orders": {"<<uuid-1>>": "sent"}}
+    assert put_back(hidden({ONE: 1}, found), {"<<uuid-1>>": TWO}) == {TWO: 1}
+
+
+def test_an_id_in_hexadecimal_digits_is_one_and_a_digest_is_none(volatile: Volatile) -> None:
+    assert volatile.replaced(UUID(ONE).hex)[0] == "<<uuid-1>>"
+    assert volatile.replaced("d41d8cd98f00b204e9800998ecf8427e")[0] == "d41d8cd98f00b204e9800998ecf8427e"
+
+
+def test_a_folder_of_a_test_is_one_for_each_worker(volatile: Volatile) -> None:
+    paths = [f"{gettempdir()}/pytest-of-me/pytest-3/{worker}test_a0/in.txt" for worker in ("", "popen-gw0/")]
+    assert [volatile.replaced(path)[0] for path in paths] == ["<<path-1>>/in.txt"] * 2
+
+
+def test_a_time_without_a_zone_may_be_one_of_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        volatile = Volatile({}, NOW.timestamp)
+        text = NOW.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+        assert volatile.replaced(text)[0] == "<<time-1>>"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_an_id_that_is_none_of_the_request_stays(volatile: Volatile) -> None:
     _, found = volatile.replaced({"q": ONE})
     assert hidden({"id": TWO}, found) == {"id": TWO}
@@ -96,4 +134,6 @@ def test_an_id_that_runs_over_chunks_is_whole_in_one_of_them(volatile: Volatile,
 
 
 def test_a_short_text_that_is_in_its_own_placeholder_is_no_endless_work() -> None:
-    assert hidden_in_stream([{"d": "no 1"}, {"d": "1"}], {"<<n-1>>": "1"}) == [{"d": "no <<n-1>>"}, {"d": "<<n-1>>"}]
+    chunks = [{"d": "no abcd"}, {"d": "abcd"}]
+    token = "<<abcd-1>>"
+    assert hidden_in_stream(chunks, {token: "abcd"}) == [{"d": f"no {token}"}, {"d": token}]
