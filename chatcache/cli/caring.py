@@ -1,55 +1,71 @@
 """Commands that take care of records."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 import click
 
 from chatcache.errors import BundleError
-from chatcache.recording import Bundle, Record, secrets_in
+from chatcache.recording import Bundle, Head, Record, secrets_in, sketch_of
+from chatcache.recording.bundle import at_of
 
 from .group import PATHS, chatcache, reading
-from .output import as_json, console, progress, say, say_json, table
-from .source import bundles_in, sources
+from .output import as_json, console, progress, say, say_json, say_line, table
+from .source import bundles_in, called, sources
 
 __all__ = ["plan", "prune", "scan", "verify"]
+
+_RAN = {0, 1}  # what pytest ends with where the tests ran: well, or not
+
+
+def _days(_context: click.Context, _option: click.Parameter, days: float | None) -> float | None:
+    if days is not None and not (math.isfinite(days) and days >= 0):
+        raise click.BadParameter(f"{days} is no number of days: pass a finite one, 0 or more")
+    return days
 
 
 @chatcache.command()
 @PATHS
-@click.option("--older-than", type=float, metavar="DAYS", help="Remove records that are older.")
+@click.option("--older-than", type=float, callback=_days, metavar="DAYS", help="Remove records that are older.")
 @click.option("--test", help="Remove the records of a test.")
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say which records would be removed, and remove nothing; of blobs it says nothing."
+)
 @as_json
 def prune(paths: tuple[Path, ...], older_than: float | None, test: str | None, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001
     """Remove records from bundles, and blobs that no bundle refers to. Unused ones: pytest --chatcache-prune."""
     bundles = bundles_in(paths)
     limit = None if older_than is None else datetime.now(UTC).timestamp() * 1000 - older_than * 86_400_000
     removed: dict[str, int] = {}
+    tests: set[str] = set()
     for bundle in bundles:
-        records = bundle.read()
-        kept = [each for each in records if each.scope != test and (limit is None or each.at >= limit)]
-        if len(kept) < len(records):
-            removed[str(bundle.path)] = len(records) - len(kept)
+        blocks = [*progress(bundle.blocks(), f"reading {bundle.path}")]
+        tests.update(head["test"] for head, _ in blocks)
+        kept = [each for each in blocks if each[0]["test"] != test and (limit is None or at_of(each[0]) >= limit)]
+        if len(kept) < len(blocks):
+            removed[str(bundle.path)] = len(blocks) - len(kept)
             if not dry_run:
                 bundle.write(kept)
-    if not dry_run:
-        blobs = sum(bundle.sweep_blobs() for bundle in bundles)
-        removed.update({"blobs": blobs} if blobs else {})
+    blobs = {} if dry_run else {"blobs": sum(bundle.sweep_blobs() for bundle in bundles)}
+    counted = {**removed, **{name: number for name, number in blobs.items() if number}}
     word = "would be removed" if dry_run else "removed"
     say(
-        removed,
-        "\n".join([*(f"{path}: {n}" for path, n in removed.items()), f"{sum(removed.values())} {word}"]),
+        {"records": removed, **blobs},
+        "\n".join([*(f"{name}: {n}" for name, n in counted.items()), f"{sum(counted.values())} {word}"]),
         as_json=as_json,
     )
+    if test is not None and test not in tests:
+        raise click.ClickException(f"there are no records of a test {test!r}")
 
 
 @chatcache.command()
@@ -61,29 +77,17 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
     number = 0
     for bundle in bundles_in(paths):
         try:
-            blocks = [*bundle.blocks()]
+            blocks = [*bundle.check()]
         except BundleError as error:
             problems.append({"where": str(bundle.path), "problem": str(error)})
             continue
-        names: set[Any] = set()
-        for _, text in progress(blocks, f"verifying {bundle.path}"):
-            number += 1
-            try:
-                record = bundle.record(text)
-            except BundleError as error:
-                problems.append({"where": str(bundle.path), "problem": str(error)})
-                continue
-            said = [*_drift(record)]
-            if record.name in names:
-                said.append("it is there twice, as after a merge: keep one of them")
-            names.add(record.name)
-            where = f"{bundle.path}: {record.key[:12]} of {record.scope or 'no test'}"
-            problems += [{"where": where, "problem": each} for each in said]
+        number += len(blocks)
+        problems += _problems(bundle, progress(blocks, f"verifying {bundle.path}"))
     if as_json:
         say_json({"records": number, "problems": problems})
     else:
         for each in problems:
-            click.echo(f"{each['where']}: {each['problem']}")
+            say_line(f"{each['where']}: {each['problem']}")
         click.echo(f"{number:,} records, {len(problems):,} problems")
     sys.exit(1 if problems else 0)
 
@@ -91,17 +95,17 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
 @chatcache.command()
 @reading
 def scan(as_json: bool, **where: Any) -> None:  # noqa: FBT001
-    """Look for secrets in records."""
+    """Look for secrets in records, those of a store as they are in there."""
     found = [
         {"where": str(each.where), "record": each.name, "test": each.record.scope, "secret": secret}
-        for each in sources(**where)
+        for each in sources(**where, raw=True)
         for secret in [*secrets_in(each.record.request), *secrets_in(each.record.answer, random=False)]
     ]
     if as_json:
         say_json(found)
     else:
         for each in found:
-            click.echo(f"{each['where']}: {each['record']} of {each['test'] or 'no test'}: {each['secret']}")
+            say_line(f"{each['where']}: {each['record']} of {each['test'] or 'no test'}: {each['secret']}")
         click.echo(f"{len(found):,} secrets")
     sys.exit(1 if found else 0)
 
@@ -126,9 +130,12 @@ def plan(arguments: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001
             "-q",
             *arguments,
         ]
-        subprocess.run(command, check=False, stdout=subprocess.DEVNULL)  # noqa: S603 - what the user asked for
-        if not report.exists():
-            raise click.ClickException(f"pytest gave no report: run {' '.join(command)}")
+        done = subprocess.run(  # noqa: S603 - what the user asked for
+            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+        if done.returncode not in _RAN or not report.exists():
+            click.echo(done.stdout, err=True)
+            raise _NotRunError(f"the tests did not run: {' '.join(command)} ended with {done.returncode}")
         missed = [each for each in json.loads(report.read_text()) if each["misses"]]
     for each in missed:
         of = [record for record in Bundle(each["path"]).read() if record.scope == each["scope"]]
@@ -143,11 +150,43 @@ def plan(arguments: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001
     sys.exit(1 if missed else 0)
 
 
+class _NotRunError(click.ClickException):
+    """The tests did not run, so that nothing is known of what they would miss."""
+
+    exit_code = 2
+
+
+def _problems(bundle: Bundle, blocks: Iterable[tuple[Head, bytes] | BundleError]) -> Iterator[dict[str, str]]:
+    """Yield what is wrong with the records of a bundle."""
+    names: set[Any] = set()
+    for block in blocks:
+        try:
+            if isinstance(block, BundleError):
+                raise block
+            record = bundle.record(block[1])
+        except BundleError as error:
+            yield {"where": str(bundle.path), "problem": str(error)}
+            continue
+        said = [*_drift(record)]
+        if record.name in names:
+            said.append("it is there twice, as after a merge: keep one of them")
+        if record.sketch != sketch_of(record.request):
+            said.append("its request was edited, so that its key is that of another one: record it anew")
+        names.add(record.name)
+        where = f"{bundle.path}: {called(record.key, record.number)} of {record.scope or 'no test'}"
+        yield from ({"where": where, "problem": each} for each in said)
+
+
+@cache
+def _readers(client: str) -> list[EntryPoint]:
+    return [*entry_points(group="chatcache.readers", name=client)]
+
+
 def _drift(record: Record) -> Iterator[str]:
     """Yield what the installed SDK has to say against a record, by the adapter that wrote it, if that is installed."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # to verify asks nobody
     client = record.request.get("client") if isinstance(record.request, dict) else None
-    for reader in entry_points(group="chatcache.readers", name=str(client)):
+    for reader in _readers(str(client)):
         try:
             reader.load()(record)
         except Exception as error:  # noqa: BLE001 - whatever the SDK breaks at

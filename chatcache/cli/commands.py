@@ -1,6 +1,6 @@
 """All commands, in their group."""
 
-from . import caring, looking, moving
+from . import caring, importing, looking, moving
 from .group import chatcache
 
-__all__ = ["caring", "chatcache", "looking", "moving"]
+__all__ = ["caring", "chatcache", "importing", "looking", "moving"]

@@ -1,22 +1,22 @@
 """Commands that look into records."""
 
-import json
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 
 from chatcache.recording import Bundle, Record, differences, model_of
 
 from .group import chatcache, reading
-from .output import console, say_json, table
-from .source import Source, sources
+from .output import console, printable, say_json, say_line, table
+from .source import Source, called, records_of, sources
 
 __all__ = ["diff", "grep", "list_records", "show", "stats"]
 
@@ -28,27 +28,25 @@ def list_records(as_json: bool, **where: Any) -> None:  # noqa: FBT001 - click's
     found = [*sources(**where)]
     if as_json:
         say_json([_summary(each) for each in found])
-        return
-    table(
-        ["record", "test", "store", "form", "model", "recorded", "tokens", "cost"],
-        ([*_summary(each).values()][1:] for each in found),
-        numbers=["tokens", "cost"],
-    )
-    console.print(f"{len(found):,} records")
+    else:
+        columns = ["record", "test", "store", "form", "model", "recorded", "tokens", "cost"]
+        _table(columns, [_summary(each) for each in found], numbers=["tokens", "cost"])
+        console.print(f"{len(found):,} records")
+    _exit(bool(found), "there are no records")
 
 
 @chatcache.command()
 @click.argument("record")
 @reading
 def show(record: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
-    """Show RECORD, by the first digits of its key, or by the name of its test."""
-    found = _named(record, sources(**where))
+    """Show RECORD, by its name in chatcache ls, by the first digits of its key, or by the name of its test."""
+    found = _named(record, [*sources(**where)])
     if as_json:
         say_json([_whole(each.record) for each in found])
     else:
         for each in found:
-            console.print(f"[dim]{each.where}[/dim]")
-            click.echo(each.record.text({}))
+            console.print(f"[dim]{escape(printable(str(each.where)))}[/dim]")
+            say_line(each.record.text({}))
     _exit(bool(found), f"no record {record!r}")
 
 
@@ -56,24 +54,24 @@ def show(record: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
 @click.argument("pattern")
 @reading
 def grep(pattern: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
-    """Find the records whose request or answer holds PATTERN, a regular expression."""
+    """Find the records whose request or answer holds PATTERN, a regular expression.
+
+    The texts in them are searched, each by itself, and of a stream also what its chunks say together.
+    """
     try:
         wanted = re.compile(pattern)
     except re.error as error:
         raise click.UsageError(f"{pattern!r} is no regular expression: {error}") from error
     found = []
     for each in sources(**where):
-        for side, value in (("request", each.record.request), ("answer", each.record.answer)):
-            match = wanted.search(json.dumps(value, ensure_ascii=False))
+        for side, texts in (("request", _texts(each.record.request)), ("answer", _answered(each.record))):
+            match = next(filter(None, map(wanted.search, texts)), None)
             if match is not None:
                 found.append({**_summary(each), "in": side, "text": _around(match)})
     if as_json:
         say_json(found)
     else:
-        table(
-            ["record", "test", "in", "text"],
-            ([row[name] for name in ("record", "test", "in", "text")] for row in found),
-        )
+        _table(["record", "test", "in", "text"], found)
     _exit(bool(found), f"nothing holds {pattern!r}")
 
 
@@ -97,7 +95,7 @@ def diff(one: str, other: str, as_json: bool, **where: Any) -> None:  # noqa: FB
         say_json([{name: value for name, value in each.items() if name != "text"} for each in told])
     else:
         for each in told:
-            click.echo(each["text"])
+            say_line(each["text"])
     sys.exit(1 if told else 0)
 
 
@@ -137,15 +135,25 @@ def _summary(each: Source) -> dict[str, Any]:
     }
 
 
+def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]], *, numbers: Sequence[str] = ()) -> None:
+    """Write a table of records, which says where each of them is if they are not all in one place."""
+    if len({row["where"] for row in rows}) > 1:
+        columns = ["where", *columns]
+    table(columns, ([row[name] for name in columns] for row in rows), numbers=numbers)
+
+
 def _whole(record: Record) -> dict[str, Any]:
     return {each.name: getattr(record, each.name) for each in fields(record)}
 
 
-def _named(name: str, found: Iterator[Source] | list[Source]) -> list[Source]:
-    return [each for each in found if name in {each.record.scope, each.name} or each.record.key.startswith(name)]
+def _named(name: str, found: Sequence[Source]) -> list[Source]:
+    """Return the records that have a name; if there are none, those whose key begins so, or whose test is called so."""
+    return [each for each in found if each.name == name] or [
+        each for each in found if name == each.record.scope or each.record.key.startswith(name)
+    ]
 
 
-def _single(name: str, found: list[Source]) -> Source:
+def _single(name: str, found: Sequence[Source]) -> Source:
     those = _named(name, found)
     if len(those) != 1:
         raise click.UsageError(f"{name!r} is the name of {len(those)} records; see chatcache ls")
@@ -154,15 +162,43 @@ def _single(name: str, found: list[Source]) -> Source:
 
 def _between_bundles(one: Bundle, other: Bundle) -> list[dict[str, Any]]:
     """Return which records were added, removed and changed between two bundles."""
-    before, after = ({each.name: each for each in bundle.read()} for bundle in (one, other))
+    before, after = ({each.name: each for each in records_of(bundle)} for bundle in (one, other))
     told = []
     for name in sorted({*before, *after}):
         kind = "added" if name not in before else "removed" if name not in after else "changed"
         if kind == "changed" and before[name].says(after[name]):
             continue
-        text = f"{kind:8} {name[2][:12]}{f'#{name[3]}' if name[3] > 1 else ''} of {name[0] or 'no test'}"
+        text = f"{kind:8} {called(*name[2:])} of {name[0] or 'no test'}"
         told.append({"kind": kind, "test": name[0], "store": name[1], "key": name[2], "number": name[3], "text": text})
     return told
+
+
+def _answered(record: Record) -> Iterator[str]:
+    """Yield the texts of an answer; of a stream first what those at one place in its chunks say together."""
+    if record.offsets is not None:
+        said: dict[str, list[str]] = defaultdict(list)
+        for chunk in record.answer:
+            for path, text in _texts_by_path(chunk, ""):
+                said[path].append(text)
+        yield from map("".join, said.values())
+    yield from _texts(record.answer)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    return (text for _, text in _texts_by_path(value, ""))
+
+
+def _texts_by_path(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield the texts of a JSON value, each with its path."""
+    match value:
+        case str():
+            yield path, value
+        case dict():
+            for name, item in value.items():
+                yield from _texts_by_path(item, f"{path}.{name}")
+        case list():
+            for at, item in enumerate(value):
+                yield from _texts_by_path(item, f"{path}[{at}]")
 
 
 def _around(match: re.Match[str]) -> str:

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import click
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-__all__ = ["as_json", "console", "progress", "say", "say_json", "table"]
+__all__ = ["as_json", "console", "printable", "progress", "say", "say_json", "say_line", "table"]
 
 T = TypeVar("T")
 
@@ -26,9 +27,19 @@ _beside = Console(stderr=True)
 as_json: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 
 
+def printable(text: str) -> str:
+    """Return a text with its lone surrogates, which have no form in UTF-8, escaped as in JSON."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def say_line(text: str) -> None:
+    """Write a line."""
+    click.echo(printable(text))
+
+
 def say_json(value: Any) -> None:
     """Write a value as JSON, as it is."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    say_line(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def say(value: Any, text: str, *, as_json: bool) -> None:
@@ -36,12 +47,17 @@ def say(value: Any, text: str, *, as_json: bool) -> None:
     if as_json:
         say_json(value)
     else:
-        click.echo(text)
+        say_line(text)
 
 
-def progress(items: Sequence[T], what: str) -> Iterable[T]:
+def progress(items: Iterable[T], what: str) -> Iterable[T]:
     """Return items, and show how far they are read where there are many."""
-    return track(items, what, console=_beside, transient=True) if len(items) >= _MANY else items
+    rest = iter(items)
+    first = [*islice(rest, _MANY)]
+    if len(first) < _MANY:
+        return first
+    total = len(items) if isinstance(items, Sized) else None
+    return track(chain(first, rest), escape(printable(what)), total, console=_beside, transient=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[str] = ()) -> None:
@@ -50,5 +66,5 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Seq
     for column in columns:
         drawn.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(escape(str(each)) for each in row))
+        drawn.add_row(*(escape(printable(str(each))) for each in row))
     console.print(drawn)

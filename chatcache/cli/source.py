@@ -1,15 +1,18 @@
 """Where records are read from: bundles in a folder, or the store of a cache."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from chatcache.cache import ResponseCache
-from chatcache.recording import SUFFIX, Bundle, Record, from_store
+from chatcache.recording import SUFFIX, Bundle, Record, scrubbed
+from chatcache.recording.stores import as_stored
 
-__all__ = ["Source", "bundles_in", "sources", "store_of"]
+from .output import progress
+
+__all__ = ["Source", "bundles_in", "called", "records_of", "sources", "store_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +29,13 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What a person calls it: the first digits of its key, and its number where it is not the first."""
-        number = f"#{self.record.number}" if self.record.number > 1 else ""
-        return f"{self.record.key[:12]}{number}"
+        """What a person calls it."""
+        return called(self.record.key, self.record.number)
+
+
+def called(key: str, number: int) -> str:
+    """Return what a person calls a record: the first digits of its key, and its number where it is not the first."""
+    return f"{key[:12]}#{number}" if number > 1 else key[:12]
 
 
 def bundles_in(paths: tuple[Path, ...]) -> list[Bundle]:
@@ -62,13 +69,40 @@ def store_of(store: str, folder: Path | None, thing: str) -> ResponseCache:
     return cache
 
 
-def sources(paths: tuple[Path, ...], store: str | None, folder: Path | None, thing: str) -> Iterator[Source]:
-    """Yield the records of a store, if one is named, or else those of bundles."""
+def records_of(bundle: Bundle) -> Iterator[Record]:
+    """Yield the records of a bundle, and show how far it is read where there are many.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
+    for _, text in progress([*bundle.blocks()], f"reading {bundle.path}"):
+        yield bundle.record(text)
+
+
+def sources(
+    paths: tuple[Path, ...], store: str | None, folder: Path | None, thing: str, *, raw: bool = False
+) -> Iterator[Source]:
+    """Yield the records of a store, if one is named, or else those of bundles.
+
+    Args:
+        paths: the bundles, or folders of them.
+        store: the id of the store.
+        folder: the folder of its object.
+        thing: the name of its object.
+        raw: whether the secrets in the records of a store are left in them.
+
+    Raises:
+        click.UsageError: there is no such bundle or store.
+    """
     if store is None:
         for bundle in bundles_in(paths):
-            for record in bundle.read():
+            for record in records_of(bundle):
                 yield Source(bundle.path, record)
         return
     cache = store_of(store, folder, thing)
-    for record in from_store(cache):
-        yield Source(cache.location, record)
+    for record in progress(as_stored(cache), f"reading store {cache.store_id}"):
+        yield Source(cache.location, record if raw else _masked(record))
+
+
+def _masked(record: Record) -> Record:
+    return replace(record, request=scrubbed(record.request), answer=scrubbed(record.answer, random=False))

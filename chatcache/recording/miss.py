@@ -12,7 +12,7 @@ from typing import Any
 from chatcache.errors import BundleError, ReplayMiss, shortened
 
 from .bundle import Record
-from .difference import Difference, differences
+from .difference import Difference, differences, visible
 from .shelf import Entry, Shelf
 from .sketch import distance, sketch_of, words_of
 from .volatile import Found
@@ -94,7 +94,11 @@ class Explanation:
     command: str
 
     def lines(self, store_id: str, request: Any, left_out: Iterable[str]) -> Iterable[str]:
-        """Yield it in lines."""
+        """Yield it in lines, in which what cannot be seen is escaped."""
+        for said in self._said(store_id, request, left_out):
+            yield from map(visible, said.split("\n"))
+
+    def _said(self, store_id: str, request: Any, left_out: Iterable[str]) -> Iterable[str]:
         yield f"no record to replay: {self.reason.value}"
         if self.detail:
             yield f"  {self.detail}"
@@ -109,16 +113,17 @@ class Explanation:
         if names:
             yield f"  left out {shortened(', '.join(names), _LONGEST)}"
         for token, text in islice(self.placeholders.items(), _MOST_DIFFERENCES):
-            yield f"  {token}  stands for {shortened(text, 80)}"
+            yield f"  {token}  stands for {visible(shortened(text, 80))}"
         yield f"Nothing was called. To record it: {self.command}"
 
     def _of_nearest(self, near: Nearest) -> Iterable[str]:
         whose = "this test" if near.scope == self.scope else near.scope or "no test"
         yield f"  nearest  of {whose}, recorded {near.at:%Y-%m-%d %H:%M} UTC, {near.alike:.0%} alike"
         for each in near.differences[:_MOST_DIFFERENCES]:
-            yield from (f"  {line}" for line in str(each).splitlines())
-        if len(near.differences) > _MOST_DIFFERENCES:
-            yield f"  … and {len(near.differences) - _MOST_DIFFERENCES} more differences"
+            yield from (f"  {line}" for line in str(each).split("\n"))
+        more = len(near.differences) - _MOST_DIFFERENCES
+        if more > 0:
+            yield f"  … and {more:,} more {'difference' if more == 1 else 'differences'}"
 
 
 class ExplainedMiss(ReplayMiss):

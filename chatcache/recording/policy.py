@@ -1,7 +1,7 @@
 """What is done with the calls of a scope."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -107,7 +107,7 @@ def parse_ignore(names: Any) -> tuple[str, ...]:
     Raises:
         InvalidInputError: they are none.
     """
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+    if not isinstance(names, Collection) or isinstance(names, str) or not all(isinstance(n, str) and n for n in names):
         raise InvalidInputError(f"ignore={shown(names)}: pass a list of names, such as ['seed', 'metadata.run']")
     return tuple(names)
 

@@ -40,10 +40,20 @@ class Session:
         Raises:
             BundleError: the bundle cannot be read.
         """
-        tape = None if policy.mode is RecordMode.OFF else Tape(self.shelves.of(path), name, policy, command)
+        tape = self.tape(name, path, policy, command=command)
+        with self.playing(tape):
+            yield tape
+
+    def tape(self, name: str, path: Path, policy: Policy, *, command: str = _COMMAND) -> Tape | None:
+        """Return a tape for a scope, to be put in by `playing`, or None in mode ``off``; as `scope`."""
+        return None if policy.mode is RecordMode.OFF else Tape(self.shelves.of(path), name, policy, command)
+
+    @contextmanager
+    def playing(self, tape: Tape | None) -> Iterator[None]:
+        """Have every cache replay and record a tape, or its own store, for as long as the body runs."""
         before = put_in(tape)
         try:
-            yield tape
+            yield
         finally:
             put_in(before)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -112,9 +113,8 @@ class Shelves:
     """The bundles that were read in a run. Their objects are in a folder for as long as this lives."""
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="chatcache-", ignore_cleanup_errors=True)
-        self._namespace = ObjectNamespace(self._folder.name, "bundles", durability="normal")
         self._shelves: dict[Path, Shelf] = {}
+        self._folder: TemporaryDirectory[str] | None = None
 
     def of(self, path: Path) -> Shelf:
         """Return the records of a bundle, which is read when it is first asked for, by the same path.
@@ -127,6 +127,11 @@ class Shelves:
             shelf = self._shelves[path] = Shelf(Bundle(path), self._namespace)
         return shelf
 
+    @cached_property
+    def _namespace(self) -> ObjectNamespace:
+        self._folder = TemporaryDirectory(prefix="chatcache-", ignore_cleanup_errors=True)
+        return ObjectNamespace(self._folder.name, "bundles", durability="normal")
+
     def __iter__(self) -> Iterator[Shelf]:
         return iter([*self._shelves.values()])
 
@@ -135,7 +140,8 @@ class Shelves:
         for shelf in self:
             shelf.close()
         self._shelves.clear()
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
 
 def _entry(row: str, head: Head) -> Entry:

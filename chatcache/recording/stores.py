@@ -5,59 +5,89 @@ both keys are made of the request, and only records that hold theirs can be take
 """
 
 import json
+import re
 import time
+import zlib
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from chatcache.cache import Form, Hit, ResponseCache, Story
-from chatcache.cache.records import form_of
 from chatcache.cache.usage import tokens_of
 from chatcache.clock import milliseconds
-from chatcache.errors import BundleError, MissingPackageError
+from chatcache.errors import BundleError, MissingPackageError, shown
 from chatcache.keys import request_key
 
 from .bundle import Record
-from .secrets import scrubbed
+from .secrets import Masks, scrubbed
 from .sketch import sketch_of
-from .volatile import Volatile
+from .volatile import Volatile, hidden, hidden_in_stream
 
-__all__ = ["from_store", "from_vcr", "into_store"]
+__all__ = ["as_stored", "from_store", "from_vcr", "into_store"]
 
 _PATHS = ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages")
 _END = "[DONE]"
+_LEAST_ERROR = 400  # of the statuses of HTTP
+_GZIP = b"\x1f\x8b"  # how what is compressed so begins
+_ZLIB = b"\x78"  # the same, of deflate with a header
+_LINE_ENDS = re.compile(r"\r\n|\n|\r")  # of events; JSON may hold the others
 
 
-def from_store(cache: ResponseCache, scope: str = "") -> Iterator[Record]:
+def as_stored(cache: ResponseCache) -> Iterator[Record]:
+    """Yield the records of a store as they are in there, with their secrets, and under the keys that they have there.
+
+    Args:
+        cache: a cache of the store.
+
+    Raises:
+        PersistenceError: they could not be read.
+    """
+    for hit, story in cache.records():
+        about = story or Story()
+        answer, offsets = (hit.chunks, hit.offsets) if "chunks" in hit.record else (hit.answer, None)
+        yield Record(
+            scope="",
+            store=cache.store_id,
+            key=hit.key.removesuffix(hit.form),
+            number=1,
+            form=hit.form,
+            request=about.request,
+            answer=answer,
+            offsets=offsets,
+            sketch=sketch_of(about.request),
+            at=hit.record["at"],
+            tokens=hit.tokens,
+            cost=hit.cost,
+            took=hit.took,
+            versions=about.versions,
+        )
+
+
+def from_store(
+    cache: ResponseCache, scope: str = "", *, as_on_tape: bool = False, left_out: list[str] | None = None
+) -> Iterator[Record]:
     """Yield the records of a store whose requests are known, with their secrets masked.
 
     Args:
         cache: a cache of the store.
         scope: what they are to be called in a bundle.
+        as_on_tape: whether what is volatile is replaced in them, so that a bundle replays them in a run with other ids;
+            another store finds them only by the requests as they were.
+        left_out: takes for each of the other records why it is left out.
 
     Raises:
         PersistenceError: they could not be read.
     """
+    left_out = [] if left_out is None else left_out
     numbers: Counter[str] = Counter()
-    for hit, story in cache.records():
-        if story is None or story.request is None:
-            continue
-        form = form_of(hit.key)
-        answer, offsets = (hit.chunks, hit.offsets) if "chunks" in hit.record else (hit.answer, None)
-        yield _record(
-            cache.store_id,
-            form,
-            story.request,
-            answer,
-            offsets,
-            scope=scope,
-            at=hit.record["at"],
-            saves=hit.record["saves"],
-            versions=story.versions,
-            number=_next(numbers, story.request),
-        )
+    for record in as_stored(cache):
+        if request_key(record.request) == record.key:
+            yield _taken(record, scope, numbers, as_on_tape=as_on_tape)
+        else:
+            left_out.append("its request is not stored in full, see store_requests")
 
 
 def into_store(cache: ResponseCache, records: Iterable[Record]) -> int:
@@ -79,7 +109,9 @@ def into_store(cache: ResponseCache, records: Iterable[Record]) -> int:
     return len(taken)
 
 
-def from_vcr(path: Path, store: str, scope: str = "") -> Iterator[Record]:
+def from_vcr(
+    path: Path, store: str, scope: str = "", *, as_on_tape: bool = False, left_out: list[str] | None = None
+) -> Iterator[Record]:
     """Yield the calls of a cassette of vcrpy or pytest-recording that have the form of OpenAI's or Anthropic's.
 
     The request of a record is the body that was sent, so that `ResponseCache.call` of that body finds it. Of a stream
@@ -89,9 +121,76 @@ def from_vcr(path: Path, store: str, scope: str = "") -> Iterator[Record]:
         path: the cassette, YAML.
         store: the store id that the records are to have.
         scope: what they are to be called in a bundle.
+        as_on_tape: as in `from_store`.
+        left_out: takes for each call that failed, or cannot be read, why it is left out.
 
     Raises:
         BundleError: it is no such cassette.
+        MissingPackageError: PyYAML is not installed.
+    """
+    left_out = [] if left_out is None else left_out
+    numbers: Counter[str] = Counter()
+    for number, interaction in enumerate(_calls_in(path)):
+        try:
+            request, answer, offsets = _call_of(interaction)
+        except _UnreadableError as error:
+            left_out.append(str(error))
+            continue
+        record = Record(
+            scope=scope,
+            store=store,
+            key=request_key(request),
+            number=1,
+            form=Form.ANSWER if offsets is None else Form.STREAM,
+            request=request,
+            answer=answer,
+            offsets=offsets,
+            sketch=sketch_of(request),
+            at=milliseconds(time.time) + number,
+            tokens=tokens_of(answer),
+        )
+        yield _taken(record, scope, numbers, as_on_tape=as_on_tape)
+
+
+def _taken(record: Record, scope: str, numbers: Counter[str], *, as_on_tape: bool) -> Record:
+    """Return a record of elsewhere as one of a scope: without secrets, and keyed as on a tape.
+
+    Args:
+        record: the record as it was.
+        scope: what it is to be called.
+        numbers: counts the records of each key.
+        as_on_tape: as in `from_store`.
+    """
+    held, found = Volatile({}, lambda: record.at / 1000).replaced(record.request)
+    masks: Masks = {}
+    asked = scrubbed(held, masks)
+    key = request_key(asked)
+    if not as_on_tape:
+        found, masks = {}, {}
+        asked = scrubbed(record.request, masks)
+    found = {**found, **{mask: text for text, mask in masks.items()}}
+    said = hidden(record.answer, found) if record.offsets is None else hidden_in_stream(record.answer, found)
+    numbers[key] += 1
+    return replace(
+        record,
+        scope=scope,
+        key=key,
+        number=numbers[key],
+        request=asked,
+        answer=scrubbed(said, masks, random=False),
+        sketch=sketch_of(asked),
+    )
+
+
+class _UnreadableError(Exception):
+    """A call of a cassette cannot be taken over."""
+
+
+def _calls_in(path: Path) -> Iterator[Any]:
+    """Yield the interactions of a cassette that were calls of a model, by their addresses.
+
+    Raises:
+        BundleError: it is no cassette.
         MissingPackageError: PyYAML is not installed.
     """
     try:
@@ -100,98 +199,90 @@ def from_vcr(path: Path, store: str, scope: str = "") -> Iterator[Record]:
         raise MissingPackageError("cassettes of vcrpy are YAML: pip install pyyaml") from error
     try:
         said = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both safe
-        interactions = said["interactions"]
-    except (yaml.YAMLError, OSError, TypeError, KeyError) as error:
+    except (yaml.YAMLError, OSError, ValueError) as error:
         raise BundleError(f"{path} is no cassette of vcrpy: {error}") from error
-    numbers: Counter[str] = Counter()
-    for at, interaction in enumerate(interactions):
-        call = _call_of(interaction)
-        if call is None:
-            continue
-        request, answer, offsets = call
-        form = Form.ANSWER if offsets is None else Form.STREAM
-        saves = [0, tokens_of(answer), 0, 0]
-        number = _next(numbers, request)
-        yield _record(
-            store,
-            form,
-            request,
-            answer,
-            offsets,
-            scope=scope,
-            at=milliseconds(time.time) + at,
-            saves=saves,
-            number=number,
-        )
+    interactions = said.get("interactions") if isinstance(said, dict) else None
+    if not isinstance(interactions, list):
+        raise BundleError(f"{path} is no cassette of vcrpy: there is no list under 'interactions'")
+    for number, interaction in enumerate(interactions, 1):
+        match interaction:
+            case {"request": {"uri": str(uri)}, "response": dict()}:
+                if uri.partition("#")[0].partition("?")[0].endswith(_PATHS):
+                    yield interaction
+            case _:
+                raise BundleError(
+                    f"{path} is no cassette of vcrpy: its interaction {number} is no request with a uri, and a "
+                    f"response: {shown(interaction)}"
+                )
 
 
-def _next(numbers: Counter[str], request: Any) -> int:
-    """Return the how many-th record of a request it is."""
-    key = request_key(request)
-    numbers[key] += 1
-    return numbers[key]
+def _call_of(interaction: Any) -> tuple[Any, Any, list[float] | None]:
+    """Return a request, its answer, and the times of its chunks.
+
+    Raises:
+        _UnreadableError: the call failed, or cannot be read.
+    """
+    request, response = interaction["request"], interaction["response"]
+    match response.get("status"):
+        case {"code": int(code)} if code < _LEAST_ERROR:
+            pass
+        case {"code": int(code)}:
+            raise _UnreadableError(f"it failed with status {code}")
+        case _:
+            raise _UnreadableError("it has no status")
+    asked = _parsed(_text(request, "its request"), "its request")
+    if not isinstance(asked, dict):
+        raise _UnreadableError("its request is no JSON object")
+    text = _text(response, "its answer")
+    if not text.lstrip().startswith(("event:", "data:", ":")):
+        return asked, _parsed(text, "its answer"), None
+    said = [line.removeprefix("data:").strip() for line in _LINE_ENDS.split(text) if line.startswith("data:")]
+    chunks = [_parsed(each, "an event of its answer") for each in said if each and each != _END]
+    return asked, chunks, [0.0] * len(chunks)
 
 
-def _call_of(interaction: Any) -> tuple[Any, Any, list[float] | None] | None:
-    """Return a request, its answer, and the times of its chunks, where an interaction is a call that went well."""
+def _parsed(text: str, what: str) -> Any:
     try:
-        request, response = interaction["request"], interaction["response"]
-        if not urlsplit(request["uri"]).path.endswith(_PATHS) or response["status"]["code"] >= 400:  # noqa: PLR2004
-            return None
-        body, text = _text(request), _text(response)
-        asked = json.loads(body)
-        if not isinstance(asked, dict):
-            return None
-        if not text.lstrip().startswith(("event:", "data:", ":")):
-            return asked, json.loads(text), None
-        said = [line.removeprefix("data:").strip() for line in text.splitlines() if line.startswith("data:")]
-        chunks = [json.loads(each) for each in said if each and each != _END]
-        return asked, chunks, [0.0] * len(chunks)
-    except (KeyError, TypeError, ValueError):
-        return None
+        return json.loads(text)
+    except ValueError:
+        raise _UnreadableError(f"{what} is no JSON") from None
 
 
-def _text(side: Any) -> str:
-    """Return the body of a request or a response, in whichever way the tool wrote it."""
-    body = side.get("body", side.get("parsed_body"))
-    if "parsed_body" in side:
-        return json.dumps(side["parsed_body"])
-    if isinstance(body, dict):
-        body = body.get("string", body)
-    if isinstance(body, bytes):
-        return body.decode()
-    return body if isinstance(body, str) else json.dumps(body)
+def _text(side: Any, what: str) -> str:
+    """Return the body of a request or a response, in whichever way the tool wrote it.
+
+    Raises:
+        _UnreadableError: it is no text.
+    """
+    try:
+        if "parsed_body" in side:
+            return json.dumps(side["parsed_body"])
+        body = side.get("body")
+        match body:
+            case {"base64_string": str() | bytes() as encoded}:
+                body = b64decode(encoded)
+            case {"string": said}:
+                body = said
+        if isinstance(body, bytes):
+            body = _decompressed(body, _encoding_of(side)).decode()
+        return body if isinstance(body, str) else json.dumps(body)
+    except (ValueError, TypeError, zlib.error) as error:
+        raise _UnreadableError(f"{what} cannot be read: {error}") from error
 
 
-def _record(  # noqa: PLR0913 - what a record has
-    store: str,
-    form: Form,
-    request: Any,
-    answer: Any,
-    offsets: list[float] | None,
-    *,
-    scope: str,
-    at: int,
-    saves: list[Any],
-    versions: Any = None,
-    number: int = 1,
-) -> Record:
-    held, _ = Volatile({}, time.time).replaced(request)
-    _, tokens, cost, took = saves
-    asked = scrubbed(request)
-    return Record(
-        scope=scope,
-        store=store,
-        key=request_key(scrubbed(held)),
-        number=number,
-        form=form,
-        request=asked,
-        answer=scrubbed(answer, random=False),
-        offsets=offsets,
-        sketch=sketch_of(asked),
-        at=at,
-        tokens=tokens,
-        cost=cost,
-        took=took,
-        versions=versions or {},
-    )
+def _encoding_of(side: Any) -> str:
+    """Return how a body is compressed, by its headers."""
+    headers = side.get("headers")
+    named = headers.items() if isinstance(headers, dict) else ()
+    said = [value for name, value in named if str(name).lower() == "content-encoding"]
+    return ", ".join(each for value in said for each in ([value] if isinstance(value, str) else value)).lower()
+
+
+def _decompressed(data: bytes, encoding: str) -> bytes:
+    if data.startswith(_GZIP):
+        return zlib.decompress(data, zlib.MAX_WBITS | 16)
+    if encoding == "deflate":
+        return zlib.decompress(data, zlib.MAX_WBITS if data.startswith(_ZLIB) else -zlib.MAX_WBITS)
+    if encoding in {"br", "zstd"}:
+        raise ValueError(f"it is compressed by {encoding}; vcrpy's decode_compressed_response writes what can be read")
+    return data

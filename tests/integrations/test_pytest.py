@@ -29,18 +29,23 @@ def model(request):
 BUNDLE = "cassettes/test_it.chatcache"
 
 
+def _loading(*plugins: str) -> list[str]:
+    """Return the options that load plugins; what else is installed is not loaded."""
+    return [f"-p{name}" for name in (*plugins, "no:cacheprovider")]
+
+
 class Run:
     """A suite in a folder of its own."""
 
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = pytester.path
         self.pytester = pytester
-        self._monkeypatch = monkeypatch
         monkeypatch.setenv("CALLS", str(self.folder / "calls.txt"))
         for name in ("CI", "CHATCACHE_MODE", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "PYTEST_ADDOPTS"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("CHATCACHE_DIR", str(self.folder / ".chatcache"))
-        pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        pytester.makeini("[pytest]\n")
         pytester.makepyfile(app=APP)
         pytester.syspathinsert()
 
@@ -52,14 +57,12 @@ class Run:
 
     def __call__(self, *options: str) -> pytest.RunResult:
         """Run it in this process."""
-        return self.pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", *options)
+        return self.pytester.runpytest_inprocess(*_loading("pytest_socket", "pytest_chatcache.plugin"), *options)
 
     def apart(self, *options: str) -> pytest.RunResult:
-        """Run it in processes of its own, without the plugins that are of no use here."""
-        self._monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        plugins = ("xdist.plugin", "pytest_rerunfailures", "pytest_chatcache.plugin")
-        self.pytester.makeini("[pytest]\n")
-        return self.pytester.runpytest_subprocess(*(f"-p{name}" for name in plugins), *options)
+        """Run it in processes of its own."""
+        plugins = _loading("xdist.plugin", "pytest_rerunfailures", "pytest_chatcache.plugin")
+        return self.pytester.runpytest_subprocess(*plugins, *options)
 
     @property
     def calls(self) -> int:
@@ -148,7 +151,7 @@ def test_what_decides_about_the_mode(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_ini_setting_is_a_mode_too(run: Run) -> None:
-    run.pytester.makeini("[pytest]\nchatcache = replay\nasyncio_default_fixture_loop_scope = function\n")
+    run.pytester.makeini("[pytest]\nchatcache = replay\n")
     run.tests(ONE)
     run().assert_outcomes(failed=1)
 
@@ -215,7 +218,7 @@ def test_a_session_fixture_of_a_conftest_has_a_bundle_beside_it(run: Run) -> Non
     )
     run.tests("def test_one(once): assert once\n")
     run().assert_outcomes(passed=1)
-    assert run.scopes("cassettes/conftest.chatcache") == ["fixture ::once"]
+    assert run.scopes("cassettes/conftest.chatcache") == ["fixture conftest.py::once"]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +230,7 @@ def test_a_session_fixture_of_a_conftest_has_a_bundle_beside_it(run: Run) -> Non
     ],
 )
 def test_the_layouts(run: Run, layout: str, path: str) -> None:
-    run.pytester.makeini(f"[pytest]\nchatcache_layout = {layout}\nasyncio_default_fixture_loop_scope = function\n")
+    run.pytester.makeini(f"[pytest]\nchatcache_layout = {layout}\n")
     run.tests("@pytest.mark.parametrize('x', ['a/b'])\ndef test_one(x): ask('why')\n")
     run().assert_outcomes(passed=1)
     assert len([*run.folder.glob(path)]) == 1
@@ -243,10 +246,7 @@ def test_tests_of_several_files_may_share_a_bundle(run: Run) -> None:
 
 
 def test_what_is_ignored_and_what_is_volatile_by_the_marker_and_by_the_ini_file(run: Run) -> None:
-    run.pytester.makeini(
-        "[pytest]\nchatcache_ignore =\n    seed\nchatcache_volatile =\n    job = job-\\d+\n"
-        "asyncio_default_fixture_loop_scope = function\n"
-    )
+    run.pytester.makeini("[pytest]\nchatcache_ignore =\n    seed\nchatcache_volatile =\n    job = job-\\d+\n")
     text = (
         "@pytest.mark.chatcache(ignore=['run'], volatile={{'no': r'no\\.\\d+'}})\n"
         "def test_one(): assert '{0}' in ask('{0} {1}', seed={2}, run={2})\n"
@@ -331,8 +331,8 @@ def test_what_is_unused_or_orphaned_is_told_judged_and_pruned(run: Run) -> None:
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            f"{BUNDLE}: 2 replayed, 1 record not used by their tests, 1 record of tests that there are no more",
             "cassettes/test_gone.chatcache: of no test",
+            f"{BUNDLE}: 2 replayed, 1 record not used by their tests, 1 record of tests that there are no more",
         ]
     )
     assert run("--chatcache=replay", "-k", "test_one", "--chatcache-strict").ret == 1
@@ -380,7 +380,7 @@ def test_what_no_test_needs_of_a_fixture_any_more_is_told_and_pruned(run: Run) -
     run()
     run.tests(f"def test_one(): ask('one')\n{rest}")
     told = [
-        "cassettes/conftest.chatcache: 0 replayed, 1 record of tests that there are no more",
+        "cassettes/conftest.chatcache: of no test",
         f"{BUNDLE}: 2 replayed, 1 record of tests that there are no more",
     ]
     run("-k", "one").stdout.no_fnmatch_line("*no more*")  # the other one may need it
@@ -421,7 +421,7 @@ def test_misses_are_annotations_and_changes_a_table_on_github(run: Run, monkeypa
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     run.tests("def test_one(): ask('who')\n")
     run("--chatcache=replay").stdout.fnmatch_lines(
-        ["::error file=test_it.py,title=LLM call not recorded::test_it.py::test_one: the request differs*$.question*"]
+        ["::error file=test_it.py,line=4,title=LLM call not recorded::test_it.py::test_one: the request *$.question*"]
     )
     assert "* `test_it.py::test_one` missed: the request differs from what was recorded" in summary.read_text()
 
@@ -565,7 +565,7 @@ def test_a_fixture_is_replayed_whatever_the_mode_of_the_first_test_that_needs_it
 
 
 def test_pruning_removes_nothing_of_tests_that_are_not_known(run: Run) -> None:
-    run.pytester.makeini("[pytest]\nchatcache_layout = suite\nasyncio_default_fixture_loop_scope = function\n")
+    run.pytester.makeini("[pytest]\nchatcache_layout = suite\n")
     for name in ("test_a", "test_b"):
         run.tests("def test_one(): ask('why')\n", name)
     run()
@@ -582,3 +582,220 @@ def test_a_refresh_that_calls_no_more_leaves_no_record(run: Run) -> None:
     run.tests("def test_one(): pass\n")
     run("--chatcache=refresh")
     assert not run.bundle().path.exists()
+
+
+ONCE = "import pytest\nfrom app import ask\n@pytest.fixture(scope='session')\ndef once(): return ask('once')\n"
+
+
+def test_a_run_of_a_part_judges_nothing_that_the_rest_may_need(run: Run) -> None:
+    run.pytester.makeconftest(ONCE)
+    run.tests("@pytest.mark.chatcache(store='test_shared')\ndef test_b(once): ask('b')\n", "test_b")
+    run.tests("def test_a(): ask('a')\n", "test_a")
+    (run.folder / "cassettes" / "blobs").mkdir(parents=True)
+    (run.folder / "cassettes" / "blobs" / "mine.json").write_text("{}")
+    run().assert_outcomes(passed=2)
+    before = sorted(run.folder.glob("cassettes/**/*"))
+    assert len(before) == 5
+    for options in (("test_a.py",), ("-k", "test_a"), ("test_a.py::test_a",), ("--ignore=test_b.py",)):
+        assert run("--chatcache-prune", "--chatcache-strict", *options).ret == 0
+        assert sorted(run.folder.glob("cassettes/**/*")) == before, options
+    run.pytester.makepyfile(test_b="import nothing_of_this_name")
+    assert run("--chatcache-prune", "--continue-on-collection-errors").ret == 1
+    assert sorted(run.folder.glob("cassettes/**/*")) == before
+
+
+def test_a_folder_within_another_one_is_judged_like_any_other(run: Run) -> None:
+    ini = "[pytest]\nchatcache_dir = data/llm\n"
+    run.pytester.makeini(ini)
+    for name in ("test_a", "other_test"):
+        run.tests("def test_one(): ask('one')\n", name)
+    run()
+    run("test_a.py", "--chatcache-prune", "--chatcache-strict")
+    assert {each.name for each in run.folder.glob("data/llm/*")} == {"test_a.chatcache", "other_test.chatcache"}
+    (run.folder / "other_test.py").unlink()
+    run("--chatcache-prune").stdout.fnmatch_lines(["1 records and blobs removed"])
+    assert [each.name for each in run.folder.glob("data/llm/*")] == ["test_a.chatcache"]
+    run.pytester.makeini(ini.replace("data/llm", "../elsewhere"))
+    assert run().ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_what_is_no_test_function_is_not_judged(run: Run) -> None:
+    run.tests(
+        'def double(number):\n    """\n    >>> len(ask("x")) > 1\n    True\n    """\ndef test_one(): ask("one")\n'
+    )
+    run("--doctest-modules").assert_outcomes(passed=2)
+    assert run("--chatcache-strict", "--chatcache-prune").ret == 0
+    assert len(run.scopes()) == 2
+
+
+def test_a_fixture_has_records_for_each_value_that_it_depends_on(run: Run) -> None:
+    run.tests(
+        "@pytest.fixture(scope='module', params=['gpt', 1, '1'])\ndef name(request): return request.param\n"
+        "@pytest.fixture(scope='module')\ndef answer(name): return ask(f'hello from {name!r}')\n"
+        "@pytest.fixture(scope='module')\ndef agent(request): return ask(str(request.param))\n"
+        "def test_one(answer, name): assert answer.endswith(f'hello from {name!r}')\n"
+        "@pytest.mark.parametrize('agent', [{'q': 'a'}], indirect=True)\n"
+        "def test_two(agent): assert agent.endswith(\"{'q': 'a'}\")\n"
+        "@pytest.mark.parametrize('agent', [{'q': 'b'}], indirect=True)\n"
+        "def test_three(agent): assert agent.endswith(\"{'q': 'b'}\")\n"
+    )
+    run().assert_outcomes(passed=5)
+    assert len(set(run.scopes())) == 5
+    run("--chatcache=replay", "--chatcache-strict", "--chatcache-prune").assert_outcomes(passed=5)
+    assert len(run.scopes()) == 5
+
+
+SHARED = "@pytest.fixture(scope='module')\ndef shared(): return ask('shared')\n"
+
+
+def test_workers_that_record_a_fixture_share_what_it_was_answered(run: Run) -> None:
+    run.tests(SHARED + "".join(f"def test_{each}(shared): ask(f'{{shared}} and {each}')\n" for each in range(6)))
+    run.apart("-n", "3").assert_outcomes(passed=6)
+    assert run.calls == 7
+    run.apart("--chatcache=replay", "--chatcache-strict").assert_outcomes(passed=6)
+
+
+def test_a_test_that_is_recorded_anew_leaves_the_fixture_that_others_use(run: Run) -> None:
+    run.tests(f"{SHARED}def test_one(shared): ask(f'{{shared}} one')\ndef test_two(shared): ask(f'{{shared}} two')\n")
+    run()
+    for options in (("test_it.py::test_two",), ("-k", "two")):
+        run("--chatcache=refresh", *options)
+        run("--chatcache=replay", "--chatcache-strict").assert_outcomes(passed=2)
+    assert run.calls == 5
+    run("--chatcache=refresh")
+    run("--chatcache=replay", "--chatcache-strict").assert_outcomes(passed=2)
+    assert run.calls == 8
+
+
+def test_a_group_of_pytest_xdist_is_no_part_of_a_name(run: Run) -> None:
+    run.tests("@pytest.mark.xdist_group('g')\ndef test_one(): ask('one')\n")
+    run.apart("-n", "2", "--dist", "loadgroup").assert_outcomes(passed=1)
+    assert run.scopes() == ["test_one"]
+
+
+def test_a_fixture_is_found_from_whichever_folder_the_run_begins(run: Run) -> None:
+    inner = run.folder / "tests"
+    inner.mkdir()
+    run.tests(f"{SHARED}def test_one(shared): ask('one')\n")
+    (run.folder / "test_it.py").rename(inner / "test_it.py")
+    run().assert_outcomes(passed=1)
+    (inner / "pytest.ini").write_text("[pytest]\n")
+    run("--chatcache=replay", "--chatcache-strict", "tests", "-c", "tests/pytest.ini").assert_outcomes(passed=1)
+
+
+def test_a_miss_is_a_failure_also_of_who_skips_or_expects_to_fail(run: Run) -> None:
+    swallowed = "    try: ask('x')\n    except Exception: pytest.skip('not today')\n"
+    run.tests(f"def test_one():\n{swallowed}@pytest.mark.xfail\ndef test_two(): ask('y'); assert 0\n")
+    run("--chatcache=replay").assert_outcomes(failed=2)
+    run().assert_outcomes(passed=1, xfailed=1)
+    assert run.scopes() == ["test_one", "test_two"]
+    run("--chatcache=replay").assert_outcomes(passed=1, xfailed=1)
+
+
+def test_a_fixture_that_swallowed_what_it_missed_fails_all_of_its_tests(run: Run) -> None:
+    run.tests(
+        "@pytest.fixture(scope='module')\ndef shared():\n    try: return ask('x')\n    except Exception: return ''\n"
+        "def test_one(shared): pass\ndef test_two(shared): pass\n"
+    )
+    run("--chatcache=replay").assert_outcomes(errors=2)
+
+
+def test_what_a_fixture_missed_is_told_like_any_other_miss(run: Run) -> None:
+    run.tests(f"{SHARED}def test_one(shared): pass\n")
+    report = run.folder / "report.json"
+    result = run("--chatcache=replay", "--chatcache-github", f"--chatcache-report={report}")
+    result.stdout.fnmatch_lines(
+        [
+            "0 calls replayed, 0 recorded, 1 missed",
+            "::error file=test_it.py,line=6,title=*test_it.py::test_one: nothing*",
+        ]
+    )
+    assert [each["misses"][0]["code"] for each in json.loads(report.read_text()) if each["misses"]] == ["nothing"]
+
+
+def test_a_miss_in_a_group_of_tasks_is_explained(run: Run) -> None:
+    run.tests(
+        "import asyncio\nasync def main():\n    async with asyncio.TaskGroup() as group:\n"
+        "        for each in range(2): group.create_task(one(each))\n"
+        "async def one(each): await cache.acall({'q': each}, model)\n"
+        "def test_one(): asyncio.run(main())\n"
+    )
+    result = run("--chatcache=replay")
+    result.stdout.fnmatch_lines(
+        ["no record to replay: nothing is recorded", "FAILED *::test_one - nothing is recorded"]
+    )
+    result.stdout.no_fnmatch_line("*unhandled errors*")
+
+
+def test_a_fixture_is_no_part_of_a_test_that_is_switched_on_by_a_marker(run: Run) -> None:
+    run.pytester.makeini("[pytest]\nchatcache = off\n")
+    marked = "@pytest.mark.chatcache(mode='once')\n"
+    run.tests(f"{SHARED}{marked}def test_one(shared): ask('one')\n{marked}def test_two(shared): ask('two')\n")
+    run().assert_outcomes(passed=2)
+    assert [(each.scope, each.request["question"]) for each in run.bundle().read()] == [
+        ("test_one", "one"),
+        ("test_two", "two"),
+    ]
+
+
+def test_what_a_shared_fixture_calls_when_it_is_torn_down_is_its_own(run: Run) -> None:
+    run.tests(
+        "@pytest.fixture(scope='module')\ndef shared():\n    yield ask('up')\n    ask('down')\n"
+        "def teardown_module(): ask('end')\n"
+        "def test_one(shared): ask('one')\ndef test_two(shared): ask('two')\n"
+    )
+    run().assert_outcomes(passed=2)
+    run("--chatcache=replay", "-k", "one").assert_outcomes(passed=1, deselected=1)
+    run("--chatcache=replay", "--chatcache-strict").assert_outcomes(passed=2)
+    run.apart("--chatcache=replay", "--chatcache-strict", "-n", "2").assert_outcomes(passed=2)
+
+
+def test_a_bundle_that_cannot_be_written_costs_no_other_one_its_records(run: Run) -> None:
+    run.tests(f"def test_one():\n    ask('one')\n    import os; os.makedirs('{BUNDLE}/x')\n")
+    run.tests("def test_two(): ask('two')\ndef test_three(): ask('three')\n", "test_other")
+    result = run()
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["ERROR: *test_it.chatcache could not be read*"])
+    assert run.scopes("cassettes/test_other.chatcache") == ["test_three", "test_two"]
+
+
+def test_a_crash_loses_nothing_of_the_tests_before_it(run: Run) -> None:
+    run.tests(
+        "import os, time\ndef test_one(): ask('one'); time.sleep(0.1)\ndef test_two(): ask('two'); time.sleep(0.1)\n"
+        "def test_three(): time.sleep(0.1); os._exit(3)\n"
+    )
+    run.apart()
+    assert run.scopes() == ["test_one", "test_two"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("volatile={'a': 5}", "volatile a=5 is no regular expression"),
+        ("volatile={5: 'a'}", "volatile 5: a name is"),
+        ("ignore=5", "ignore=5: pass a list"),
+        ("max_age=[1]", "max_age is"),
+        ("max_age=-5", "max_age is -5"),
+        ("errors='no'", "errors='no'"),
+        ("times=2", "say what the calls are to fail with"),
+    ],
+)
+def test_an_argument_that_cannot_be_right_is_refused_in_a_line(run: Run, argument: str, said: str) -> None:
+    run.tests(f"@pytest.mark.chatcache({argument})\ndef test_one(): ask('x')\n")
+    result = run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*{said.replace('[', '[[]')}*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_report_that_cannot_be_written_is_told(run: Run) -> None:
+    run.tests("def test_one(): ask('x')\n")
+    result = run("--chatcache-report=no/such/report.json")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["ERROR: *no/such/report.json*"])
+
+
+def test_the_fixture_is_there_in_mode_off(run: Run) -> None:
+    run.tests("def test_one(chatcache):\n    with chatcache.sample(1): ask('x')\n    assert chatcache.hits == 0\n")
+    run("--chatcache=off").assert_outcomes(passed=1)
+    assert run.calls == 1

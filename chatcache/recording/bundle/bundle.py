@@ -6,6 +6,7 @@ names the format. Blobs lie beside the bundles, in a folder ``blobs``, each unde
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
@@ -19,20 +20,20 @@ import orjson
 from chatcache.errors import BundleError
 
 from .layout import Blobs, parsed
-from .record import Record, name_of, place_of
+from .record import Record, name_of, place_of, problem_of
 
 __all__ = ["SUFFIX", "Bundle", "Changes", "Head"]
 
 SUFFIX = ".chatcache"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _VERSION = 1
 _HEADER = b'{"chatcache": "bundle", "version": %d}\n' % _VERSION
-_CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
+_CONFLICT = (b"\n<<<<<<<", b"\n=======", b"\n>>>>>>>", b"\n|||||||")
 
 Head = dict[str, Any]
 """What stands of a record before its request."""
 
 _END_OF_HEAD = b',\n "request": '
-_NEEDED = {"test", "store", "key", "form", "at", "sketch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +75,36 @@ class Bundle:
         Raises:
             BundleError: as `read`.
         """
+        for each in self.check():
+            if isinstance(each, BundleError):
+                raise each
+            yield each
+
+    def check(self) -> Iterator[tuple[Head, bytes] | BundleError]:
+        """Yield the records as `blocks` does, and in the place of each that is damaged the error that it would raise.
+
+        Raises:
+            BundleError: it is no bundle, or a newer version wrote it.
+        """
         try:
-            data = self.path.read_bytes()
+            data = self.path.read_bytes().replace(b"\r\n", b"\n")
         except FileNotFoundError:
             return
         except OSError as error:
             raise BundleError(f"{self.path} could not be read: {error}") from error
-        header, *texts = data.replace(b"\r\n", b"\n").split(b"\n\n")
-        self._check(header)
-        conflicts = b"\n<<<<<<< " in data
-        for number, text in enumerate(texts):
-            if conflicts and b"\n<<<<<<< " in text:
-                raise self._damaged(data, texts[:number], text, "a merge left it")
-            end = text.find(_END_OF_HEAD)
-            try:
-                head = orjson.loads(text[:end] + b"}") if end > 0 else parsed(text)
-                if head.keys() >= _NEEDED:
-                    yield head, text
-                    continue
-                problem = f"{', '.join(sorted(_NEEDED - head.keys()))} is missing in it"
-            except (ValueError, AttributeError) as error:
-                problem = str(error)
-            raise self._damaged(data, texts[:number], text, problem)
+        header, *texts = data.split(b"\n\n")
+        self._check_header(header)
+        has_conflicts = _in_conflict(data)
+        for number, each in enumerate(texts):
+            text = each.strip()
+            if not text:  # one blank line more
+                continue
+            head, problem = _head_of(text)
+            if problem is None and not (has_conflicts and _in_conflict(text)):
+                yield head, text
+            else:
+                before = b"\n\n".join([header, *texts[:number], each[: each.index(text)]])
+                yield self._damaged(text, before.count(b"\n") + 1, problem)
 
     def record(self, text: bytes) -> Record:
         """Return the record of a text.
@@ -103,12 +112,9 @@ class Bundle:
         Raises:
             BundleError: it is none, or a blob of it is missing or damaged.
         """
+        said = self._parsed(text)
         try:
-            return Record.of(parsed(text), self.blob if b'"$' in text else None)
-        except ValueError as error:
-            raise BundleError(
-                f"{self.path}: a record is damaged: {error}: {text[:200].decode(errors='replace')}"
-            ) from error
+            return Record.of(said, self.blob if b'"$' in text else None)
         except BundleError as error:
             raise BundleError(f"{self.path}: {error}") from error
 
@@ -130,8 +136,12 @@ class Bundle:
         return content
 
     def blobs(self) -> set[str]:
-        """Return the digests of the blobs that its records refer to."""
-        return {digest for _, text in self.blocks() if b'"$blob"' in text for digest in _digests(parsed(text))}
+        """Return the digests of the blobs that its records refer to.
+
+        Raises:
+            BundleError: as `read`.
+        """
+        return {digest for _, text in self.blocks() if b'"$blob"' in text for digest in _digests(self._parsed(text))}
 
     @property
     def folder(self) -> Path:
@@ -190,18 +200,18 @@ class Bundle:
             BundleError: one of the bundles cannot be read.
         """
         used = {digest for path in self.path.parent.glob(f"*{SUFFIX}") for digest in Bundle(path).blobs()}
-        gone = [blob for blob in self.folder.glob("*.json") if blob.stem not in used]
+        gone = [blob for blob in self.folder.glob("*.json") if _DIGEST.fullmatch(blob.stem) and blob.stem not in used]
         for blob in gone:
             blob.unlink()
         return len(gone)
 
-    def _check(self, header: bytes) -> None:
+    def _check_header(self, header: bytes) -> None:
         try:
             said = orjson.loads(header)
             version = said["version"] if said["chatcache"] == "bundle" else None
         except (ValueError, TypeError, KeyError):
             version = None
-        if header.startswith(_CONFLICT) or type(version) is not int:
+        if type(version) is not int:
             raise BundleError(
                 f"{self.path} is no bundle of chatcache: its first line is not {_HEADER.decode().strip()}"
             )
@@ -211,14 +221,36 @@ class Bundle:
                 f"{_VERSION}): upgrade chatcache"
             )
 
-    def _damaged(self, data: bytes, before: list[bytes], text: bytes, problem: object) -> BundleError:
-        line = 3 + sum(each.count(b"\n") + 2 for each in before)
-        if any(each.startswith(_CONFLICT) for each in data.split(b"\n")):
+    def _parsed(self, text: bytes) -> Any:
+        try:
+            return parsed(text)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(
+                f"{self.path}: a record is damaged: {error}: {text[:200].decode(errors='replace')}"
+            ) from error
+
+    def _damaged(self, text: bytes, line: int, problem: str | None) -> BundleError:
+        if _in_conflict(text):
             return BundleError(
                 f"{self.path}: a merge left a conflict in the record at line {line}: keep one side of it, or both "
                 "where they are two records, with a blank line between them"
             )
         return BundleError(f"{self.path}: the record at line {line} is damaged: {problem}: {text[:60]!r}")
+
+
+def _head_of(text: bytes) -> tuple[Head, str | None]:
+    """Return the head of a record by its text, and what is wrong with it, or None."""
+    end = text.find(_END_OF_HEAD)
+    try:
+        head = orjson.loads(text[:end] + b"}") if end > 0 else parsed(text)
+    except (ValueError, RecursionError) as error:
+        return {}, str(error)
+    return head, problem_of(head)
+
+
+def _in_conflict(text: bytes) -> bool:
+    """Whether git left the marks of a conflict in a text."""
+    return any(mark in b"\n" + text for mark in _CONFLICT)
 
 
 def _digests(value: Any) -> Iterator[str]:

@@ -27,13 +27,15 @@ Blobs = dict[str, bytes]
 
 _WIDTH = 120  # columns
 _SHORT = 60  # columns, of a sentence that another one may follow on its line
-_LONGEST_WORD = 40  # characters, on the average of a text for people
 _LARGE = 16 * 1024  # bytes
 _INDENT = " "
-_PIECES = re.compile(r".*?(?:\n|[.!?…] +|$)", re.DOTALL)
+_PIECES = re.compile(r".*?(?:\n|[.!?…] +|[。！？；][」』”’）]*|$)", re.DOTALL)  # noqa: RUF001 - those of Chinese
+_MARKS = ",;:)]}、，：）」"  # noqa: RUF001 - after which a line may end where it has no space
+_BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{41,}")  # longer than any word
+_CONTROL = re.compile(r"[\0-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
 _TAG = re.compile(r"\$+(?:text|blob)")
 _ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
-_LONG_NUMBER = b"0" * 20
+_LONG_NUMBERS = (b"0" * 20, b"-" + b"0" * 19)
 _TEXT, _BLOB = "$text", "$blob"
 
 
@@ -86,7 +88,8 @@ def parsed(data: bytes) -> Any:
     Raises:
         ValueError: it is none.
     """
-    if _LONG_NUMBER not in data.translate(_ONE_DIGIT):  # which orjson would round
+    digits = data.translate(_ONE_DIGIT)
+    if not any(number in digits for number in _LONG_NUMBERS):  # which orjson would round
         try:
             return orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -130,8 +133,8 @@ def _blob_if_large(value: Any, blobs: Blobs) -> Any:
 
 
 def _reads_well(text: str) -> bool:
-    """Whether a text is one for people: it has spaces and line ends, as Base64 has not."""
-    return len(text.split(None, len(text) // _LONGEST_WORD)) > len(text) // _LONGEST_WORD
+    """Whether a text is one for people, in any script, or a program: neither Base64 nor bytes, for the most part."""
+    return 2 * sum(map(len, _BASE64.findall(text))) + 8 * len(_CONTROL.findall(text)) <= len(text)
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -142,13 +145,19 @@ def _pieces(text: str) -> Iterator[str]:
         if len(line) < _SHORT and not piece.endswith("\n"):
             continue
         while len(line) > _WIDTH:
-            at = line.rfind(" ", 1, _WIDTH) + 1 or _WIDTH
+            at = _end_of_line(line)
             yield line[:at]
             line = line[at:]
         yield line
         line = ""
     if line:
         yield line
+
+
+def _end_of_line(text: str) -> int:
+    """Return where a text that is too long for a line is parted: after a space, or a mark, or else anywhere."""
+    at = text.rfind(" ", 1, _WIDTH) + 1
+    return at or max(text.rfind(mark, _WIDTH // 2, _WIDTH) for mark in _MARKS) + 1 or _WIDTH
 
 
 def _lines(value: Any, indent: str, column: int, width: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ came, in seconds, and the rest of it. Pure.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from chatcache.errors import BundleError, shown
 
 from .layout import Blobs, restored, written
 
-__all__ = ["STREAMS", "Record", "at_of", "form_of", "model_of", "name_of", "place_of"]
+__all__ = ["STREAMS", "Record", "at_of", "form_of", "model_of", "name_of", "place_of", "problem_of"]
 
 _FORMS = {Form.ANSWER: "answer", Form.STREAM: "stream", Form.STREAM_WITH_USAGE: "stream+usage", Form.FAILURE: "failure"}
 _BY_NAME = {name: form for form, name in _FORMS.items()}
@@ -25,6 +26,8 @@ STREAMS = frozenset({Form.STREAM, Form.STREAM_WITH_USAGE})
 """The forms that are lists of chunks."""
 _WIDE = 1_000  # columns of a chunk
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SKETCH = re.compile(r"[0-9a-fA-F]{16}")
+_NEEDED = {"test", "store", "key", "form", "at", "sketch"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +151,7 @@ class Record:
             )
         except BundleError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise BundleError(f"{shown(said)} is no record: {type(error).__name__}: {error}") from error
 
 
@@ -190,6 +193,18 @@ def at_of(said: Any) -> int:
     return round((datetime.fromisoformat(said["at"]) - _EPOCH).total_seconds() * 1000)
 
 
+def problem_of(said: Any) -> str | None:
+    """Return what keeps a JSON value from being the head of a record, or None where it is one."""
+    if not isinstance(said, dict):
+        return "it is no object"
+    if not said.keys() >= _NEEDED:
+        return f"{', '.join(sorted(_NEEDED - said.keys()))} is missing in it"
+    for name, (is_right, wanted) in _FIELDS.items():
+        if name in said and not is_right(said[name]):
+            return f"{name!r} is {shown(said[name])}, and not {wanted}"
+    return None
+
+
 def _streamed(chunks: list[Any], offsets: list[float], blobs: Blobs) -> str:
     each = _common(chunks)
     lines = [
@@ -223,3 +238,51 @@ def _rest(each: dict[str, Any], chunk: Any) -> Any:
 
 def _whole(each: dict[str, Any], rest: Any) -> Any:
     return {**each, **rest} if each else rest
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_ordinal(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_amount(value: Any) -> bool:
+    return type(value) in {int, float}
+
+
+def _is_form(value: Any) -> bool:
+    return isinstance(value, str) and value in _BY_NAME
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        time = datetime.fromisoformat(value)
+        time.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return time.tzinfo is not None
+
+
+def _is_sketch(value: Any) -> bool:
+    return isinstance(value, str) and _SKETCH.fullmatch(value) is not None
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "test": (_is_text, "a text"),
+    "store": (_is_text, "a text"),
+    "key": (_is_text, "a text"),
+    "number": (_is_ordinal, "a number from 1 on"),
+    "form": (_is_form, f"one of {', '.join(_BY_NAME)}"),
+    "at": (_is_time, "a time with its zone"),
+    "sketch": (_is_sketch, "16 hex digits"),
+    "took": (_is_amount, "a number"),
+    "tokens": (_is_amount, "a number"),
+    "cost": (_is_amount, "a number"),
+    "versions": (_is_object, "an object"),
+}

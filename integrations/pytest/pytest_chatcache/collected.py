@@ -1,17 +1,19 @@
-"""Which tests there are: what is recorded of others, and of fixtures that none of them needs, is of no use any more."""
+"""What is known of the tests that there are: what is recorded of none of them is of no use any more."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from chatcache.recording import SUFFIX
-
-from .scopes import bundle_of, place_of_fixture
-from .settings import Settings
+from .names import bundle_of, module_of, owner_of
+from .settings import Layout, Settings
 
 __all__ = ["Collected"]
+
+_CONFTEST = "conftest.py"
+_PARTLY = ("lf", "failedfirst", "stepwise", "pyargs")  # options with which it is not known what was left out
+_IGNORING = ("ignore", "ignore_glob")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,58 +21,101 @@ class Collected:
     """The tests of a run that collects whole files.
 
     Attributes:
-        tests: the ids of the tests, by the paths of their bundles, and by what they are called there.
+        tests: the files of the tests, by the paths of their bundles, and by what they are called there.
+        folders: the folders all of whose tests are among them.
+        is_whole: whether all of them are run.
     """
 
     tests: dict[str, dict[str, str]] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
+    is_whole: bool = True
 
     @classmethod
-    def of(cls, settings: Settings, items: Iterable[pytest.Item]) -> "Collected":
-        """Return what was collected.
+    def of(cls, settings: Settings, config: pytest.Config, items: Iterable[pytest.Item]) -> "Collected | None":
+        """Return what was collected, or None where that may not be whole files.
 
         Raises:
             InvalidInputError: an argument of a marker cannot be right.
         """
-        collected, folders = cls(), set[Path]()
+        if any("::" in each for each in config.args) or any(config.getoption(each, default=False) for each in _PARTLY):
+            return None
+        collected = cls(folders=[str(each) for each in _folders(config)])
         for item in items:
             path, name = bundle_of(settings, item)
-            collected.tests.setdefault(str(path), {})[name] = item.nodeid
-            folders.add(item.path.parent)
-        for folder in {each for inner in folders for each in (inner, *inner.parents)}:
-            if folder.is_relative_to(settings.root):  # the fixtures of a conftest.py have a bundle there
-                collected.tests.setdefault(str(folder / settings.folder / f"conftest{SUFFIX}"), {})
+            collected.tests.setdefault(str(path), {})[name] = str(item.path)
         return collected
 
-    def is_gone(self, path: Path, scope: str, has_passed: Callable[[str, str], bool]) -> bool:
-        """Whether there is no such test any more, or no test that needs such a fixture, as far as that is known.
+    def has_all_of(self, place: Path) -> bool:
+        """Whether all tests are known that can use what a file defines: a ``conftest.py``, or one of tests."""
+        if place.name != _CONFTEST:
+            return any(str(place) in names.values() for names in self.tests.values())
+        return any(place.parent.is_relative_to(folder) for folder in self.folders)
 
-        Args:
-            path: a bundle.
-            scope: what has a record in it, and did not run.
-            has_passed: whether a test passed, by the path of its bundle and by what it is called there.
-        """
-        known = self.tests.get(str(path))
-        if known is None or scope in known:
+    def runs_all_of(self, place: Path | None) -> bool:
+        """Whether all tests are run that can use what a file defines."""
+        return self.is_whole and place is not None and self.has_all_of(place)
+
+
+def place_of(settings: Settings, bundle: Path, name: str) -> Path | None:
+    """Return the file that defines a test or a fixture, by its name in a bundle, or None where that is not known."""
+    owner, module = owner_of(name), module_of(settings, bundle)
+    if owner is None or owner.file is None:
+        return None if owner is None else module
+    if bundle.stem == "suite" and settings.layout is Layout.SUITE:
+        return (settings.root / owner.file).resolve()
+    beside = module_of(settings, bundle.with_name(f"any{bundle.suffix}"))
+    return None if beside is None else (beside.parent / owner.file).resolve()
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Says of what is recorded whether it is of no use any more, and nothing where that is not known.
+
+    Attributes:
+        settings: what the run asks.
+        collected: the tests that there are.
+        has_passed: whether a test passed, by the path of its bundle and by what it is called there.
+    """
+
+    settings: Settings
+    collected: Collected
+    has_passed: Callable[[str, str], bool]
+
+    def is_gone(self, bundle: Path, name: str) -> bool:
+        """Whether there is no such test any more, or no test that needs such a fixture."""
+        if name in self.collected.tests.get(str(bundle), {}):
             return False
-        place = place_of_fixture(scope)
-        if place is not None:
-            needing = [*self._tests_in(place)]
-            return bool(needing) and all(has_passed(*test) for test in needing)
-        file, of_several, _ = scope.partition(".py::")  # where the bundle is that of several files
-        return not of_several or any(each.startswith(f"{file}.py::") for each in known)
+        owner, file = owner_of(name), place_of(self.settings, bundle, name)
+        if owner is None or file is None:
+            return False
+        if file.name != _CONFTEST and not file.exists():
+            return True
+        return self.collected.has_all_of(file) and (not owner.is_fixture or self._all_passed(file))
 
-    def has_tests(self, bundle: Path) -> bool:
-        """Whether a bundle may be of tests that are not known: their file is there, or it is named after none."""
-        return (
-            bundle.stem in {"conftest", "suite"}
-            or not bundle.stem.startswith("test_")
-            or (bundle.parent.parent / f"{bundle.stem}.py").exists()
+    def may_be_gone(self, bundle: Path) -> bool:
+        """Whether it is known enough to judge a bundle, so that it is worth reading."""
+        module = module_of(self.settings, bundle)
+        return module is None or not module.exists() or self.collected.has_all_of(module)
+
+    def _all_passed(self, place: Path) -> bool:
+        """Whether all tests passed that can use what a file defines, so that they did not need it."""
+        inside = place.parent if place.name == _CONFTEST else place
+        return all(
+            self.has_passed(bundle, name)
+            for bundle, names in self.collected.tests.items()
+            for name, file in names.items()
+            if Path(file).is_relative_to(inside)
         )
 
-    def _tests_in(self, place: str) -> Iterator[tuple[str, str]]:
-        """Yield the tests that can use the fixtures of a file or a folder: their bundles and their names there."""
-        inside = "" if place in {"", "."} else place
-        for path, names in self.tests.items():
-            for name, test in names.items():
-                if test.startswith((f"{inside}::", f"{inside}/")) or not inside:
-                    yield path, name
+
+def _folders(config: pytest.Config) -> Iterable[Path]:
+    """Yield the folders that a run collects all tests of."""
+    if any(config.getoption(each, default=None) for each in _IGNORING):
+        return
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        yield config.rootpath
+        return
+    for each in config.args:
+        path = config.invocation_params.dir / each
+        if path.is_dir():
+            yield path.resolve()

@@ -35,7 +35,10 @@ def faults_of(fail: Any, times: Any) -> list[Fault]:
         InvalidInputError: they cannot be right.
     """
     if fail is None:
+        if times is not None:
+            raise InvalidInputError(f"chatcache(times={times!r}): say what the calls are to fail with, by fail=")
         return []
+    times = 1 if times is None else times
     if type(times) is not int or times < 1:
         raise InvalidInputError(f"chatcache(times={times!r}): say how many calls are to fail, from 1 on")
     if isinstance(fail, Exception):
@@ -74,7 +77,7 @@ def _made(kind: type[Exception], model: str | None) -> Exception:
         if each.default is each.empty and each.kind in {each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY}
     ]
     if not needed:
-        return kind(_MESSAGE)
+        return kind(_MESSAGE) if takes else kind()
     unknown = [name for name in needed if name not in known]
     if unknown:
         raise InvalidInputError(

@@ -2,18 +2,23 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatcache import BundleError
 from chatcache.recording import SUFFIX, Bundle, Changes, Head, name_of
 
-from .collected import Collected
+from .collected import Collected, Judge
 from .results import Result
+from .settings import Settings
 
-__all__ = ["Files", "Ledger"]
+__all__ = ["Files", "Ledger", "Verdict"]
 
-_PAUSE = 1.0  # seconds between two times that a bundle is written, while tests go on
+_SHARE = 4  # times as long as writing takes it waits before it writes again, while tests go on
+
+Name = tuple[str, str, str, int]
+"""The name of a record in its bundle."""
 
 
 @dataclass(slots=True)
@@ -22,154 +27,153 @@ class Files:
 
     Attributes:
         replayed: how many calls were replayed.
-        recorded: how many were recorded.
         missed: how many were missed.
-        unused: records of tests that passed, and did not use them.
-        expired: records that were found too old.
-        orphaned: records of tests that there are no more.
+        expired: how many records were found too old.
+        unused: the records of tests that passed, and did not use them.
+        orphaned: the records of tests that there are no more.
+        is_of_none: whether it is no test's at all.
     """
 
     replayed: int = 0
-    recorded: int = 0
     missed: int = 0
-    unused: int = 0
     expired: int = 0
-    orphaned: int = 0
+    unused: list[Name] = field(default_factory=list)
+    orphaned: list[Name] = field(default_factory=list)
+    is_of_none: bool = False
+
+
+Verdict = dict[Path, Files]
+"""What is the matter with each bundle, in the order of their paths."""
 
 
 @dataclass(slots=True)
 class _Written:
-    """A bundle, and what is still to be written into it."""
+    """A bundle, and what is still to be written into it, from a time on, by the monotonic clock."""
 
     bundle: Bundle
     waiting: dict[str, Result] = field(default_factory=dict)
-    at: float = float("-inf")
+    due: float = float("-inf")
 
 
 class Ledger:
     """What became of all tests of a run.
 
+    Args:
+        settings: what the run asks.
+
     Attributes:
         results: what became of each scope; of one that ran again, the last time.
-        collected: the tests and fixtures that there are; None where not all of them are known.
+        collected: the tests that there are; None where not all of them are known.
+        changes: what this run changed in its bundles.
+        problems: what could not be written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.results: dict[tuple[str, str], Result] = {}
         self.collected: Collected | None = None
-        self.changes: dict[Path, Changes] = defaultdict(Changes)  # what this run wrote
+        self.changes: dict[Path, Changes] = defaultdict(Changes)
+        self.problems: list[str] = []
+        self._settings = settings
         self._bundles: dict[str, _Written] = {}
-        self._read: dict[Path, list[Head]] = {}  # what is in bundles, until they are written
 
     def add(self, result: Result) -> None:
-        """Note what became of a scope; what was recorded is written, at the latest in the end.
-
-        Raises:
-            BundleError: a bundle could not be read, or written.
-        """
+        """Note what became of a scope; what was recorded is written at once, unless that would take all the time."""
+        before = self.results.get((result.path, result.scope))
+        if before is not None and result.is_fixture:
+            result = before.joined(result)
         self.results[result.path, result.scope] = result
         if result.made or (result.passed and result.replaces and result.there):
             written = self._bundles.get(result.path)
             if written is None:
                 written = self._bundles[result.path] = _Written(Bundle(result.path))
             written.waiting[result.scope] = result
-            if time.monotonic() - written.at >= _PAUSE:
+        self.write(late=False)
+
+    def write(self, *, late: bool = True) -> None:
+        """Write what is still to be written; where it is not late, what is due."""
+        now = time.monotonic()
+        for written in self._bundles.values():
+            if written.waiting and (late or now >= written.due):
                 self._write(written)
 
-    def write(self) -> None:
-        """Write what is still to be written.
-
-        Raises:
-            BundleError: a bundle could not be read, or written.
-        """
-        for written in self._bundles.values():
-            self._write(written)
-
-    def files(self) -> dict[Path, Files]:
-        """Return what is the matter with each bundle that a test of this run has."""
-        files: dict[str, Files] = defaultdict(Files)
+    def verdict(self) -> Verdict:
+        """Return what is the matter with each bundle that a test of this run has, or that is beside one."""
+        verdict: dict[str, Files] = defaultdict(Files)
         for result in self.results.values():
-            of = files[result.path]
+            of = verdict[result.path]
             of.replayed += result.hits
-            of.recorded += len(result.made)
             of.missed += len(result.misses)
             of.expired += sum(miss["code"] == "expired" for miss in result.misses)
-        for path in [*files, *(self.collected.tests if self.collected else ())]:
-            unused, orphaned = self._idle(Path(path))
-            if unused or orphaned:
-                files[path].unused, files[path].orphaned = len(unused), len(orphaned)
-        return {Path(path): of for path, of in sorted(files.items())}
+        judge = None if self.collected is None else Judge(self._settings, self.collected, self._has_passed)
+        for path in {*verdict, *(() if judge is None else self._beside(judge))}:
+            self._judge(verdict, path, judge)
+        return {Path(path): of for path, of in sorted(verdict.items())}
 
-    def orphans(self) -> list[Path]:
-        """Return the bundles in the folders of this run's that are of no test, where all tests are known."""
-        if self.collected is None:
-            return []
-        known = {Path(path) for path in {*self.collected.tests, *(result.path for result in self.results.values())}}
-        folders = {path.parent for path in known}
-        return sorted(
-            path
-            for folder in folders
-            for path in folder.glob(f"*{SUFFIX}")
-            if path not in known and not self.collected.has_tests(path)
-        )
-
-    def prune(self) -> int:
-        """Remove unused and orphaned records, orphaned bundles, and blobs that nobody refers to; return how many.
+    def prune(self, verdict: Verdict) -> int:
+        """Remove unused and orphaned records, and blobs that nobody refers to; return how many.
 
         Raises:
             BundleError: a bundle could not be read, or written.
         """
         removed = 0
-        for path in self.files():
-            unused, orphaned = self._idle(path)
-            gone = {*unused, *orphaned}
+        for path, of in verdict.items():
+            gone = {*of.unused, *of.orphaned}
             if gone:
                 bundle = Bundle(path)
                 bundle.write([(head, text) for head, text in bundle.blocks() if name_of(head) not in gone])
-                self._read.pop(path, None)
                 self.changes[path] += Changes(removed=len(gone))
                 removed += len(gone)
-        for path in self.orphans():
-            number = sum(1 for _ in Bundle(path).blocks())
-            self.changes[path] += Changes(removed=number)
-            removed += number
-            path.unlink()
-        removed += sum(Bundle(path).sweep_blobs() for path in {*self.files(), *self.changes})
-        return removed
+        return removed + sum(Bundle(path).sweep_blobs() for path in {*verdict, *self.changes})
 
     def _write(self, written: _Written) -> None:
-        if not written.waiting:
-            return
         waiting, written.waiting = written.waiting, {}
-        path = written.bundle.path
-        self._read.pop(path, None)
-        self.changes[path] += written.bundle.revise(
-            (record for result in waiting.values() for record in result.made),
-            replacing={scope for scope, result in waiting.items() if result.replaces},
-        )
-        written.at = time.monotonic()
+        began = time.monotonic()
+        try:
+            self.changes[written.bundle.path] += written.bundle.revise(
+                (record for result in waiting.values() for record in result.made),
+                replacing={scope for scope, result in waiting.items() if result.replaces},
+            )
+        except BundleError as error:
+            self.problems.append(f"ERROR: {error}")
+        now = time.monotonic()
+        written.due = now + _SHARE * (now - began)
 
-    def _heads(self, path: Path) -> list[Head]:
-        if path not in self._read:
-            try:
-                self._read[path] = [head for head, _ in Bundle(path).blocks()]
-            except BundleError:  # its tests have said so
-                self._read[path] = []
-        return self._read[path]
+    def _judge(self, verdict: dict[str, Files], path: str, judge: Judge | None) -> None:
+        """Add to a verdict which records of a bundle are of no use."""
+        names = [name_of(head) for head in _heads(Path(path))]
+        unused, orphaned = [], []
+        for name in names:
+            result = self.results.get((path, name[0]))
+            if result is not None:
+                if result.passed and result.strict and name[1:] not in result.used:
+                    unused.append(name)
+            elif judge is not None and judge.is_gone(Path(path), name[0]):
+                orphaned.append(name)
+        if unused or orphaned:
+            is_known = judge is None or path in judge.collected.tests
+            of = verdict[path]
+            of.unused, of.orphaned, of.is_of_none = unused, orphaned, len(orphaned) == len(names) and not is_known
+
+    def _beside(self, judge: Judge) -> Iterator[str]:
+        """Yield the paths of the bundles that are beside those of this run's tests, its own among them."""
+        for folder in self._folders(judge.collected):
+            for pattern in (f"*{SUFFIX}", f"*/*{SUFFIX}"):  # of files, and of single tests
+                yield from (str(path) for path in folder.glob(pattern) if judge.may_be_gone(path))
+
+    def _folders(self, collected: Collected) -> set[Path]:
+        """Return the folders of the bundles of tests, and of what the conftest.py files above them record."""
+        root, name = self._settings.root, self._settings.folder
+        inner = {Path(file).parent for names in collected.tests.values() for file in names.values()}
+        above = {each for folder in inner for each in (folder, *folder.parents) if each.is_relative_to(root)}
+        return {folder / name for folder in above}
 
     def _has_passed(self, path: str, scope: str) -> bool:
         result = self.results.get((path, scope))
         return result is not None and result.passed
 
-    def _idle(self, path: Path) -> tuple[list[tuple[str, str, str, int]], list[tuple[str, str, str, int]]]:
-        """Return the records of a bundle that were not used, and those whose tests there are no more."""
-        unused, orphaned = [], []
-        for head in self._heads(path):
-            name = name_of(head)
-            result = self.results.get((str(path), name[0]))
-            if result is not None:
-                if result.passed and result.strict and name[1:] not in result.used:
-                    unused.append(name)
-            elif self.collected is not None and self.collected.is_gone(path, name[0], self._has_passed):
-                orphaned.append(name)
-        return unused, orphaned
+
+def _heads(path: Path) -> list[Head]:
+    try:
+        return [head for head, _ in Bundle(path).blocks()]
+    except BundleError:  # its tests have said so
+        return []

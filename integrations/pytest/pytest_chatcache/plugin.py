@@ -1,9 +1,11 @@
 """The hooks of pytest."""
 
 import json
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,18 +15,19 @@ from chatcache import ChatcacheError, InvalidInputError
 from chatcache.recording import ExplainedMiss, Tape
 
 from .collected import Collected
-from .ledger import Ledger
+from .ledger import Ledger, Verdict
 from .results import Result
 from .scopes import TAPE, Scopes, raise_what_was_missed
 from .settings import Settings, add_options
+from .sharing import Sharing
 from .summary import annotations, lines, markdown, needs_attention
 
 __all__ = ["chatcache", "pytest_addoption", "pytest_configure"]
 
 _NAME = "chatcache-run"
-_PARTLY = ("lf", "failedfirst", "stepwise")  # options that leave tests out before they are collected
 _RESULTS = "chatcache_results"  # the attribute of a report
 _COLLECTED = "chatcache_collected"
+_SHARED = "chatcache_shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,10 +53,8 @@ def chatcache(request: pytest.FixtureRequest) -> Tape:
 
     ``misses.clear()`` forgives them: a test fails where a call was missed, also where somebody caught that error.
     """
-    tape: Tape | None = request.node.stash.get(TAPE, None)
-    if tape is None:
-        raise pytest.UsageError(f"{request.node.nodeid} is run in mode 'off', so nothing is replayed, nor recorded")
-    return tape
+    run: _Run = request.config.pluginmanager.getplugin(_NAME)
+    return run.tape_of(request.node)
 
 
 class _Run:
@@ -62,30 +63,42 @@ class _Run:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._config = config
         self._settings = settings
-        self._scopes = Scopes(settings)
-        self._ledger = Ledger()
-        self._is_worker = hasattr(config, "workerinput")
-        self._passed = self._failed = False
+        self._ledger = Ledger(settings)
+        worker = getattr(config, "workerinput", None)
+        self._is_worker = worker is not None
+        sharing = None if worker is None else Sharing(Path(worker[_SHARED]))
+        self._scopes = Scopes(settings, sharing, lambda: self._ledger.collected)
+        self._shared: TemporaryDirectory[str] | None = None  # what the workers of this run have in common
+        self._passed = self._failed = self._is_broken = False
+        self._verdict: Verdict = {}
         self._pruned = 0
-        self._said: list[str] = []  # what could not be done
 
-    @contextmanager
-    def _problems(self) -> Iterator[None]:
-        """Say in the end what could not be written, and fail the run then: the tests go on."""
-        try:
-            yield
-        except ChatcacheError as error:
-            self._said.append(f"ERROR: {error}")
+    def tape_of(self, item: pytest.Item) -> Tape:
+        """Return the tape of a test."""
+        return item.stash.get(TAPE, None) or self._scopes.idle(item)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of pytest-xdist which folder it has in common with the others."""
+        if self._shared is None:
+            self._shared = TemporaryDirectory(prefix="chatcache-", ignore_cleanup_errors=True)
+        node.workerinput[_SHARED] = self._shared.name
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note whether something could not be collected: then it is not known which tests there are."""
+        self._is_broken = self._is_broken or report.failed
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
         """Note which tests there are, before some of them are deselected."""
-        if not any("::" in each for each in self._config.args) and not any(
-            self._config.getoption(each, default=False) for each in _PARTLY
-        ):
+        collected = None
+        if not self._is_broken:
             with suppress(InvalidInputError):  # which the test will fail with
-                self._ledger.collected = Collected.of(self._settings, items)
+                collected = Collected.of(self._settings, self._config, items)
+        number = len(items)
         yield
+        if collected is not None:
+            self._ledger.collected = replace(collected, is_whole=len(items) == number)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -109,20 +122,21 @@ class _Run:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
-        """Fail a test where something was missed, or not recorded, and nobody said so."""
-        yield
-        tape = item.stash.get(TAPE, None)
-        if tape is not None:
-            raise_what_was_missed(tape)
+        """Fail a test where something was missed, or not recorded, and nobody said so, also where it skips itself."""
+        try:
+            yield
+        except pytest.skip.Exception:
+            raise_what_was_missed(item.stash.get(TAPE, None))
+            raise
+        raise_what_was_missed(item.stash.get(TAPE, None))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
         """Take the tape of a test out."""
         try:
             yield
-            tape = item.stash.get(TAPE, None)
-            if tape is not None and self._passed:  # else the test has said what was missed
-                raise_what_was_missed(tape)
+            if not self._failed:  # else the test has said what was missed
+                raise_what_was_missed(item.stash.get(TAPE, None))
         finally:
             self._scopes.end(item)
 
@@ -133,10 +147,15 @@ class _Run:
         """Attach to the last report of a test what became of its calls, and say a miss on one screen."""
         report = yield
         miss = _miss_in(call)
+        is_xfailed = report.skipped and hasattr(report, "wasxfail")
+        if miss is not None and is_xfailed:  # that is not what was expected
+            report.outcome = "failed"
+            del report.wasxfail
         if miss is not None and report.failed:
             report.longrepr = _told(miss, call, item)
+        self._failed = self._failed or report.failed
         if report.when == "call":
-            self._passed = report.passed
+            self._passed = report.passed or is_xfailed
         if report.when == "teardown":
             passed = self._passed and report.passed and not self._failed
             results = self._scopes.results(item, passed=passed)
@@ -149,51 +168,63 @@ class _Run:
         self._failed = self._failed or report.failed  # a subtest, too, which is told of here only
         if not self._is_worker:
             for result in getattr(report, _RESULTS, ()):
-                with self._problems():
-                    self._ledger.add(Result.from_json(result) if isinstance(result, str) else result)
+                self._ledger.add(Result.from_json(result) if isinstance(result, str) else result)
+
+    def pytest_runtest_logstart(self) -> None:
+        """Write what is due, before the next test takes its time."""
+        self._ledger.write(late=False)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over which tests a worker of pytest-xdist collected."""
         said = getattr(node, "workeroutput", {}).get(_COLLECTED)
         if said is not None:
-            self._ledger.collected = Collected(said)
+            self._ledger.collected = Collected(**said)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write what is not written so far, and judge."""
         self._scopes.close()
         if self._is_worker:
-            collected = self._ledger.collected
-            if collected is not None:
+            if self._ledger.collected is not None:
                 output = self._config.workeroutput  # type: ignore[attr-defined]
-                output[_COLLECTED] = collected.tests
+                output[_COLLECTED] = asdict(self._ledger.collected)
             return
         is_whole = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
         if not is_whole or getattr(session, "shouldfail", False) or getattr(session, "shouldstop", False):
             self._ledger.collected = None  # there may be more tests
-        with self._problems():
-            self._ledger.write()
+        self._ledger.write()
+        self._verdict = self._ledger.verdict()
+        try:
             if self._settings.flag("prune") and is_whole:
-                self._pruned = self._ledger.prune()
-        fails = self._said or (self._settings.flag("strict") and needs_attention(self._ledger))
+                self._pruned = self._ledger.prune(self._verdict)
+                self._verdict = self._ledger.verdict()
+            self._write_reports()
+        except (ChatcacheError, OSError) as error:
+            self._ledger.problems.append(f"ERROR: {error}")
+        fails = self._ledger.problems or (self._settings.flag("strict") and needs_attention(self._verdict))
         if fails and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._shared is not None:
+            self._shared.cleanup()
+
+    def _write_reports(self) -> None:
         if self._settings.report:
             results = [json.loads(each.to_json()) for each in self._ledger.results.values()]
             Path(self._settings.report).write_text(json.dumps(results, indent=2), encoding="utf-8")
         if self._settings.summary:
             with Path(self._settings.summary).open("a", encoding="utf-8") as file:
-                file.write(markdown(self._ledger, self._settings.root))
+                file.write(markdown(self._ledger, self._verdict, self._settings.root))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what became of the calls."""
         verbose = self._config.option.verbose > 0
-        said = [*lines(self._ledger, self._settings.root, verbose=verbose), *self._said]
+        told = lines(self._ledger, self._verdict, self._settings.root, verbose=verbose)
+        said = [*told, *self._ledger.problems]
         if self._pruned:
             said.append(f"{self._pruned} records and blobs removed")
         if said:
-            strict = self._settings.flag("strict") and needs_attention(self._ledger)
+            strict = self._settings.flag("strict") and needs_attention(self._verdict)
             terminalreporter.section("LLM calls" + (" (--chatcache-strict: failed)" if strict else ""), sep="=")
             for line in said:
                 terminalreporter.line(line)
@@ -204,13 +235,16 @@ class _Run:
 
 def _miss_in(call: pytest.CallInfo[None]) -> ExplainedMiss | None:
     """Return the miss that a test failed with, whoever wrapped it into an error of its own."""
-    error = None if call.excinfo is None else call.excinfo.value
+    left = [] if call.excinfo is None else [call.excinfo.value]
     seen: set[int] = set()
-    while error is not None and id(error) not in seen:
+    while left:
+        error = left.pop()
         if isinstance(error, ExplainedMiss):
             return error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
+        if id(error) not in seen:
+            seen.add(id(error))
+            left += [each for each in (error.__context__, error.__cause__) if each is not None]
+            left += reversed(error.exceptions) if isinstance(error, BaseExceptionGroup) else ()
     return None
 
 

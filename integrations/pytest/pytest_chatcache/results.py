@@ -1,8 +1,11 @@
 """What became of the calls of one scope, as plain data: it crosses from a worker of pytest-xdist to who writes."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from chatcache import Form
 from chatcache.recording import Record, RecordMode, Tape
@@ -20,7 +23,10 @@ class Result:
     Attributes:
         path: its bundle.
         scope: what it is called there.
-        node: the id of the test, or the name of the fixture.
+        node: the id of the test, or of the one that the fixture was set up for.
+        file: the file of that test, relative to the root.
+        line: the line of that test in it, from 1 on.
+        is_fixture: whether it is a fixture's, which may be set up more than once.
         passed: whether it passed: then what was recorded is kept.
         replaces: whether that takes the place of all its records.
         strict: whether it replays strictly, so that a record which was not used is of no use.
@@ -35,6 +41,9 @@ class Result:
     path: str
     scope: str
     node: str
+    file: str
+    line: int
+    is_fixture: bool
     passed: bool
     replaces: bool
     strict: bool
@@ -46,22 +55,49 @@ class Result:
     saved: list[float]
 
     @classmethod
-    def of(cls, tape: Tape, node: str, *, passed: bool) -> "Result":
-        """Return what became of the calls of a tape."""
+    def of(cls, tape: Tape, path: Path, item: pytest.Item, *, passed: bool, is_fixture: bool = False) -> "Result":
+        """Return what became of the calls of a tape.
+
+        Args:
+            tape: the tape.
+            path: the bundle that its records are for.
+            item: the test that it was in for.
+            passed: whether what was recorded is to be kept.
+            is_fixture: whether it is a fixture's.
+        """
         there = tape.shelf.of_scope(tape.scope)
+        is_own = tape.shelf.bundle.path == path  # else another worker has recorded it in this run
+        file, line, _ = item.location
         return cls(
-            path=str(tape.shelf.bundle.path),
+            path=str(path),
             scope=tape.scope,
-            node=node,
+            node=item.nodeid,
+            file=file,
+            line=(line or 0) + 1,
+            is_fixture=is_fixture,
             passed=passed,
             replaces=tape.mode is RecordMode.REFRESH,
-            strict=tape.mode is RecordMode.REPLAY,
+            strict=is_own and tape.mode is RecordMode.REPLAY,
             there=len(there),
             made=tape.made if passed else [],
             used=[(each.store, each.key, each.number) for each in there if each.row in tape.used],
             hits=tape.hits,
             misses=[miss.to_dict() for miss in tape.misses],
             saved=tape.saved,
+        )
+
+    def joined(self, other: "Result") -> "Result":
+        """Return what became of two setups of one fixture, this one before the other."""
+        return replace(
+            other,
+            passed=self.passed and other.passed,
+            replaces=self.replaces or other.replaces,
+            strict=self.strict and other.strict,
+            made=other.made or self.made,
+            used=[*self.used, *other.used],
+            hits=self.hits + other.hits,
+            misses=[*self.misses, *other.misses],
+            saved=[one + more for one, more in zip(self.saved, other.saved, strict=True)],
         )
 
     def to_json(self) -> str:

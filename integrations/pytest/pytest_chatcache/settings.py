@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -105,6 +105,7 @@ class Settings:
         self._of_run = self._checked(self._mode_of_run)
         self.layout = self._checked(lambda: Layout(config.getini("chatcache_layout")))
         self._checked(lambda: self.policy_of(None))
+        self._checked(self._check_folder)
 
     @property
     def root(self) -> Path:
@@ -119,6 +120,13 @@ class Settings:
     def folder(self) -> str:
         """The name of the folder of the bundles."""
         return str(self._config.getini("chatcache_dir"))
+
+    def _check_folder(self) -> None:
+        folder = PurePath(self.folder)
+        if folder.is_absolute() or ".." in folder.parts or not folder.parts:
+            raise InvalidInputError(
+                f"chatcache_dir is {self.folder!r}: name a folder beside the tests, such as cassettes"
+            )
 
     @property
     def annotates(self) -> bool:
@@ -158,9 +166,9 @@ class Settings:
             exhausted=_exhausted(asked.get("exhausted", self._config.getini("chatcache_exhausted"))),
             ignore=(*parse_ignore(self._config.getini("chatcache_ignore")), *parse_ignore(asked.get("ignore", []))),
             volatile=self._volatile(asked.get("volatile", None)),
-            errors=bool(asked.get("errors", self._config.getini("chatcache_errors"))),
+            errors=_flag(asked.get("errors", self._config.getini("chatcache_errors"))),
             max_age=_seconds(asked.get("max_age", self._config.getini("chatcache_max_age") or None)),
-            faults=faults_of(asked.get("fail", None), asked.get("times", 1)),
+            faults=faults_of(asked.get("fail", None), asked.get("times", None)),
         )
 
     def store_of(self, item: pytest.Item) -> str | None:
@@ -242,10 +250,16 @@ def _exhausted(name: str) -> Exhausted:
         ) from None
 
 
-def _seconds(age: float | str | None) -> float | None:
-    if age is None or isinstance(age, int | float):
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"chatcache(errors={value!r}): say True or False")
+    return value
+
+
+def _seconds(age: object) -> float | None:
+    if age is None or (isinstance(age, int | float) and type(age) is not bool and age > 0):
         return age
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", age)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", str(age))
     if match is None:
         raise InvalidInputError(f"max_age is {age!r}; write a number and a unit, such as 12h, 90d or 4w")
     return float(match[1]) * _UNITS[match[2]]

@@ -5,27 +5,22 @@ from pathlib import Path
 
 from chatcache.recording import Changes
 
-from .ledger import Files, Ledger
+from .ledger import Files, Ledger, Verdict
 
 __all__ = ["annotations", "lines", "markdown", "needs_attention"]
 
-_WHAT = {
-    "unused": "not used by their tests",
-    "expired": "too old",
-    "orphaned": "of tests that there are no more",
-}
 
-
-def lines(ledger: Ledger, root: Path, *, verbose: bool) -> Iterator[str]:
+def lines(ledger: Ledger, verdict: Verdict, root: Path, *, verbose: bool) -> Iterator[str]:
     """Yield what became of the calls, and of the records of each bundle that is not simply replayed, in lines.
 
     Args:
         ledger: what became of them.
+        verdict: what is the matter with the bundles.
         root: the folder that paths are relative to.
         verbose: whether the other bundles are told of, too.
     """
     yield from _all_calls(ledger)
-    for path, files in ledger.files().items():
+    for path, files in verdict.items():
         changes = ledger.changes.get(path, Changes())
         numbers = {
             "new": changes.added,
@@ -34,17 +29,18 @@ def lines(ledger: Ledger, root: Path, *, verbose: bool) -> Iterator[str]:
             "missed": files.missed,
         }
         said = [*(f"{number:,} {what}" for what, number in numbers.items() if number), *_matters(files)]
-        if said or verbose:
+        if files.is_of_none:
+            yield f"{_shown(path, root)}: of no test"
+        elif said or verbose:
             yield f"{_shown(path, root)}: {', '.join([f'{files.replayed:,} replayed', *said])}"
-    yield from (f"{_shown(path, root)}: of no test" for path in ledger.orphans())
 
 
-def needs_attention(ledger: Ledger) -> bool:
+def needs_attention(verdict: Verdict) -> bool:
     """Whether there are records that are unused, expired or orphaned."""
-    return any(True for files in ledger.files().values() for _ in _matters(files)) or bool(ledger.orphans())
+    return any(True for files in verdict.values() for _ in _matters(files))
 
 
-def markdown(ledger: Ledger, root: Path) -> str:
+def markdown(ledger: Ledger, verdict: Verdict, root: Path) -> str:
     """Return a summary for a pull request: what was replayed, and which records were added, changed and removed."""
     said = ["### LLM calls", "", *(_all_calls(ledger) or ["No LLM calls."]), ""]
     if ledger.changes:
@@ -54,8 +50,7 @@ def markdown(ledger: Ledger, root: Path) -> str:
             for path, each in sorted(ledger.changes.items())
         ]
         said.append("")
-    matters = {path: ", ".join(_matters(files)) for path, files in ledger.files().items()}
-    matters |= dict.fromkeys(ledger.orphans(), "of no test")
+    matters = {path: ", ".join(_matters(files)) for path, files in verdict.items()}
     said += [f"* `{_shown(path, root)}`: {what}" for path, what in matters.items() if what]
     misses = [(result.node, miss) for result in ledger.results.values() for miss in result.misses]
     said += [f"* `{node}` missed: {miss['reason']}" for node, miss in misses]
@@ -66,9 +61,9 @@ def annotations(ledger: Ledger) -> Iterator[str]:
     """Yield the misses as commands of GitHub's workflows."""
     for result in ledger.results.values():
         for miss in result.misses:
-            file = result.node.partition("::")[0]
             message = [f"{result.node}: {miss['reason']}", *_changes(miss), f"To record it: {miss['command']}"]
-            yield f"::error file={_escaped(file)},title=LLM call not recorded::{_escaped(chr(10).join(message))}"
+            where = f"file={_escaped(result.file)},line={result.line}"
+            yield f"::error {where},title=LLM call not recorded::{_escaped(chr(10).join(message))}"
 
 
 def _changes(miss: dict[str, object]) -> Iterator[str]:
@@ -89,8 +84,15 @@ def _all_calls(ledger: Ledger) -> list[str]:
 
 
 def _matters(files: Files) -> Iterator[str]:
-    for name, what in _WHAT.items():
-        number = getattr(files, name)
+    if files.is_of_none:
+        yield "of no test"
+        return
+    numbers = {
+        "not used by their tests": len(files.unused),
+        "too old": files.expired,
+        "of tests that there are no more": len(files.orphaned),
+    }
+    for what, number in numbers.items():
         if number:
             yield f"{number:,} {'record' if number == 1 else 'records'} {what}"
 

@@ -1,7 +1,10 @@
 """The text in which records live in git: it comes back as it was, and a change in it is as large as what changed."""
 
+import json
+import re
 import subprocess
 import sys
+from base64 import b64encode, encodebytes
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,13 @@ from chatcache import BundleError, Form
 from chatcache.recording import Bundle, Changes, Record
 
 LONG = "It was a bright cold day in April. The clocks were striking thirteen. Winston Smith slipped in.\nQuickly! "
+CHINESE = "天空为什么是蓝色的？请用一句话向孩子解释。“空气散射短波阳光多于长波阳光；所以蓝光来自四面八方！”"  # noqa: RUF001 - Chinese
+JAPANESE = (
+    "空はなぜ青いのですか。子供に一文で説明してください。空気は短い波長の光を長い波長の光よりも多く散乱させます。"
+)
+THAI = "ท้องฟ้าเป็นสีฟ้าเพราะอากาศกระเจิงแสงสีน้ำเงินมากกว่าแสงสีแดง"
+MINIFIED = ",".join(f'{{"order":{each},"state":"shipped"}}' for each in range(1_000))
+PROGRAM = "for(var i=0;i<n;i++){if(a[i]>b[i]){swap(a,b,i);}}" * 500
 
 
 def record(**fields: Any) -> Record:
@@ -39,10 +49,12 @@ def numbered(test: int, **fields: Any) -> Record:
 JSON = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
+    | st.integers()
+    | st.sampled_from([-(2**63), -(2**63) - 1, 2**64 - 1, 2**64])
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text()
-    | st.sampled_from([LONG, LONG * 20, "$text", "x" * 300, "a\nb"]),
+    | st.text(st.sampled_from("天。！” \n\0a=,"), min_size=100)  # noqa: RUF001 - as above
+    | st.sampled_from([LONG, LONG * 20, CHINESE * 20, THAI * 20, PROGRAM, "$text", "x" * 300, "a\nb"]),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
@@ -138,6 +150,39 @@ def test_a_long_text_for_people_is_no_blob(tmp_path: Path) -> None:
     assert not bundle.folder.exists()
 
 
+@pytest.mark.parametrize("text", [CHINESE * 7, CHINESE * 200, JAPANESE * 200, THAI * 200, MINIFIED, PROGRAM])
+def test_a_text_with_few_spaces_stands_on_lines_too(tmp_path: Path, text: str) -> None:
+    bundle = Bundle(tmp_path / "b.chatcache")
+    bundle.write([record(request={"prompt": text})])
+    assert not bundle.folder.exists()
+    assert max(map(len, bundle.path.read_text().splitlines())) < 200
+    assert bundle.read()[0].request == {"prompt": text}
+
+
+def test_one_changed_character_of_chinese_is_one_changed_line(tmp_path: Path) -> None:
+    before, after = Bundle(tmp_path / "before.chatcache"), Bundle(tmp_path / "after.chatcache")
+    before.write([record(answer=CHINESE * 7)])
+    after.write([record(answer=CHINESE * 3 + CHINESE.replace("一", "两") + CHINESE * 3)])
+    lines = [*zip(before.path.read_text().splitlines(), after.path.read_text().splitlines(), strict=True)]
+    assert sum(one != two for one, two in lines) == 1
+
+
+def test_base64_is_no_text_for_people_however_it_is_wrapped(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 100
+    texts = [b64encode(data), encodebytes(data), b"data:image/png;base64," + b64encode(data)]
+    bundle = Bundle(tmp_path / "b.chatcache")
+    bundle.write([record(answer=[*(text.decode() for text in texts), data.decode("latin-1")])])
+    assert len([*bundle.folder.iterdir()]) == 4
+    assert bundle.path.stat().st_size < 2_000
+
+
+def test_the_bundle_of_the_examples_is_written_as_it_is(tmp_path: Path) -> None:
+    examples = Path(__file__).parents[3] / "examples" / "suite" / "cassettes" / "test_app.chatcache"
+    bundle = Bundle(tmp_path / "b.chatcache")
+    bundle.write(Bundle(examples).read())
+    assert bundle.path.read_bytes() == examples.read_bytes()
+
+
 def test_a_blob_that_is_damaged_or_gone_is_an_error(tmp_path: Path) -> None:
     bundle = Bundle(tmp_path / "b.chatcache")
     bundle.write([record(answer="x" * 100_000)])
@@ -168,7 +213,8 @@ def test_a_bundle_of_no_records_is_no_file(tmp_path: Path) -> None:
         (lambda text: text.replace(' "store"', '<<<<<<< HEAD\n "store"'), "line 3: keep one side"),
         (lambda text: f"<<<<<<< HEAD\n{text}", "is no bundle"),
         (lambda text: text.replace(' "answer"', '<<<<<<< HEAD\n "answer"'), "line 3: keep one side"),
-        (lambda text: text.replace('"answer"', '"form"', 1), "no record"),
+        (lambda text: text.replace('"answer": ', '"answered": ', 1), "no record"),
+        (lambda text: text.replace('"answer": {"content": "yes"}', f'"answer": {"[" * 100_000}', 1), "damaged"),
     ],
 )
 def test_a_text_that_is_none_is_refused_whole(tmp_path: Path, change: Any, message: str) -> None:
@@ -177,6 +223,78 @@ def test_a_text_that_is_none_is_refused_whole(tmp_path: Path, change: Any, messa
     bundle.path.write_text(change(bundle.path.read_text()))
     with pytest.raises(BundleError, match=message):
         bundle.read()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("test", None),
+        ("store", 1),
+        ("key", ["ab"]),
+        ("number", 0),
+        ("number", "2"),
+        ("number", True),
+        ("form", "bogus"),
+        ("form", ["answer"]),
+        ("at", "2026-09-21T14:13:20.000"),
+        ("at", "2026-09-21"),
+        ("at", "yesterday"),
+        ("at", "0001-01-01T00:00:00+01:00"),
+        ("at", 1_790_000_000_000),
+        ("sketch", "zz"),
+        ("sketch", None),
+        ("tokens", "7"),
+        ("cost", [1]),
+        ("versions", []),
+    ],
+)
+def test_a_head_that_is_edited_into_none_is_an_error_that_says_what_is_wrong(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    bundle = Bundle(tmp_path / "b.chatcache")
+    bundle.write([numbered(1, tokens=1, cost=0.5, versions={"chatcache": "0.1.0"}), numbered(2, number=2)])
+    edited = re.sub(f'"{name}": .*,\n', f'"{name}": {json.dumps(value)},\n', bundle.path.read_text())
+    bundle.path.write_text(edited)
+    for use in (bundle.read, lambda: bundle.revise([numbered(3)]), lambda: bundle.write(bundle.blocks())):
+        with pytest.raises(BundleError, match=f"line .* is damaged: '{name}' is "):
+            use()
+    assert bundle.path.read_text() == edited
+
+
+def test_blank_lines_more_do_not_matter(tmp_path: Path) -> None:
+    bundle = Bundle(tmp_path / "b.chatcache")
+    bundle.write([numbered(1, answer=LONG), numbered(2), numbered(3)])
+    text, read = bundle.path.read_text(), bundle.read()
+    for blank in ("\n\n\n", "\n\n\n\n", "\n\n\n\n\n"):
+        bundle.path.write_text(text.replace("\n\n", blank) + blank)
+        assert bundle.read() == read
+        assert bundle.write(bundle.blocks())
+        assert bundle.path.read_text() == text
+    bundle.path.write_text(text.replace("\n\n", "\n\n\n").replace("test_003", "test_003\t"))
+    with pytest.raises(BundleError, match=f"line {text[: text.index('test_003')].count(chr(10)) + 3} is damaged"):
+        bundle.read()
+
+
+def test_what_is_damaged_is_told_of_each_record_and_the_others_are_there(tmp_path: Path) -> None:
+    bundle = Bundle(tmp_path / "b.chatcache")
+    bundle.write([numbered(each) for each in range(5)])
+    text = bundle.path.read_text().replace('"key": "0000', '"kay": "0000', 1)
+    bundle.path.write_text(text.replace(' "test": "test_003"', '<<<<<<< HEAD\n "test": "test_003"'))
+    told = [str(each) if isinstance(each, BundleError) else each[0]["test"] for each in bundle.check()]
+    assert told[1:3] + told[4:] == ["test_001", "test_002", "test_004"]
+    assert "line 3 is damaged: key is missing" in told[0]
+    assert "a merge left a conflict in the record at line 36" in told[3]
+    with pytest.raises(BundleError, match="line 3 is damaged: key is missing"):
+        bundle.read()
+
+
+def test_blobs_are_swept_only_where_every_record_can_be_read(tmp_path: Path) -> None:
+    bundle = Bundle(tmp_path / "b.chatcache")
+    bundle.write([record(answer="x" * 100_000)])
+    bundle.path.write_text(bundle.path.read_text().removesuffix("}\n"))
+    with pytest.raises(BundleError, match="damaged"):
+        bundle.sweep_blobs()
+    assert len([*bundle.folder.iterdir()]) == 1
 
 
 @given(data=st.data())

@@ -1,23 +1,31 @@
 """The command line, as a person and as a program uses it."""
 
+import gzip
 import json
 import subprocess
 import sys
+import zlib
+from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from chatcache import Form, ResponseCache
+from chatcache import BundleError, Form, ResponseCache
 from chatcache.cli.commands import chatcache
+from chatcache.cli.output import progress
 from chatcache.recording import Bundle, Policy, Record, RecordMode, recording
 
 WORDS = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
 ANSWER = {"choices": [{"message": {"content": "Air scatters blue light."}}], "usage": {"total_tokens": 17}}
 CHUNKS = [{"id": "1", "delta": word} for word in ("Air", " scatters", " it.")]
+KEY = "sk-proj-" + "aB3_" * 12
+CHAT = "https://api.openai.com/v1/chat/completions"
 
 
 def never(_request: Any) -> Any:
@@ -25,7 +33,11 @@ def never(_request: Any) -> Any:
 
 
 def saying(text: str) -> Callable[[Any], Any]:
-    return lambda _request: {"content": text}
+    return giving({"content": text})
+
+
+def giving(answer: Any) -> Callable[[Any], Any]:
+    return lambda _request: answer
 
 
 def run(*arguments: object) -> Result:
@@ -34,6 +46,15 @@ def run(*arguments: object) -> Result:
 
 def said(*arguments: object) -> Any:
     return json.loads(run(*arguments, "--json").stdout)
+
+
+def recorded(path: Path, answers: dict[Any, Any], store: str = "app", **settings: Any) -> ResponseCache:
+    """Return a cache of a store in a folder, with the answers to some requests, which are JSON texts."""
+    cache = ResponseCache(store, path=path, **settings)
+    for request, answer in answers.items():
+        cache.call(json.loads(request), giving(answer))
+    cache.close()
+    return cache
 
 
 @pytest.fixture
@@ -60,6 +81,26 @@ def test_ls_lists_records(bundle: Bundle) -> None:
     ]
 
 
+def test_ls_says_which_bundle_a_record_is_in_where_there_are_several(bundle: Bundle) -> None:
+    assert "where" not in run("ls", bundle.path.parent).stdout
+    Bundle(bundle.path.with_name("b.chatcache")).write(bundle.read()[:1])
+    result = run("ls", bundle.path.parent).stdout
+    assert "where" in result
+    assert "b.chatcache" in result
+
+
+def test_ls_of_a_store_without_records_finds_nothing(tmp_path: Path) -> None:
+    recorded(tmp_path, {"1": "one"})
+    assert run("ls", "--store", "app", "--path", tmp_path).exit_code == 0
+    result = run("ls", "--store", "other", "--path", tmp_path)
+    assert (result.exit_code, result.stderr) == (1, "there are no records\n")
+
+
+def test_ls_lists_the_records_of_a_store_whose_requests_are_not_known(tmp_path: Path) -> None:
+    recorded(tmp_path, {json.dumps(WORDS): ANSWER}, store_requests="digest")
+    assert [each["tokens"] for each in said("ls", "--store", "app", "--path", tmp_path)] == [17]
+
+
 def test_show_shows_a_record_by_its_key_or_its_test(bundle: Bundle) -> None:
     record = bundle.read()[-1]
     for name in (record.key[:8], "test_two"):
@@ -70,6 +111,35 @@ def test_show_shows_a_record_by_its_key_or_its_test(bundle: Bundle) -> None:
     assert run("show", "nothing", bundle.path).exit_code == 1
 
 
+def test_a_record_has_the_name_that_ls_prints(bundle: Bundle) -> None:
+    first, second = (each["record"] for each in said("ls", bundle.path)[:2])
+    assert second == f"{first}#2"
+    assert [each["number"] for each in said("show", first, bundle.path)] == [1]
+    assert [each["number"] for each in said("show", second, bundle.path)] == [2]
+    assert [each["number"] for each in said("show", first[:11], bundle.path)] == [1, 2]
+    assert [each["path"] for each in said("diff", first, second, bundle.path)] == ["$answer"]
+
+
+def test_show_prints_a_path_as_it_is(bundle: Bundle) -> None:
+    path = bundle.path.rename(bundle.path.with_name("a[red].chatcache"))
+    assert "a[red].chatcache" in run("show", "test_two", path).stdout
+
+
+def test_a_lone_surrogate_is_printed_as_json_has_it(bundle: Bundle) -> None:
+    bundle.write([replace(bundle.read()[-1], answer={"content": "half \ud83d of it"})])
+    assert said("show", "test_two", bundle.path)[0]["answer"] == {"content": "half \ud83d of it"}
+    assert "half \\ud83d of it" in run("show", "test_two", bundle.path).stdout
+    assert "half \\ud83d of it" in run("grep", "half", bundle.path).stdout
+    assert said("grep", "half", bundle.path)[0]["text"] == "half \ud83d of it"
+
+
+def test_show_masks_the_secrets_of_a_store(tmp_path: Path) -> None:
+    recorded(tmp_path, {json.dumps({"api_key": KEY}): f"It is {KEY}."})
+    result = run("show", "", "--store", "app", "--path", tmp_path).stdout
+    assert "It is <<secret>>." in result
+    assert KEY not in result
+
+
 def test_grep_finds_what_was_asked_and_answered(bundle: Bundle) -> None:
     assert "scatters" in run("grep", "scatters \\w+", bundle.path).stdout
     assert [each["in"] for each in said("grep", "sky", bundle.path)] == ["request"] * 3
@@ -77,9 +147,17 @@ def test_grep_finds_what_was_asked_and_answered(bundle: Bundle) -> None:
     assert run("grep", "(", bundle.path).exit_code == 2
 
 
+def test_grep_searches_the_texts_themselves_and_what_chunks_say_together(bundle: Bundle) -> None:
+    answer = {"content": 'He said "hi",\nand left.'}
+    bundle.write([*bundle.read(), replace(bundle.read()[-1], scope="test_three", answer=answer)])
+    assert [each["test"] for each in said("grep", 'said "hi"', bundle.path)] == ["test_three"]
+    assert [each["test"] for each in said("grep", r'hi",\sand', bundle.path)] == ["test_three"]
+    assert [each["form"] for each in said("grep", "^Air scatters it", bundle.path)] == ["stream"]
+
+
 def test_diff_of_two_records(bundle: Bundle) -> None:
     first, _, last = bundle.read()
-    assert run("diff", first.key[:12], last.key[:12], bundle.path).exit_code == 2  # a stream has the first one's key
+    assert run("diff", first.key[:11], last.key[:12], bundle.path).exit_code == 2  # a stream has the first one's key
     result = run("diff", "test_two", "test_two", bundle.path)
     assert (result.exit_code, result.stdout) == (0, "")
 
@@ -126,11 +204,94 @@ def test_what_is_exported_is_replayed_by_a_recording(tmp_path: Path) -> None:
         assert cache.call(WORDS, never) == ANSWER
 
 
-def interaction(uri: str, answer: str, body: object = WORDS, code: int = 200) -> dict[str, Any]:
+def test_the_export_of_a_store_leaves_what_is_there_of_another_one(tmp_path: Path) -> None:
+    target = tmp_path / "b.chatcache"
+    for store, answer in (("one", "1"), ("two", "2"), ("two", "3")):
+        recorded(tmp_path / answer, {json.dumps({"asks": answer}): answer}, store)
+        assert run("export", target, "--store", store, "--path", tmp_path / answer, "--test", "test_a").exit_code == 0
+    assert [(each.store, each.answer) for each in Bundle(target).read()] == [("one", "1"), ("two", "3")]
+
+
+def test_the_export_of_a_store_without_records_fails_and_changes_nothing(bundle: Bundle, tmp_path: Path) -> None:
+    recorded(tmp_path / "objects", {"1": "one"})
+    before = bundle.path.read_bytes()
+    result = run("export", bundle.path, "--store", "none", "--path", tmp_path / "objects", "--test", "test_one")
+    assert result.exit_code == 1
+    assert "store 'none' in" in result.stderr
+    assert "has no records to export" in result.stderr
+    assert bundle.path.read_bytes() == before
+
+
+def test_requests_that_differ_only_by_an_id_are_all_exported_and_replayed_with_another_one(tmp_path: Path) -> None:
+    ids = [str(uuid4()) for _ in range(3)]
+    cache = ResponseCache("app", path=tmp_path / "one")
+    for each in ids[:2]:
+        cache.call({"id": each}, saying(f"You are {each}."))
+        [*cache.stream({"id": each, "n": 1}, giving([{"text": each[:9]}, {"text": each[9:]}]))]
+    target = tmp_path / "b.chatcache"
+    assert said("export", target, "--store", "app", "--path", tmp_path / "one")["exported"] == 4
+    assert ids[0] not in target.read_text()
+    with recording(target, Policy(mode=RecordMode.REPLAY)):
+        for _ in range(2):
+            assert cache.call({"id": ids[2]}, never) == {"content": f"You are {ids[2]}."}
+            assert "".join(each["text"] for each in cache.stream({"id": ids[2], "n": 1}, never)) == ids[2]
+
+
+def test_a_store_that_is_imported_into_another_one_answers_the_same_requests(tmp_path: Path) -> None:
+    asked = {"id": str(uuid4())}
+    recorded(tmp_path / "theirs", {json.dumps(asked): f"You are {asked['id']}."})
+    run("import", tmp_path / "theirs", "--store", "app", "--path", tmp_path / "ours")
+    assert ResponseCache("app", path=tmp_path / "ours", mode="replay").call(asked, never) == f"You are {asked['id']}."
+
+
+@pytest.mark.parametrize("kept", ["redacted", "digest"])
+def test_records_whose_requests_are_not_known_are_not_exported_which_is_said(tmp_path: Path, kept: str) -> None:
+    folder, target = tmp_path / "objects", tmp_path / "b.chatcache"
+    recorded(folder, {json.dumps(WORDS): ANSWER}, store_requests=kept)
+    result = run("export", target, "--store", "app", "--path", folder)
+    assert result.exit_code == 1
+    assert "1 of 1 calls was left out: its request is not stored in full, see store_requests (1)" in result.stderr
+    assert not target.exists()
+    recorded(folder, {json.dumps({**WORDS, "seed": 1}): ANSWER})
+    counted = said("export", target, "--store", "app", "--path", folder)
+    assert (counted["exported"], counted["left_out"]) == (1, 1)
+    assert "; 1 of 2 calls was left out: " in run("export", target, "--store", "app", "--path", folder).stdout
+
+
+def test_what_holds_a_secret_after_all_is_neither_exported_nor_imported(bundle: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "b.chatcache"
+    cache = ResponseCache("app", path=tmp_path / "one")
+    [*cache.stream(WORDS, lambda _request: [{"text": KEY[:12]}, {"text": KEY[12:]}])]
+    record = replace(bundle.read()[-1], answer=KEY)
+    bundle.write([record])
+    for command in (
+        ("export", target, "--store", "app", "--path", tmp_path / "one"),
+        ("import", bundle.path, "--to", target),
+        ("import", bundle.path, "--store", "app", "--path", tmp_path / "two"),
+    ):
+        result = run(*command)
+        assert result.exit_code == 1
+        assert "holds a secret that is not masked: OpenAI key" in result.stderr
+        assert "nothing was written" in result.stderr
+    assert f"the record {record.key[:12]} of test_two" in result.stderr
+    assert not target.exists()
+    assert not (tmp_path / "two").exists()
+
+
+def interaction(
+    uri: str, answer: object, body: object = WORDS, code: int = 200, encoding: str | None = None
+) -> dict[str, Any]:
+    headers = {} if encoding is None else {"Content-Encoding": [encoding]}
     return {
         "request": {"method": "POST", "uri": uri, "body": json.dumps(body), "headers": {}},
-        "response": {"status": {"code": code, "message": ""}, "headers": {}, "body": {"string": answer}},
+        "response": {"status": {"code": code, "message": ""}, "headers": headers, "body": {"string": answer}},
     }
+
+
+def cassette(path: Path, interactions: object) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump({"interactions": interactions, "version": 1}))
+    return path
 
 
 def test_the_store_of_another_folder_is_imported(tmp_path: Path) -> None:
@@ -164,6 +325,14 @@ def test_what_is_printed_for_programs_is_nothing_but_json(tmp_path: Path) -> Non
     ]
     done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["exported"] == 2_001
+    assert said("scan", target) == []
+    assert len(said("ls", "--store", "app", "--path", tmp_path / "objects")) == 2_001
+
+
+def test_what_is_shown_of_progress_leaves_nothing_out(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (0, 1, 2_000, 2_001):
+        assert [*progress(range(number), "a[red]")] == [*progress(iter(range(number)), "b[/]")] == [*range(number)]
+    assert capsys.readouterr().out == ""
 
 
 def test_a_bundle_is_imported_into_another_one_under_the_names_of_its_tests_or_a_new_one(tmp_path: Path) -> None:
@@ -171,49 +340,185 @@ def test_a_bundle_is_imported_into_another_one_under_the_names_of_its_tests_or_a
     for scope in ("test_one", "test_two"):
         with recording(one, Policy(mode=RecordMode.AUTO), scope=scope):
             ResponseCache("app", path=tmp_path / "own").call(WORDS, saying(scope))
-    assert said("import", one, "--store", "app", "--to", other)["imported"] == 2
+    assert said("import", one, "--to", other)["imported"] == 2
     assert other.read_bytes() == one.read_bytes()
-    assert said("import", one, "--store", "app", "--to", other, "--test", "test_new")["imported"] == 2
+    again = said("import", one, "--to", other)
+    assert (again["imported"], again["already_there"]) == (0, 2)
+    assert said("import", one, "--to", other, "--test", "test_new")["imported"] == 2
     names = [(each.scope, each.number, each.answer["content"]) for each in Bundle(other).read()]
     assert names[:2] == [("test_new", 1, "test_one"), ("test_new", 2, "test_two")]
     assert len(names) == 4
 
 
+def test_what_is_imported_into_a_bundle_has_the_store_id_that_is_asked_for_or_keeps_its_own(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    recorded(tmp_path / "objects", {"1": "one"}, "dev", object="other")
+    target = tmp_path / "b.chatcache"
+
+    def stores(*options: object) -> set[str]:
+        target.unlink(missing_ok=True)
+        assert run("import", *options, "--to", target).exit_code == 0
+        return {each.store for each in Bundle(target).read()}
+
+    assert stores(bundle.path) == {"app"}
+    assert stores(bundle.path, "--store", "new") == {"new"}
+    assert stores(tmp_path / "objects", "--from", "dev", "--object", "other") == {"dev"}
+    assert stores(tmp_path / "objects", "--from", "dev", "--object", "other", "--store", "new") == {"new"}
+
+
+def test_options_that_are_missing_or_have_nothing_to_do_are_an_error_of_usage(bundle: Bundle, tmp_path: Path) -> None:
+    target, calls = tmp_path / "b.chatcache", cassette(tmp_path / "old.yaml", [interaction(CHAT, "{}")])
+    recorded(tmp_path / "objects", {"1": "one"})
+    wrong: dict[str, list[object]] = {
+        "pass --store, the store to import into, or --to": [bundle.path],
+        "pass --store, the store id that the calls in": [calls, "--to", target],
+        "pass --from, the store in": [tmp_path / "objects", "--to", target],
+        "--from is the store in a folder of stores": [bundle.path, "--to", target, "--from", "app"],
+        "--test is for a bundle": [bundle.path, "--store", "app", "--test", "test_a"],
+        "--path is for a store": [bundle.path, "--to", target, "--path", tmp_path],
+        "--object is for a store": [bundle.path, "--to", target, "--object", "default"],
+    }
+    for problem, options in wrong.items():
+        result = run("import", *options)
+        assert result.exit_code == 2
+        assert problem in result.stderr
+    assert not target.exists()
+
+
 def test_cassettes_of_vcrpy_are_imported(tmp_path: Path) -> None:
     events = "".join(f"data: {json.dumps(each)}\n\n" for each in CHUNKS) + "data: [DONE]\n\n"
-    cassette = tmp_path / "old.yaml"
     calls = [
-        interaction("https://api.openai.com/v1/chat/completions", json.dumps(ANSWER)),
-        interaction("https://api.openai.com/v1/chat/completions", json.dumps({**ANSWER, "n": 2})),
+        interaction(CHAT, json.dumps(ANSWER)),
+        interaction(CHAT, json.dumps({**ANSWER, "n": 2})),
         interaction("https://api.anthropic.com/v1/messages", events, {**WORDS, "stream": True}),
-        interaction("https://api.openai.com/v1/chat/completions", "{}", code=500),
+        interaction(CHAT, "{}", code=500),
         interaction("https://example.com/", "{}"),
     ]
-    cassette.write_text(yaml.safe_dump({"interactions": calls, "version": 1}))
+    path = cassette(tmp_path / "old.yaml", calls)
     target = tmp_path / "new.chatcache"
-    assert said("import", cassette, "--store", "app", "--to", target)["imported"] == 3
+    assert said("import", path, "--store", "app", "--to", target)["imported"] == 3
     assert [(each.form, each.number) for each in Bundle(target).read()] == [
         (Form.ANSWER, 1),
         (Form.ANSWER, 2),
         (Form.STREAM, 1),
     ]
-    assert said("import", cassette, "--store", "app", "--path", tmp_path / "objects")["imported"] == 2
+    assert said("import", path, "--store", "app", "--path", tmp_path / "objects")["imported"] == 2
     cache = ResponseCache("app", path=tmp_path / "objects", mode="replay")
     assert cache.call(WORDS, never) == ANSWER
     assert [*cache.stream({**WORDS, "stream": True}, never)] == CHUNKS
 
 
+def test_the_bodies_of_a_cassette_are_decompressed_and_decoded(tmp_path: Path) -> None:
+    said_in_json = json.dumps(ANSWER).encode()
+    raw = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    calls = [
+        interaction(CHAT, gzip.compress(said_in_json), {"n": 0}, encoding="gzip"),
+        interaction(CHAT, gzip.compress(said_in_json), {"n": 1}),
+        interaction(CHAT, zlib.compress(said_in_json), {"n": 2}, encoding="deflate"),
+        interaction(CHAT, raw.compress(said_in_json) + raw.flush(), {"n": 3}, encoding="deflate"),
+        interaction(CHAT, said_in_json, {"n": 4}),
+        interaction(CHAT, "", {"n": 5}),
+    ]
+    calls[5]["response"]["body"] = {"base64_string": b64encode(gzip.compress(said_in_json)).decode()}
+    target = tmp_path / "b.chatcache"
+    run("import", cassette(tmp_path / "old.yaml", calls), "--store", "app", "--to", target)
+    assert [(each.request, each.answer) for each in Bundle(target).read()] == [({"n": n}, ANSWER) for n in range(6)]
+
+
+def test_calls_of_a_cassette_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    calls = [
+        interaction(CHAT, json.dumps(ANSWER)),
+        interaction(CHAT, b"\x8f\x03", encoding="br"),
+        interaction(CHAT, gzip.compress(b"{}" * 99)[:-9], encoding="gzip"),
+        interaction(CHAT, "<html>"),
+        interaction(CHAT, "{}", body=[]),
+        interaction(CHAT, "{}", code=429),
+        interaction(CHAT, "{}", code=429),
+        interaction("https://example.com/", "<html>"),
+    ]
+    path, target = cassette(tmp_path / "old.yaml", calls), tmp_path / "b.chatcache"
+    told = run("import", path, "--store", "app", "--to", target).stdout
+    assert "1 records in" in told
+    assert "; 6 of 7 calls were left out: it failed with status 429 (2), " in told
+    counted = said("import", path, "--store", "app", "--to", target)
+    assert (counted["imported"], counted["already_there"], counted["left_out"]) == (0, 1, 6)
+    assert [reason for reason in counted["reasons"] if "compressed by br" in reason]
+    none = run("import", cassette(tmp_path / "none.yaml", calls[1:]), "--store", "app", "--to", target)
+    assert none.exit_code == 1
+    assert "has no records; 6 of 6 calls were left out" in none.stderr
+
+
+@pytest.mark.parametrize("interactions", [None, [{"request": {"uri": 1}, "response": {}}], [3], "text"])
+def test_what_is_no_cassette_is_told(tmp_path: Path, interactions: object) -> None:
+    path = cassette(tmp_path / "old.yaml", interactions)
+    with pytest.raises(BundleError, match=r"old.yaml is no cassette of vcrpy: "):
+        run("import", path, "--store", "app", "--to", tmp_path / "b.chatcache")
+
+
+def test_a_folder_of_cassettes_is_imported(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        cassette(tmp_path / "cassettes" / f"{name}.yaml", [interaction(CHAT, json.dumps(name))])
+    target = tmp_path / "b.chatcache"
+    assert said("import", tmp_path / "cassettes", "--store", "app", "--to", target)["imported"] == 2
+    assert [(each.number, each.answer) for each in Bundle(target).read()] == [(1, "one"), (2, "two")]
+
+
+def test_a_cassette_overwrites_nothing_and_what_is_there_is_not_there_twice(tmp_path: Path) -> None:
+    one, other = ([interaction(CHAT, json.dumps(name))] for name in ("one", "other"))
+    target = tmp_path / "b.chatcache"
+    for calls, imported, there in ((one * 2, 2, 0), (one * 2, 0, 2), (one + other, 1, 1), (one * 3, 1, 2)):
+        path = cassette(tmp_path / "old.yaml", calls)
+        counted = said("import", path, "--store", "app", "--to", target, "--test", "test_a")
+        assert (counted["imported"], counted["already_there"]) == (imported, there)
+    assert sorted((each.number, each.answer) for each in Bundle(target).read()) == [
+        (1, "one"),
+        (2, "one"),
+        (3, "other"),
+        (4, "one"),
+    ]
+
+
+def test_calls_of_a_cassette_that_differ_only_by_an_id_are_all_imported(tmp_path: Path) -> None:
+    ids = [str(uuid4()) for _ in range(3)]
+    calls = [interaction(CHAT, json.dumps(f"You are {each}."), {"id": each}) for each in ids[:2]]
+    path, target = cassette(tmp_path / "old.yaml", calls), tmp_path / "b.chatcache"
+    run("import", path, "--store", "app", "--to", target)
+    assert [each.number for each in Bundle(target).read()] == [1, 2]
+    with recording(target, Policy(mode=RecordMode.REPLAY)):
+        cache = ResponseCache("app", path=tmp_path / "own")
+        assert cache.call({"id": ids[2]}, never) == f"You are {ids[2]}."
+    run("import", path, "--store", "app", "--path", tmp_path / "objects")
+    cache = ResponseCache("app", path=tmp_path / "objects", mode="replay")
+    assert cache.call({"id": ids[1]}, never) == f"You are {ids[1]}."
+
+
 def test_prune_removes_by_test_and_by_age_and_blobs_without_records(bundle: Bundle) -> None:
     bundle.folder.mkdir()
-    (bundle.folder / "00.json").write_text("1")
+    (bundle.folder / f"{'0' * 64}.json").write_text("1")
+    (bundle.folder / "mine.json").write_text("1")
     assert "would be removed" in run("prune", bundle.path, "--test", "test_one", "--dry-run").stdout
     assert len(bundle.read()) == 3
-    assert sum(said("prune", bundle.path, "--test", "test_one").values()) == 3
+    assert said("prune", bundle.path, "--test", "test_one", "--dry-run") == {"records": {str(bundle.path): 2}}
+    assert said("prune", bundle.path, "--test", "test_one") == {"records": {str(bundle.path): 2}, "blobs": 1}
     assert [each.scope for each in bundle.read()] == ["test_two"]
+    assert [each.name for each in bundle.folder.iterdir()] == ["mine.json"]
     run("prune", bundle.path, "--older-than", "1")
     assert len(bundle.read()) == 1
-    run("prune", bundle.path, "--older-than", "-1")
+    for days in ("nan", "inf", "-1"):
+        result = run("prune", bundle.path, "--older-than", days)
+        assert result.exit_code == 2
+        assert "is no number of days" in result.stderr
+    assert len(bundle.read()) == 1
+    assert run("prune", bundle.path, "--older-than", "0").exit_code == 0
     assert not bundle.path.exists()
+
+
+def test_prune_of_a_test_without_records_finds_nothing(bundle: Bundle) -> None:
+    result = run("prune", bundle.path, "--test", "nope")
+    assert result.exit_code == 1
+    assert "there are no records of a test 'nope'" in result.stderr
+    assert len(bundle.read()) == 3
 
 
 def test_verify_finds_what_is_damaged_twice_or_of_no_use_to_the_sdk(bundle: Bundle) -> None:
@@ -223,9 +528,10 @@ def test_verify_finds_what_is_damaged_twice_or_of_no_use_to_the_sdk(bundle: Bund
     bad |= {"request": {"client": "litellm", "asks": "chat completions"}, "answer": {"choices": 3}, "scope": "bad"}
     bundle.write([*records, records[0], Record(**bad)])
     problems = [each["problem"] for each in said("verify", bundle.path)["problems"]]
-    assert len(problems) == 2
+    assert len(problems) == 3
     assert "the installed litellm cannot read it" in problems[0]
-    assert "it is there twice" in problems[1]
+    assert "its request was edited" in problems[1]
+    assert "it is there twice" in problems[2]
     bundle.path.write_text(bundle.path.read_text()[:-40])
     assert run("verify", bundle.path).exit_code == 1
 
@@ -234,9 +540,39 @@ def test_scan_finds_secrets(bundle: Bundle) -> None:
     assert run("scan", bundle.path).exit_code == 0
     records = bundle.read()
     held = {name: getattr(records[0], name) for name in records[0].__dataclass_fields__}
-    bundle.write([Record(**{**held, "answer": "sk-proj-" + "aB3_" * 12})])
+    bundle.write([Record(**{**held, "answer": KEY})])
     assert "OpenAI key" in said("scan", bundle.path)[0]["secret"]
     assert run("scan", bundle.path).exit_code == 1
+
+
+def test_scan_finds_the_secrets_of_a_store_as_they_are_in_there(tmp_path: Path) -> None:
+    cache = recorded(tmp_path, {json.dumps({"text": f"My key is {KEY}."}): {"api_key": "hunter2"}})
+    [*cache.stream(WORDS, lambda _request: [{"text": KEY[:12]}, {"text": KEY[12:]}])]
+    found = [each["secret"] for each in said("scan", "--store", "app", "--path", tmp_path)]
+    assert sorted(found) == [
+        "OpenAI key at $.text",
+        "OpenAI key over several texts at $[].text",
+        "the value under 'api_key' at $.api_key",
+    ]
+    assert run("scan", "--store", "app", "--path", tmp_path).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [(2, "import nothing_of_that_name"), (5, "x = 1"), (4, None)], ids=["broken", "none", "missing"]
+)
+def test_a_plan_of_tests_that_did_not_run_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, text: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    if text is not None:
+        (tmp_path / "test_it.py").write_text(text)
+    result = run("plan", "-p", "pytest_chatcache.plugin", "test_it.py")
+    assert result.exit_code == 2
+    assert f"ended with {code}" in result.stderr
+    assert {2: "nothing_of_that_name", 4: "not found: test_it.py", 5: "no tests ran"}[code] in result.stderr
+    assert result.stdout == ""
 
 
 def test_migrate_writes_the_present_layout(bundle: Bundle) -> None:
@@ -268,6 +604,10 @@ def test_merge_takes_what_both_sides_recorded(tmp_path: Path) -> None:
         )
 
     base, ours, theirs = (Bundle(tmp_path / name) for name in ("base", "ours", "theirs"))
+    base.path.write_bytes(b"")  # as git passes it where both sides made the file
+    ours.write([numbered(1)])
+    theirs.write([numbered(2)])
+    assert said("merge", base.path, ours.path, theirs.path)["records"] == 2
     base.write([numbered(1), numbered(2), numbered(3), numbered(4)])
     ours.write([numbered(1), numbered(2, "new"), numbered(4, "ours", 5), numbered(5)])
     theirs.write([numbered(2), numbered(3), numbered(4, "theirs", 6), numbered(6)])

@@ -1,0 +1,68 @@
+"""What records go through before they are written elsewhere: they hold no secret, and take no other one's place."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import click
+
+from chatcache.recording import Bundle, Record, secrets_in
+
+from .source import called, records_of
+
+__all__ = ["beside", "checked", "reasons", "told"]
+
+
+def checked(records: Iterable[Record]) -> list[Record]:
+    """Return records that hold no secrets.
+
+    Raises:
+        click.ClickException: one of them holds a secret.
+    """
+    made = []
+    for record in records:
+        problems = [*secrets_in(record.request), *secrets_in(record.answer, random=False)]
+        if problems:
+            raise click.ClickException(
+                f"the record {called(record.key, record.number)} of {record.scope or 'no test'} holds a secret that is "
+                f"not masked: {problems[0]}; nothing was written: remove it there, or record it anew without it"
+            )
+        made.append(record)
+    return made
+
+
+def beside(bundle: Bundle, records: Iterable[Record]) -> list[Record]:
+    """Return the records that a bundle does not hold yet, with numbers that are free in it.
+
+    A record that says what one that is there says, of the same request of the same test, is that one: each of those
+    stands for one record.
+    """
+    there: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    taken: dict[tuple[str, str, str], set[int]] = defaultdict(set)
+    for record in records_of(bundle):
+        there[record.name[:3]].append(record)
+        taken[record.name[:3]].add(record.number)
+    new = []
+    for record in records:
+        name = record.name[:3]
+        same = next((each for each in there[name] if each.says(record)), None)
+        if same is not None:
+            there[name].remove(same)
+            continue
+        number = max(taken[name]) + 1 if record.number in taken[name] else record.number
+        taken[name].add(number)
+        new.append(replace(record, number=number))
+    return new
+
+
+def reasons(left_out: Sequence[str]) -> dict[str, int]:
+    """Return why records were left out, and how many for each reason."""
+    return dict(Counter(left_out).most_common())
+
+
+def told(left_out: Sequence[str], number: int) -> str:
+    """Return what is to be said of records that were left out, of so many; nothing where there are none."""
+    if not left_out:
+        return ""
+    why = ", ".join(f"{reason} ({times})" for reason, times in reasons(left_out).items())
+    return f"; {len(left_out):,} of {number:,} calls {'was' if len(left_out) == 1 else 'were'} left out: {why}"

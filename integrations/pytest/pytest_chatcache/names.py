@@ -1,0 +1,156 @@
+"""What tests and fixtures are called in bundles, which bundles those are, and whose a name is.
+
+A test in the bundle of its file is called as within that file; in a bundle of several files its file stands before it.
+A fixture is called after the file that defines it and the values it is set up for: ``fixture conftest.py::client``.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatcache.recording import SUFFIX
+
+from .settings import Layout, Settings
+
+__all__ = ["TEARDOWN", "Owner", "bundle_of", "bundle_of_fixture", "module_of", "owner_of"]
+
+TEARDOWN = " teardown"
+"""What is behind the name of a fixture where it is torn down."""
+
+_CONFTEST = "conftest.py"
+_TEST = re.compile(r"(?:(?P<file>[^:\[]+\.py)::)?(?:\w+::)*\w+(?:\[.*\])?", re.DOTALL)
+_FIXTURE = re.compile(rf"(?:\w+::)*fixture (?P<file>[^\[]+?\.py)::[^\[]+(?:\[.*\])?(?:{TEARDOWN})?", re.DOTALL)
+_LONGEST_NAME = 150  # characters of a file's
+_LONGEST_VALUE = 60  # characters
+_NOT_IN_A_NAME = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a name in a bundle is.
+
+    Attributes:
+        is_fixture: whether it is a fixture's, and no test's.
+        file: the file that defines it, relative to the folder of the bundle's tests; None for that of the bundle.
+    """
+
+    is_fixture: bool
+    file: str | None
+
+
+def owner_of(name: str) -> Owner | None:
+    """Return whose a name is, or None where that is not known, as for a doctest."""
+    for is_fixture, pattern in ((True, _FIXTURE), (False, _TEST)):
+        match = pattern.fullmatch(name)
+        if match is not None:
+            return Owner(is_fixture, match["file"])
+    return None
+
+
+def bundle_of(settings: Settings, item: pytest.Item) -> tuple[Path, str]:
+    """Return the bundle of a test, and what the test is called in it.
+
+    Raises:
+        InvalidInputError: the marker names a bundle that cannot be.
+    """
+    store = settings.store_of(item)
+    node = _id_of(item)
+    within = node.partition("::")[2] or node
+    if store is not None:
+        return item.path.parent / settings.folder / f"{store}{SUFFIX}", f"{item.path.name}::{within}"
+    if settings.layout is Layout.SUITE:
+        return settings.root / settings.folder / f"suite{SUFFIX}", node
+    if settings.layout is Layout.TEST:
+        name = within.translate(_NOT_IN_A_NAME)[:_LONGEST_NAME]
+        return item.path.parent / settings.folder / item.path.stem / f"{name}{SUFFIX}", within
+    return _beside(item.path, settings.folder), within
+
+
+def bundle_of_fixture(settings: Settings, fixture: pytest.FixtureDef[Any], item: pytest.Item) -> tuple[Path, str]:
+    """Return the bundle of a fixture, and a name that no other one has there, nor the same one for other values.
+
+    Args:
+        settings: what the run asks.
+        fixture: the fixture, which more than one test may use.
+        item: the test that it is set up for.
+    """
+    place = settings.root / fixture.baseid.partition("::")[0]
+    place = place / _CONFTEST if place.is_dir() else place
+    classes: list[str] = []
+    if settings.layout is Layout.SUITE:
+        tests, bundle = settings.root, settings.root / settings.folder / f"suite{SUFFIX}"
+    elif fixture.scope in {"module", "class"}:
+        tests, bundle = item.path.parent, _beside(item.path, settings.folder)
+        if fixture.scope == "class":
+            classes = [each.name for each in item.listchain() if isinstance(each, pytest.Class)]
+    else:
+        tests, bundle = place.parent, place.parent / settings.folder / f"conftest{SUFFIX}"
+    file = Path(os.path.relpath(place, tests)).as_posix()
+    return bundle, "::".join([*classes, f"fixture {file}::{fixture.argname}{_values(fixture, item)}"])
+
+
+def module_of(settings: Settings, bundle: Path) -> Path | None:
+    """Return the file of tests that a bundle is of, by its path, or None for that of several files."""
+    folder = Path(settings.folder).parts
+    if bundle.stem in {"conftest", "suite"}:
+        return None
+    if bundle.parent.parts[len(bundle.parent.parts) - len(folder) :] == folder:
+        return _above(bundle.parent, len(folder)) / f"{bundle.stem}.py"
+    return _above(bundle.parent.parent, len(folder)) / f"{bundle.parent.name}.py"  # one of a test of its own
+
+
+def _above(path: Path, steps: int) -> Path:
+    return path if not steps else path.parents[steps - 1]
+
+
+@lru_cache(maxsize=64)
+def _beside(module: Path, folder: str) -> Path:
+    """Return the bundle of a file of tests."""
+    return module.parent / folder / f"{module.stem}{SUFFIX}"
+
+
+def _id_of(item: pytest.Item) -> str:
+    """Return the id of a test, without the group that pytest-xdist puts behind it."""
+    group = item.get_closest_marker("xdist_group") if "@" in item.nodeid else None
+    if group is None:
+        return item.nodeid
+    name = group.args[0] if group.args else group.kwargs.get("name", "default")
+    return item.nodeid.removesuffix(f"@{name}")
+
+
+def _values(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> str:
+    """Return the values that a fixture, and those that it needs, are set up for."""
+    call = getattr(item, "callspec", None)
+    if call is None:
+        return ""
+    names = sorted(_needed(fixture, item) & call.params.keys())
+    return f"[{', '.join(f'{name}={_value(name, item)}' for name in names)}]" if names else ""
+
+
+def _needed(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> set[str]:
+    """Return the names of a fixture and of all that it needs."""
+    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    needed, left = {fixture.argname}, [*fixture.argnames]
+    while left:
+        name = left.pop()
+        if name not in needed:
+            needed.add(name)
+            left += [other for each in known.get(name, ()) for other in each.argnames]
+    return needed
+
+
+def _value(name: str, item: pytest.Item) -> str:
+    """Return a value as text that no other one has."""
+    call = item.callspec  # type: ignore[attr-defined]  # it has one
+    try:
+        text = json.dumps(call.params[name], sort_keys=True, ensure_ascii=False)
+    except (TypeError, ValueError):  # it is known by its place, within what the test itself asks for
+        return f"#{call.indices[name]} of {item.name.partition('[')[0]}"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:20]}…{sha256(text.encode()).hexdigest()[:12]}"
