@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -50,8 +50,7 @@ _FORMS = {
     "credentials in a header": r"(?:[Bb]earer|[Bb]asic) (?=[A-Za-z+/_=.~-]*\d)[A-Za-z0-9+/_=.~-]{16,}",
 }
 _SORTS = [*_FORMS]
-_FORM = re.compile("|".join(f"(?P<f{at}>(?<![A-Za-z0-9]){form})" for at, form in enumerate(_FORMS.values())), re.DOTALL)
-# what is in each text in which `_FORM` finds something, and a quicker search
+# what is in each text in which `_form` finds something, and a quicker search
 _HINTS = (
     *(
         "sk-",
@@ -100,24 +99,7 @@ _NAME_HINTS = (
     "cookie",
     "token",
     "://",
-)  # the same of `_GIVEN`
-# what is given a name within a text: in JSON, in JSON within that, in Python; in a URL; in a file of settings, a header
-_GIVEN = re.compile(
-    "|".join(
-        (
-            rf'"{_NAME}"\s*:\s*(?:"(?P<v1>(?:[^"\\]|\\.)+)"|(?P<v2>\d{{4,}}))',
-            rf'\\"{_NAME}\\"\s*:\s*\\"(?P<v3>(?:(?!\\").)+)\\"',
-            rf"'{_NAME}'\s*:\s*'(?P<v4>(?:[^'\\]|\\.)+)'",
-            r"""://[^/\s:@?#]{1,64}:(?P<v5>[^/\s@"']+)@""",
-            rf"""[?&]{_NAME}=(?P<v6>[^&\s"'#]+)""",
-            rf"""(?<![\w-]){_NAME}\s?=\s?(?:"(?P<v7>[^"\n]+)"|'(?P<v8>[^'\n]+)')""",
-            rf"""(?<![\w-]){_NAME}=(?=[^\s"',;&]*\d)(?P<v9>[^\s"',;&]{{8,}})""",
-            rf"""(?<![\w-]){_NAME}: ?(?=[^\s"']*\d)(?P<v10>[^\s"',;&]{{8,}})""",
-            r"""(?<![\w-])(?:(?:proxy-)?authorization|(?:set-)?cookie): ?(?=[^\n"'\\]*\d)(?P<v11>[^\n"'\\]{8,})""",
-        )
-    ),
-    re.IGNORECASE,
-)
+)  # of `_given`
 _MASKED = re.compile(r"<<secret(?:-[0-9a-f]+)?>>")
 _LONG = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_=-]{32,}(?![A-Za-z0-9+/_=-])")
 _LONGEST = 200  # characters; what is longer is data, such as an image
@@ -131,6 +113,7 @@ _NO_SECRETS = re.compile(
 _ENDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # of names of environment variables
 _ENDS_IN_BYTES = tuple(end.encode() for end in _ENDS)
 _SHORTEST = 12  # characters, of a secret in the environment
+_SHORTEST_WITHIN, _SHORTEST_FORM = 7, 15  # characters, of a text that holds one, and of one that is known by its form
 _SHORTEST_TOLD = 8  # characters, of one that is masked wherever else it is
 _SCHEMA = {
     "type",
@@ -152,9 +135,10 @@ def scrubbed(value: Any, masks: Masks | None = None, *, random: bool = True) -> 
             as the argument of a tool, for example. Their masks are made of them, since they may be no secrets.
     """
     masks = {} if masks is None else masks
-    for path, name, leaf in _leaves(value, "", ""):
-        if path and _is_named(name) and str(leaf) and not _MASKED.fullmatch(str(leaf)):
-            _mask(str(leaf), "", masks)
+    if _holds_named(value):
+        for path, name, leaf in _leaves(value, "", ""):
+            if path and _is_named(name) and str(leaf) and not _MASKED.fullmatch(str(leaf)):
+                _mask(str(leaf), "", masks)
     own = [*_of_the_environment(), *(text for text in masks if len(text) >= _SHORTEST_TOLD)]
     return _Scrubbing(own, random).of(value, "", masks)
 
@@ -228,6 +212,8 @@ class _Scrubbing:
     def _of_text(self, text: str, name: str, masks: Masks) -> str:
         if _is_named(name) and text and not _MASKED.fullmatch(text):
             return _mask(text, "", masks)
+        if len(text) < _SHORTEST_WITHIN:
+            return text
         parts, at = [], 0
         for span in self._spans(text, name):
             parts += [text[at : span.begin], _mask(text[span.begin : span.end], span.sort, masks)]
@@ -237,7 +223,8 @@ class _Scrubbing:
     def _spans(self, text: str, name: str) -> Iterator[_Span]:
         """Yield where the secrets of a text are, in order, none over another."""
         end = 0
-        for span in sorted(self._all_spans(text, name), key=lambda span: (span.begin, -span.end)):
+        spans = [*self._all_spans(text, name)]
+        for span in sorted(spans, key=lambda span: (span.begin, -span.end)) if spans else ():
             if span.end > end:
                 yield _Span(max(span.begin, end), span.end, span.sort)
                 end = span.end
@@ -245,8 +232,8 @@ class _Scrubbing:
     def _all_spans(self, text: str, name: str) -> Iterator[_Span]:
         yield from self.known_in(text)
         lower = text.lower()
-        if any(each in lower for each in _NAME_HINTS):
-            for match in _GIVEN.finditer(text):
+        if any(map(lower.__contains__, _NAME_HINTS)):
+            for match in _given().finditer(text):
                 begin, end = match.span(str(match.lastgroup))
                 if not _MASKED.search(text, begin, end):
                     yield _Span(begin, end, "a value under the name of a secret")
@@ -261,8 +248,8 @@ class _Scrubbing:
             if secret in text:
                 for match in re.finditer(re.escape(secret), text):
                     yield _Span(match.start(), match.end(), "the value of an environment variable")
-        if any(each in text for each in _HINTS):
-            for match in _FORM.finditer(text):
+        if len(text) >= _SHORTEST_FORM and any(map(text.__contains__, _HINTS)):
+            for match in _form().finditer(text):
                 yield _Span(match.start(), match.end(), _SORTS[int(str(match.lastgroup)[1:])])
 
 
@@ -274,6 +261,42 @@ def _mask(text: str, sort: str, masks: Masks) -> str:
             number = len(masks) + 1
             masks[text] = MASK if number == 1 else f"<<secret-{number}>>"
     return masks[text]
+
+
+def _holds_named(value: Any) -> bool:
+    """Whether a JSON value has the name of a secret in it."""
+    if type(value) is dict:
+        return any(map(_is_named, value)) or any(map(_holds_named, value.values()))
+    return type(value) in {list, tuple} and any(map(_holds_named, value))
+
+
+@cache
+def _form() -> re.Pattern[str]:
+    """Return the pattern of what has the form of a secret. It takes a while to be made, and few texts need it."""
+    return re.compile(
+        "|".join(f"(?P<f{at}>(?<![A-Za-z0-9]){form})" for at, form in enumerate(_FORMS.values())), re.DOTALL
+    )
+
+
+@cache
+def _given() -> re.Pattern[str]:
+    """Return the pattern of what is given a name in a text: in JSON, JSON in that, Python, URLs, settings, headers."""
+    return re.compile(
+        "|".join(
+            (
+                rf'"{_NAME}"\s*:\s*(?:"(?P<v1>(?:[^"\\]|\\.)+)"|(?P<v2>\d{{4,}}))',
+                rf'\\"{_NAME}\\"\s*:\s*\\"(?P<v3>(?:(?!\\").)+)\\"',
+                rf"'{_NAME}'\s*:\s*'(?P<v4>(?:[^'\\]|\\.)+)'",
+                r"""://[^/\s:@?#]{1,64}:(?P<v5>[^/\s@"']+)@""",
+                rf"""[?&]{_NAME}=(?P<v6>[^&\s"'#]+)""",
+                rf"""(?<![\w-]){_NAME}\s?=\s?(?:"(?P<v7>[^"\n]+)"|'(?P<v8>[^'\n]+)')""",
+                rf"""(?<![\w-]){_NAME}=(?=[^\s"',;&]*\d)(?P<v9>[^\s"',;&]{{8,}})""",
+                rf"""(?<![\w-]){_NAME}: ?(?=[^\s"']*\d)(?P<v10>[^\s"',;&]{{8,}})""",
+                r"""(?<![\w-])(?:(?:proxy-)?authorization|(?:set-)?cookie): ?(?=[^\n"'\\]*\d)(?P<v11>[^\n"'\\]{8,})""",
+            )
+        ),
+        re.IGNORECASE,
+    )
 
 
 @lru_cache(maxsize=1024)

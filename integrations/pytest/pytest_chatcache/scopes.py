@@ -25,7 +25,7 @@ __all__ = ["TAPE", "Scopes", "raise_what_was_missed"]
 TAPE = pytest.StashKey[Tape | None]()
 """The tape of a test, None in mode ``off``."""
 
-_ENTERED = pytest.StashKey[AbstractContextManager[Tape | None]]()
+_ENTERED = pytest.StashKey[AbstractContextManager[None]]()
 _SAID = "_chatcache_said"  # the mark of a miss that a test failed with
 
 
@@ -69,9 +69,10 @@ class Scopes:
             ChatcacheError: a setting, or the bundle, cannot be right.
         """
         path, name = bundle_of(self._settings, item)
-        entered = self._session.scope(name, path, self._settings.policy_of(item), command=_command(item))
-        item.stash[TAPE] = entered.__enter__()
-        item.stash[_ENTERED] = entered
+        tape = self._session.tape(name, path, self._settings.policy_of(item), command=_command(item))
+        entered = self._session.playing(tape)
+        entered.__enter__()
+        item.stash[TAPE], item.stash[_ENTERED] = tape, entered
 
     def end(self, item: pytest.Item) -> None:
         """Take the tape of a test out."""

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from filelock import FileLock
-
 from chatcache.recording import SUFFIX, Bundle, Tape
 
 __all__ = ["Sharing"]
@@ -33,6 +31,8 @@ class Sharing:
             path: the bundle of the fixture.
             name: what it is called there.
         """
+        from filelock import FileLock  # which only a run that records on several workers needs
+
         made = self._of(path, name)
         with FileLock(made.with_suffix(".lock")):
             yield made if made.exists() else None
