@@ -115,6 +115,12 @@ class Tape:
             found = {**found, **{mask: text for text, mask in masks.items()}}
         return request_key([sample, key]) if sample else key, asked, found
 
+    def known(self, store: str, key: str, request: Any) -> tuple[str, Any, Found]:
+        """Return what `keyed` does; a request that is recorded as it stands has nothing in it to be replaced."""
+        if not _SAMPLE.get() and self.shelf.find(self.scope, store, key):
+            return key, request, {}
+        return self.keyed(key, request)
+
     def next_of(self, store: str, key: str, forms: Collection[Form]) -> tuple[Entry | None, int]:
         """Return the record that a request is answered with next, and how often it was asked before."""
         with self._lock:
@@ -211,7 +217,7 @@ class _Track(Track):
             return None
         own = form_of(key)  # a stream's key says already that it is one
         wanted = [*(form_of(own + form) for form in forms), Form.FAILURE]
-        ident, asked, found = tape.keyed(key.removesuffix(own), request)
+        ident, asked, found = tape.known(self._store, key.removesuffix(own), request)
         entry, times = tape.next_of(self._store, ident, wanted)
         why: dict[str, Any]
         if entry is None:

@@ -146,7 +146,7 @@ class _Run:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach to the last report of a test what became of its calls, and say a miss on one screen."""
         report = yield
-        miss = _miss_in(call)
+        miss = None if call.excinfo is None else _miss_in(call.excinfo.value)
         is_xfailed = report.skipped and hasattr(report, "wasxfail")
         if miss is not None and is_xfailed:  # that is not what was expected
             report.outcome = "failed"
@@ -233,9 +233,9 @@ class _Run:
                 terminalreporter.line(line)
 
 
-def _miss_in(call: pytest.CallInfo[None]) -> ExplainedMiss | None:
+def _miss_in(raised: BaseException) -> ExplainedMiss | None:
     """Return the miss that a test failed with, whoever wrapped it into an error of its own."""
-    left = [] if call.excinfo is None else [call.excinfo.value]
+    left = [raised]
     seen: set[int] = set()
     while left:
         error = left.pop()

@@ -16,7 +16,7 @@ Name = tuple[str, str, int]
 """The store, the key and the number of a record of a scope."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Result:
     """What became of the calls of a test, or of a fixture.
 
