@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 __all__ = ["MASK", "Masks", "scrubbed", "secrets_in"]
@@ -29,7 +30,7 @@ _FORMS = {
     "Anthropic key": r"sk-ant-[\w-]{20,}",
     "OpenRouter key": r"sk-or-v1-[0-9a-f]{40,}",
     "OpenAI key": r"sk-(?:proj|svcacct|admin)-[\w-]{20,}",
-    "API key": r"sk-(?:[A-Za-z0-9]+[_-])*(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{16,}[\w-]*",
+    "API key": r"sk-(?:[A-Za-z0-9]{1,20}[_-]){0,4}(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{16,}[\w-]*",
     "Google key": r"AIza[\w-]{35}",
     "Google token": r"ya29\.[\w-]{20,}",
     "AWS key id": r"(?:AKIA|ASIA)[0-9A-Z]{16}",
@@ -45,7 +46,7 @@ _FORMS = {
     "GitLab token": r"glpat-[\w-]{20,}",
     "Slack token": r"xox[abprs]-[A-Za-z0-9-]{10,}",
     "Stripe key": r"(?:sk|rk)_live_[A-Za-z0-9]{20,}",
-    "JSON Web Token": r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",
+    "JSON Web Token": r"eyJ[\w-]{8,4000}\.eyJ[\w-]{8,8000}\.[\w-]{8,}",
     "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----BEGIN).)*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     "credentials in a header": r"(?:[Bb]earer|[Bb]asic) (?=[A-Za-z+/_=.~-]*\d)[A-Za-z0-9+/_=.~-]{16,}",
 }
@@ -233,7 +234,7 @@ class _Scrubbing:
         yield from self.known_in(text)
         lower = text.lower()
         if any(map(lower.__contains__, _NAME_HINTS)):
-            for match in _given().finditer(text):
+            for match in chain.from_iterable(pattern.finditer(text) for pattern in _given()):
                 begin, end = match.span(str(match.lastgroup))
                 if not _MASKED.search(text, begin, end):
                     yield _Span(begin, end, "a value under the name of a secret")
@@ -273,29 +274,28 @@ def _holds_named(value: Any) -> bool:
 @cache
 def _form() -> re.Pattern[str]:
     """Return the pattern of what has the form of a secret. It takes a while to be made, and few texts need it."""
-    return re.compile(
-        "|".join(f"(?P<f{at}>(?<![A-Za-z0-9]){form})" for at, form in enumerate(_FORMS.values())), re.DOTALL
-    )
+    forms = "|".join(f"(?P<f{at}>{form})" for at, form in enumerate(_FORMS.values()))
+    return re.compile(f"(?<![A-Za-z0-9])(?:{forms})", re.DOTALL)
 
 
 @cache
-def _given() -> re.Pattern[str]:
-    """Return the pattern of what is given a name in a text: in JSON, JSON in that, Python, URLs, settings, headers."""
-    return re.compile(
-        "|".join(
-            (
-                rf'"{_NAME}"\s*:\s*(?:"(?P<v1>(?:[^"\\]|\\.)+)"|(?P<v2>\d{{4,}}))',
-                rf'\\"{_NAME}\\"\s*:\s*\\"(?P<v3>(?:(?!\\").)+)\\"',
-                rf"'{_NAME}'\s*:\s*'(?P<v4>(?:[^'\\]|\\.)+)'",
-                r"""://[^/\s:@?#]{1,64}:(?P<v5>[^/\s@"']+)@""",
-                rf"""[?&]{_NAME}=(?P<v6>[^&\s"'#]+)""",
-                rf"""(?<![\w-]){_NAME}\s?=\s?(?:"(?P<v7>[^"\n]+)"|'(?P<v8>[^'\n]+)')""",
-                rf"""(?<![\w-]){_NAME}=(?=[^\s"',;&]*\d)(?P<v9>[^\s"',;&]{{8,}})""",
-                rf"""(?<![\w-]){_NAME}: ?(?=[^\s"']*\d)(?P<v10>[^\s"',;&]{{8,}})""",
-                r"""(?<![\w-])(?:(?:proxy-)?authorization|(?:set-)?cookie): ?(?=[^\n"'\\]*\d)(?P<v11>[^\n"'\\]{8,})""",
-            )
-        ),
-        re.IGNORECASE,
+def _given() -> tuple[re.Pattern[str], ...]:
+    """Return the patterns of what is given a name in a text: between quotes and in URLs; and without any of these."""
+    marked = (
+        rf'"{_NAME}"\s*:\s*(?:"(?P<v1>(?:[^"\\]|\\.)+)"|(?P<v2>\d{{4,}}))',
+        rf'\\"{_NAME}\\"\s*:\s*\\"(?P<v3>(?:(?!\\").)+)\\"',
+        rf"'{_NAME}'\s*:\s*'(?P<v4>(?:[^'\\]|\\.)+)'",
+        r"""://[^/\s:@?#]{1,64}:(?P<v5>[^/\s@"']{1,256})@""",
+        rf"""[?&]{_NAME}=(?P<v6>[^&\s"'#]+)""",
+    )
+    plain = (
+        r"""(?:(?:proxy-)?authorization|(?:set-)?cookie): ?(?=[^\n"'\\]{0,400}\d)(?P<v1>[^\n"'\\]{8,4000})""",
+        rf"""{_NAME}\s?=\s?(?:"(?P<v2>[^"\n]{{1,4000}})"|'(?P<v3>[^'\n]{{1,4000}})')""",
+        rf"""{_NAME}(?:=|: ?)(?=[^\s"',;&]{{0,400}}\d)(?P<v4>[^\s"',;&]{{8,4000}})""",
+    )
+    return (
+        re.compile("|".join(marked), re.IGNORECASE),
+        re.compile(f"(?<![\\w-])(?:{'|'.join(plain)})", re.IGNORECASE),
     )
 
 

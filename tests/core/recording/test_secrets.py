@@ -136,5 +136,12 @@ def test_a_key_over_several_lines_is_masked_to_its_end() -> None:
     assert scrubbed([f"a {key} b"]) == [f"a {MASK} b"]
 
 
+@pytest.mark.parametrize("part", ["sk-", "eyJabcdefgh", "password=", "a-", "api_", "cookie: ", "http://a:b", "token "])
+def test_a_long_text_that_begins_like_a_secret_again_and_again_is_read_once(part: str) -> None:
+    text = part * (400_000 // len(part))
+    assert scrubbed([text]) == [text]
+    assert not secrets_in([text])
+
+
 def test_a_secret_in_a_name_is_found() -> None:
     assert "the name of" in secrets_in(scrubbed({SECRETS[0]: 1}))[0]
