@@ -17,13 +17,13 @@ from hashlib import sha256
 from itertools import chain
 from typing import Any
 
-__all__ = ["MASK", "Masks", "scrubbed", "secrets_in"]
+__all__ = ["MASK", "Masks", "is_told", "known_in", "named_in", "scrubbed", "secrets_in"]
 
 Masks = dict[str, str]
 """What was masked, and by what."""
 
 MASK = "<<secret>>"
-"""The mask of the first secret of a request; that of the second is ``<<secret-2>>``."""
+"""The mask of what is a secret for sure: the key of a request does not depend on which one it is."""
 
 _RANDOM = "a random text"
 _FORMS = {
@@ -101,7 +101,7 @@ _NAME_HINTS = (
     "token",
     "://",
 )  # of `_given`
-_MASKED = re.compile(r"<<secret(?:-[0-9a-f]+)?>>")
+_REPLACED = re.compile(r"<<[a-z][a-z0-9_]*(?:-[0-9a-f]+)?>>")  # by a mask, or as what is volatile
 _LONG = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_=-]{32,}(?![A-Za-z0-9+/_=-])")
 _LONGEST = 200  # characters; what is longer is data, such as an image
 _SHORTEST_RANDOM = 20  # characters
@@ -115,7 +115,7 @@ _ENDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # of names of env
 _ENDS_IN_BYTES = tuple(end.encode() for end in _ENDS)
 _SHORTEST = 12  # characters, of a secret in the environment
 _SHORTEST_WITHIN, _SHORTEST_FORM = 7, 15  # characters, of a text that holds one, and of one that is known by its form
-_SHORTEST_TOLD = 8  # characters, of one that is masked wherever else it is
+_TOLD = re.compile(r"(?=.*\d)(?=.*[A-Za-z]).{8,}", re.DOTALL)
 _SCHEMA = {
     "type",
     "anyOf",
@@ -138,10 +138,25 @@ def scrubbed(value: Any, masks: Masks | None = None, *, random: bool = True) -> 
     masks = {} if masks is None else masks
     if _holds_named(value):
         for path, name, leaf in _leaves(value, "", ""):
-            if path and _is_named(name) and str(leaf) and not _MASKED.fullmatch(str(leaf)):
+            if path and _is_named(name) and str(leaf) and not _REPLACED.fullmatch(str(leaf)):
                 _mask(str(leaf), "", masks)
-    own = [*_of_the_environment(), *(text for text in masks if len(text) >= _SHORTEST_TOLD)]
+    own = [*_of_the_environment(), *filter(is_told, masks)]
     return _Scrubbing(own, random).of(value, "", masks)
+
+
+def is_told(secret: str) -> bool:
+    """Whether a secret is one wherever else it stands, and no word, as the value of a key for nothing may be."""
+    return _TOLD.fullmatch(secret) is not None
+
+
+def named_in(value: Any) -> list[str]:
+    """Return what stands under the names of secrets in a JSON value, as text."""
+    return [str(leaf) for path, name, leaf in _leaves(value, "$", "") if path and _is_named(name)]
+
+
+def known_in(text: str) -> list[str]:
+    """Return the sorts of the secrets in a text that have the form of one, or are of this process."""
+    return [span.sort for span in _Scrubbing(_of_the_environment(), random=False).known_in(text)]
 
 
 def secrets_in(value: Any, *, random: bool = True) -> list[str]:
@@ -205,13 +220,13 @@ class _Scrubbing:
 
     def sorts(self, leaf: Any, name: str) -> Iterator[str]:
         """Yield the sorts of the secrets that a text or a number under a name holds."""
-        if _is_named(name) and str(leaf) and not _MASKED.fullmatch(str(leaf)):
+        if _is_named(name) and str(leaf) and not _REPLACED.fullmatch(str(leaf)):
             yield f"the value under {name!r}"
         elif isinstance(leaf, str):
             yield from (span.sort for span in self._spans(leaf, name))
 
     def _of_text(self, text: str, name: str, masks: Masks) -> str:
-        if _is_named(name) and text and not _MASKED.fullmatch(text):
+        if _is_named(name) and text and not _REPLACED.fullmatch(text):
             return _mask(text, "", masks)
         if len(text) < _SHORTEST_WITHIN:
             return text
@@ -236,7 +251,7 @@ class _Scrubbing:
         if any(map(lower.__contains__, _NAME_HINTS)):
             for match in chain.from_iterable(pattern.finditer(text) for pattern in _given()):
                 begin, end = match.span(str(match.lastgroup))
-                if not _MASKED.search(text, begin, end):
+                if not _REPLACED.search(text, begin, end):
                     yield _Span(begin, end, "a value under the name of a secret")
         if self.random and len(text) >= _SHORTEST_RANDOM and not _NO_SECRETS.fullmatch(name):
             for match in _LONG.finditer(text):
@@ -255,12 +270,8 @@ class _Scrubbing:
 
 
 def _mask(text: str, sort: str, masks: Masks) -> str:
-    if text not in masks:
-        if sort == _RANDOM:  # it may be no secret: another text has another mask
-            masks[text] = f"<<secret-{sha256(text.encode()).hexdigest()[:8]}>>"
-        else:
-            number = len(masks) + 1
-            masks[text] = MASK if number == 1 else f"<<secret-{number}>>"
+    if text not in masks:  # one that is random may be no secret: another text has another mask
+        masks[text] = f"<<secret-{sha256(text.encode()).hexdigest()[:8]}>>" if sort == _RANDOM else MASK
     return masks[text]
 
 

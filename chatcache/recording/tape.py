@@ -7,6 +7,7 @@ it is recorded each of them is called, whatever the caches of the program would 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from chatcache.mode import Mode
 from .bundle import STREAMS, Record, model_of
 from .miss import ExplainedMiss, Explanation, Reason, nearest
 from .policy import Exhausted, Policy, RecordMode
-from .secrets import MASK, Masks, scrubbed, secrets_in
+from .secrets import Masks, is_told, known_in, named_in, scrubbed, secrets_in
 from .shelf import Entry, Shelf
 from .sketch import sketch_of
 from .volatile import Found, hidden, hidden_in_stream, put_back
@@ -103,22 +104,21 @@ class Tape:
         """Return what it holds for a store."""
         return _Track(self, store_id, outcomes)
 
-    def keyed(self, key: str, request: Any) -> tuple[str, Any, Found]:
-        """Return the key of a request on a tape, the request as it is recorded, and what was replaced in it."""
+    def keyed(self, key: str, request: Any) -> "_Keyed":
+        """Return a request as it is recorded, with its key on a tape, and what was replaced in it."""
         held, found = self.policy.volatile.replaced(self.policy.counting(request))
         masks: Masks = {}
         asked = scrubbed(held, masks)
         if asked != request or len(key) != _DIGITS:
             key = request_key(asked if _is_of(key, request) else key)
         sample = _SAMPLE.get()
-        if masks:
-            found = {**found, **{mask: text for text, mask in masks.items()}}
-        return request_key([sample, key]) if sample else key, asked, found
+        told = {text: mask for text, mask in masks.items() if is_told(text)}
+        return _Keyed(request_key([sample, key]) if sample else key, asked, found, told)
 
-    def known(self, store: str, key: str, request: Any) -> tuple[str, Any, Found]:
+    def known(self, store: str, key: str, request: Any) -> "_Keyed":
         """Return what `keyed` does; a request that is recorded as it stands has nothing in it to be replaced."""
         if not _SAMPLE.get() and self.shelf.find(self.scope, store, key):
-            return key, request, {}
+            return _Keyed(key, request, {}, {})
         return self.keyed(key, request)
 
     def next_of(self, store: str, key: str, forms: Collection[Form]) -> tuple[Entry | None, int]:
@@ -145,7 +145,7 @@ class Tape:
         with self._lock:
             record = made(self._number(store, key))
             problems = [*secrets_in(record.request), *secrets_in(record.answer, random=False)]
-            problems += [f"{problem} in the name of its test" for problem in secrets_in(record.scope, random=False)]
+            problems += [f"{problem} in the name of its test" for problem in known_in(record.scope)]
             if problems:
                 self.problems.append(
                     f"a call of store {store!r} was not recorded, it holds a secret: {problems[0]}; leave it out of "
@@ -177,14 +177,15 @@ class Tape:
             for at, amount in enumerate((record.tokens, record.cost, record.took)):
                 self.saved[at] += amount
 
-    def missed(self, store: str, key: str | None, request: Any, found: Found, **why: Any) -> ExplainedMiss:
+    def missed(self, store: str, key: str | None, request: Any, volatile: Found, **why: Any) -> ExplainedMiss:
         """Return a miss, which is noted."""
+        secret = named_in(request)
         explanation = Explanation(
             scope=self.scope,
             bundle=_shown(self.shelf.bundle.path),
             recorded=len(self.shelf.of_scope(self.scope)),
             ignored=self.policy.ignore,
-            placeholders={token: text for token, text in found.items() if not _is_mask(token)},
+            placeholders={token: text for token, text in volatile.items() if not any(token in each for each in secret)},
             command=self._command,
             **why,
         )
@@ -197,6 +198,35 @@ class Tape:
         """Raise `SecretError` where something was not recorded that was to be."""
         if self.problems:
             raise SecretError("\n".join(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _Keyed:
+    """A request as it is recorded.
+
+    Attributes:
+        key: its key on a tape.
+        request: the request, without what is volatile, ignored or secret.
+        volatile: what is volatile in it, by its placeholders.
+        masks: what is secret in it, and is so wherever else it stands, with its masks.
+    """
+
+    key: str
+    request: Any
+    volatile: Found
+    masks: Masks
+
+    def hidden(self, answer: Any, *, is_stream: bool) -> Any:
+        """Return an answer without what was replaced in the request."""
+        hide: Callable[[Any, Found], Any] = hidden_in_stream if is_stream else hidden
+        for found in (self.volatile, *({mask: text} for text, mask in self.masks.items())):
+            answer = hide(answer, found)
+        return answer
+
+    def put_back(self, answer: Any) -> Any:
+        """Return an answer with what this request has in the places of what was replaced, as far as that is known."""
+        secrets = {mask: text for text, mask in self.masks.items() if [*self.masks.values()].count(mask) == 1}
+        return put_back(answer, {**self.volatile, **secrets})
 
 
 class _Track(Track):
@@ -217,18 +247,18 @@ class _Track(Track):
             return None
         own = form_of(key)  # a stream's key says already that it is one
         wanted = [*(form_of(own + form) for form in forms), Form.FAILURE]
-        ident, asked, found = tape.known(self._store, key.removesuffix(own), request)
-        entry, times = tape.next_of(self._store, ident, wanted)
+        keyed = tape.known(self._store, key.removesuffix(own), request)
+        entry, times = tape.next_of(self._store, keyed.key, wanted)
         why: dict[str, Any]
         if entry is None:
-            why = self._why(ident, asked, wanted)
+            why = self._why(keyed.key, keyed.request, wanted)
         elif self._is_too_old(entry):
             tape.renew(entry)
             why = {"reason": Reason.EXPIRED, "detail": f"max_age is {tape.policy.max_age:,.0f} s"}
         else:
             try:
                 record = tape.shelf.record(entry)
-                result = self._read(record, found, read)
+                result = self._read(record, keyed.put_back(record.answer), read)
             except _RaisedError as raised:
                 tape.replayed(record, entry)
                 raise raised.error from None
@@ -239,14 +269,14 @@ class _Track(Track):
                 return result
         if tape.mode is RecordMode.AUTO:
             return None
-        raise tape.missed(self._store, ident, asked, found, asked=times, **why)
+        raise tape.missed(self._store, keyed.key, keyed.request, keyed.volatile, asked=times, **why)
 
     def keep(self, key: str, form: Form, answer: Any, about: About, offsets: list[float] | None) -> bool:
         tape = self._tape
         if tape.mode is RecordMode.REPLAY:
             return False
-        ident, asked, found = tape.keyed(key, about.request)
-        said = hidden(answer, found) if offsets is None else hidden_in_stream(answer, found)
+        keyed = tape.keyed(key, about.request)
+        said = keyed.hidden(answer, is_stream=offsets is not None)
         at = milliseconds(tape.policy.clock)
         _, tokens, cost, took = record_of(answer, offsets, about, at=at, size=0)["saves"]
 
@@ -254,13 +284,13 @@ class _Track(Track):
             return Record(
                 scope=tape.scope,
                 store=self._store,
-                key=ident,
+                key=keyed.key,
                 number=number,
                 form=form,
-                request=asked,
-                answer=scrubbed(said, {text: mask for mask, text in found.items() if _is_mask(mask)}, random=False),
+                request=keyed.request,
+                answer=scrubbed(said, {**keyed.masks}, random=False),
                 offsets=None if offsets is None else [round(each, 3) for each in offsets],
-                sketch=sketch_of(asked),
+                sketch=sketch_of(keyed.request),
                 at=at,
                 tokens=tokens,
                 cost=cost,
@@ -268,7 +298,7 @@ class _Track(Track):
                 versions=about.versions,
             )
 
-        return tape.add(self._store, ident, made)
+        return tape.add(self._store, keyed.key, made)
 
     def keep_failure(self, key: str, request: Any, error: Exception) -> None:
         note = self._outcomes.written(Failure(error)) if self.errors else None
@@ -278,8 +308,7 @@ class _Track(Track):
     def miss(self, key: str | None, request: Any, reason: str) -> ExplainedMiss:
         return self._tape.missed(self._store, key, scrubbed(request), {}, reason=Reason.NO_KEY, detail=reason)
 
-    def _read(self, record: Record, found: Found, read: Callable[[Hit], T]) -> T:
-        answer = put_back(record.answer, found)
+    def _read(self, record: Record, answer: Any, read: Callable[[Hit], T]) -> T:
         if record.form is Form.FAILURE and isinstance(answer, dict) and answer.get("_tag") == "Failure":
             try:
                 outcome(self._outcomes.read(answer))
@@ -322,10 +351,6 @@ class _RaisedError(Exception):
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-
-
-def _is_mask(token: str) -> bool:
-    return token.startswith(MASK.removesuffix(">>"))
 
 
 def _is_of(key: str, request: Any) -> bool:

@@ -110,8 +110,9 @@ def hidden_in_stream(chunks: list[Any], found: Found) -> list[Any]:
         return chunks
     made: list[Any] = hidden(chunks, found)
     spots: dict[str, list[tuple[Any, Any]]] = {}
-    for chunk in made:
-        for path, holder, place in _leaves(chunk, ""):
+    for at, chunk in enumerate(made):
+        leaves = [("", made, at)] if isinstance(chunk, str) else _leaves(chunk, "")
+        for path, holder, place in leaves:
             spots.setdefault(path, []).append((holder, place))
     for held in spots.values():
         for token, text in found.items():

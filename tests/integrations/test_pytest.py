@@ -370,25 +370,92 @@ def test_the_order_of_the_tests_does_not_matter(run: Run) -> None:
     assert run.bundle().path.read_bytes() == recorded
 
 
-def test_what_no_test_needs_of_a_fixture_any_more_is_told_and_pruned(run: Run) -> None:
-    shared = "@pytest.fixture(scope='module')\ndef shared(): return ask('shared')\n"
-    run.pytester.makeconftest(
-        "import pytest\nfrom app import ask\n@pytest.fixture(scope='session')\ndef once(): return ask('once')\n"
-    )
-    rest = "def test_two(): ask('two')\n"
-    run.tests(f"{shared}def test_one(shared, once): ask('one')\n{rest}")
+def test_what_is_recorded_of_a_fixture_is_gone_with_the_file_that_defines_it(run: Run) -> None:
+    run.tests("@pytest.fixture(scope='session')\ndef once(): return ask('once')\ndef test_one(once): pass\n", "test_a")
+    run.tests("def test_two(): ask('two')\n")
     run()
-    run.tests(f"def test_one(): ask('one')\n{rest}")
-    told = [
-        "cassettes/conftest.chatcache: of no test",
-        f"{BUNDLE}: 2 replayed, 1 record of tests that there are no more",
-    ]
-    run("-k", "one").stdout.no_fnmatch_line("*no more*")  # the other one may need it
-    run().stdout.fnmatch_lines(told)
-    run.apart("-n", "2").stdout.fnmatch_lines(told)
-    run.apart("-n", "2", "--chatcache-prune").stdout.fnmatch_lines(["2 records and blobs removed"])
-    assert run.scopes() == ["test_one", "test_two"]
+    (run.folder / "test_a.py").unlink()
+    for options in ((), ("-n", "2"), ("-k", "two")):
+        run.apart(*options).stdout.fnmatch_lines(["cassettes/conftest.chatcache: of no test"])
+    run("--chatcache-prune").stdout.fnmatch_lines(["1 records and blobs removed"])
     assert not (run.folder / "cassettes" / "conftest.chatcache").exists()
+
+
+def test_what_a_fixture_calls_is_recorded_once_however_often_it_is_set_up(run: Run) -> None:
+    run.tests(
+        "@pytest.fixture(scope='class')\ndef client(): return ask('setup')\n"
+        "def test_a(client): ask(f'then {client}')\ndef test_b(client): ask(f'so {client}')\n"
+    )
+    run().assert_outcomes(passed=2)
+    assert run.calls == 3
+    run("--chatcache=replay", "--chatcache-strict").assert_outcomes(passed=2)
+
+
+def test_a_fixture_that_calls_something_else_when_it_is_set_up_again_is_recorded_too(run: Run) -> None:
+    run.tests(
+        "times = []\n@pytest.fixture(scope='class')\ndef client(): times.append(1); return ask(f'{len(times)} times')\n"
+        "def test_a(client): pass\ndef test_b(client): pass\n"
+    )
+    for mode in ("once", "replay"):
+        run.tests((run.folder / "test_it.py").read_text().split("\n\n", 1)[1])
+        run(f"--chatcache={mode}", "--chatcache-strict").assert_outcomes(passed=2)
+
+
+def test_a_fixture_that_fails_as_it_is_torn_down_is_not_recorded_and_not_judged(run: Run) -> None:
+    run.tests(
+        "@pytest.fixture(scope='module')\ndef client():\n    yield 1\n    ask('bye 1')\n"
+        "    if os.environ.get('BOOM'): raise RuntimeError\n    ask('bye 2')\n"
+        "def test_a(client): pass\n"
+    )
+    for options in ((), ("--chatcache-prune",)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("BOOM", "1")
+            run(*options).assert_outcomes(passed=1, errors=1)
+        run("--chatcache-strict").assert_outcomes(passed=1)
+        assert len(run.bundle().read()) == 2
+
+
+def test_what_a_test_that_ends_early_did_not_use_is_not_judged(run: Run) -> None:
+    run.tests(
+        "@pytest.mark.xfail\ndef test_a(): ask('1'); assert not os.environ.get('BAD'); ask('2')\n"
+        "def test_b(): ask('1'); os.environ.get('BAD') and pytest.skip('no'); ask('2')\n"
+        "@pytest.mark.skipif(\"os.environ.get('BAD')\")\ndef test_c(): ask('1')\n"
+    )
+    run()
+    assert len(run.scopes()) == 5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BAD", "1")
+        assert run("--chatcache-prune", "--chatcache-strict").ret == 0
+        assert run("--chatcache=replay").ret == 0
+    assert len(run.scopes()) == 5
+
+
+def test_what_is_asked_before_a_skip_is_recorded(run: Run) -> None:
+    run.tests(
+        "def test_a():\n    if 'answer' in ask('can you?'): pytest.skip('cannot')\n"
+        "@pytest.fixture(scope='module')\ndef c(): ask('here?'); pytest.skip('no')\ndef test_b(c): pass\n"
+    )
+    run().assert_outcomes(skipped=2)
+    run("--chatcache=replay").assert_outcomes(skipped=2)
+    assert run.calls == 2
+
+
+def test_the_value_of_a_fixture_of_any_name_is_no_secret(run: Run) -> None:
+    run.tests(
+        "@pytest.fixture(scope='module', params=['a', 'b'])\ndef api_key(request): return request.param\n"
+        "@pytest.fixture(scope='module')\ndef client(api_key): return ask(f'setup {api_key}')\n"
+        "def test_a(client): pass\n"
+    )
+    run().assert_outcomes(passed=2)
+
+
+def test_a_file_of_tests_of_another_sort_is_one(run: Run) -> None:
+    run.tests("def test_a(): ask('a')\n", "test_a")
+    run.tests("def test_x(): ask('x')\n", "test_x")
+    run()
+    (run.folder / "test_x.py").rename(run.folder / "test_x.yaml")
+    assert run("--chatcache-prune", "--chatcache-strict").ret == 0
+    assert run.scopes("cassettes/test_x.chatcache") == ["test_x"]
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["", "xdist"])
@@ -596,9 +663,15 @@ def test_a_run_of_a_part_judges_nothing_that_the_rest_may_need(run: Run) -> None
     run().assert_outcomes(passed=2)
     before = sorted(run.folder.glob("cassettes/**/*"))
     assert len(before) == 5
-    for options in (("test_a.py",), ("-k", "test_a"), ("test_a.py::test_a",), ("--ignore=test_b.py",)):
-        assert run("--chatcache-prune", "--chatcache-strict", *options).ret == 0
-        assert sorted(run.folder.glob("cassettes/**/*")) == before, options
+    for options in (
+        ("test_a.py",),
+        ("-k", "test_a"),
+        ("test_a.py::test_a",),
+        ("--ignore=test_b.py",),
+        ("-otestpaths=x",),
+    ):
+        assert run("--chatcache-prune", "--chatcache-strict", *option.split("=", option.startswith("-k"))).ret == 0
+        assert sorted(run.folder.glob("cassettes/**/*")) == before, option
     run.pytester.makepyfile(test_b="import nothing_of_this_name")
     assert run("--chatcache-prune", "--continue-on-collection-errors").ret == 1
     assert sorted(run.folder.glob("cassettes/**/*")) == before

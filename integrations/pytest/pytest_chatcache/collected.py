@@ -1,10 +1,13 @@
 """What is known of the tests that there are: what is recorded of none of them is of no use any more."""
 
-from collections.abc import Callable, Iterable
+import glob
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from chatcache.recording import SUFFIX
 
 from .names import bundle_of, module_of, owner_of
 from .settings import Layout, Settings
@@ -74,46 +77,37 @@ class Judge:
     Attributes:
         settings: what the run asks.
         collected: the tests that there are.
-        has_passed: whether a test passed, by the path of its bundle and by what it is called there.
     """
 
     settings: Settings
     collected: Collected
-    has_passed: Callable[[str, str], bool]
 
     def is_gone(self, bundle: Path, name: str) -> bool:
-        """Whether there is no such test any more, or no test that needs such a fixture."""
+        """Whether there is no such test any more, or no file that defines such a fixture.
+
+        A fixture of a ``conftest.py`` may be that of a plugin, and be needed by tests that this run does not know of.
+        """
         if name in self.collected.tests.get(str(bundle), {}):
             return False
         owner, file = owner_of(name), place_of(self.settings, bundle, name)
-        if owner is None or file is None:
+        if owner is None or file is None or file.name == _CONFTEST:
             return False
-        if file.name != _CONFTEST and not file.exists():
-            return True
-        return self.collected.has_all_of(file) and (not owner.is_fixture or self._all_passed(file))
+        return not _is_there(file) or (not owner.is_fixture and self.collected.has_all_of(file))
 
     def may_be_gone(self, bundle: Path) -> bool:
         """Whether it is known enough to judge a bundle, so that it is worth reading."""
         module = module_of(self.settings, bundle)
-        return module is None or not module.exists() or self.collected.has_all_of(module)
+        return module is None or not _is_there(module) or self.collected.has_all_of(module)
 
-    def _all_passed(self, place: Path) -> bool:
-        """Whether all tests passed that can use what a file defines, so that they did not need it."""
-        inside = place.parent if place.name == _CONFTEST else place
-        return all(
-            self.has_passed(bundle, name)
-            for bundle, names in self.collected.tests.items()
-            for name, file in names.items()
-            if Path(file).is_relative_to(inside)
-        )
+
+def _is_there(file: Path) -> bool:
+    """Whether there is a file of tests, or one of that name and another sort, from which a plugin makes tests."""
+    return any(each.suffix != SUFFIX for each in file.parent.glob(f"{glob.escape(file.stem)}.*"))
 
 
 def _folders(config: pytest.Config) -> Iterable[Path]:
     """Yield the folders that a run collects all tests of."""
     if any(config.getoption(each, default=None) for each in _IGNORING):
-        return
-    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
-        yield config.rootpath
         return
     for each in config.args:
         path = config.invocation_params.dir / each

@@ -104,7 +104,7 @@ class Ledger:
             of.replayed += result.hits
             of.missed += len(result.misses)
             of.expired += sum(miss["code"] == "expired" for miss in result.misses)
-        judge = None if self.collected is None else Judge(self._settings, self.collected, self._has_passed)
+        judge = None if self.collected is None else Judge(self._settings, self.collected)
         for path in {*verdict, *(() if judge is None else self._beside(judge))}:
             self._judge(verdict, path, judge)
         return {Path(path): of for path, of in sorted(verdict.items())}
@@ -166,10 +166,6 @@ class Ledger:
         inner = {Path(file).parent for names in collected.tests.values() for file in names.values()}
         above = {each for folder in inner for each in (folder, *folder.parents) if each.is_relative_to(root)}
         return {folder / name for folder in above}
-
-    def _has_passed(self, path: str, scope: str) -> bool:
-        result = self.results.get((path, scope))
-        return result is not None and result.passed
 
 
 def _heads(path: Path) -> list[Head]:

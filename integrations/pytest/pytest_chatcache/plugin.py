@@ -5,7 +5,6 @@ from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -66,10 +65,9 @@ class _Run:
         self._ledger = Ledger(settings)
         worker = getattr(config, "workerinput", None)
         self._is_worker = worker is not None
-        sharing = None if worker is None else Sharing(Path(worker[_SHARED]))
-        self._scopes = Scopes(settings, sharing, lambda: self._ledger.collected)
-        self._shared: TemporaryDirectory[str] | None = None  # what the workers of this run have in common
-        self._passed = self._failed = self._is_broken = False
+        self._sharing = Sharing(None if worker is None else Path(worker[_SHARED]))
+        self._scopes = Scopes(settings, self._sharing, lambda: self._ledger.collected)
+        self._passed = self._failed = self._cut = self._is_broken = False
         self._verdict: Verdict = {}
         self._pruned = 0
 
@@ -80,9 +78,7 @@ class _Run:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker of pytest-xdist which folder it has in common with the others."""
-        if self._shared is None:
-            self._shared = TemporaryDirectory(prefix="chatcache-", ignore_cleanup_errors=True)
-        node.workerinput[_SHARED] = self._shared.name
+        node.workerinput[_SHARED] = str(self._sharing.folder)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note whether something could not be collected: then it is not known which tests there are."""
@@ -103,7 +99,7 @@ class _Run:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Put the tape of a test in."""
-        self._passed, self._failed = False, False
+        self._passed = self._failed = self._cut = False
         problem = ""
         try:
             self._scopes.begin(item)
@@ -154,11 +150,11 @@ class _Run:
         if miss is not None and report.failed:
             report.longrepr = _told(miss, call, item)
         self._failed = self._failed or report.failed
-        if report.when == "call":
-            self._passed = report.passed or is_xfailed
+        self._cut = self._cut or (report.skipped and report.when != "teardown")  # or it failed as it was expected to
+        self._passed = self._passed or self._cut or (report.passed and report.when == "call")
         if report.when == "teardown":
             passed = self._passed and report.passed and not self._failed
-            results = self._scopes.results(item, passed=passed)
+            results = self._scopes.results(item, passed=passed, torn_down=report.passed, cut=self._cut)
             setattr(report, _RESULTS, [each.to_json() if self._is_worker else each for each in results])
         return report
 
@@ -205,8 +201,6 @@ class _Run:
         fails = self._ledger.problems or (self._settings.flag("strict") and needs_attention(self._verdict))
         if fails and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if self._shared is not None:
-            self._shared.cleanup()
 
     def _write_reports(self) -> None:
         if self._settings.report:

@@ -93,7 +93,7 @@ class Result:
             passed=self.passed and other.passed,
             replaces=self.replaces or other.replaces,
             strict=self.strict and other.strict,
-            made=other.made or self.made,
+            made=[*self.made, *other.made],
             used=[*self.used, *other.used],
             hits=self.hits + other.hits,
             misses=[*self.misses, *other.misses],

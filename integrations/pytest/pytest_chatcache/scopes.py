@@ -51,11 +51,11 @@ class Scopes:
 
     Args:
         settings: what the run asks.
-        sharing: what the workers of a run share, in one of them.
+        sharing: what is recorded once in a run.
         collected: returns the tests that there are, as far as they are known.
     """
 
-    def __init__(self, settings: Settings, sharing: Sharing | None, collected: Callable[[], Collected | None]) -> None:
+    def __init__(self, settings: Settings, sharing: Sharing, collected: Callable[[], Collected | None]) -> None:
         self._settings = settings
         self._sharing = sharing
         self._collected = collected
@@ -86,12 +86,25 @@ class Scopes:
         path, name = bundle_of(self._settings, item)
         return Tape(self._session.shelves.of(path), name, self._settings.policy_of(item), _command(item))
 
-    def results(self, item: pytest.Item, *, passed: bool) -> list[Result]:
-        """Return what became of a test's calls, and of those of the fixtures that were used for it; it is over."""
+    def results(self, item: pytest.Item, *, passed: bool, torn_down: bool, cut: bool) -> list[Result]:
+        """Return what became of a test's calls, and of those of the fixtures that were used for it; it is over.
+
+        Args:
+            item: the test.
+            passed: whether what it recorded is to be kept.
+            torn_down: whether no fixture failed as it was torn down.
+            cut: whether it ended before its end, as it was expected to: so what it did not use may be of use.
+        """
         results, self._of_fixtures = self._of_fixtures, []
+        for result in results:
+            if not torn_down and result.scope.endswith(TEARDOWN):
+                result.passed, result.made = False, []
         tape = item.stash.get(TAPE, None)
         if tape is not None:
-            results.append(Result.of(tape, tape.shelf.bundle.path, item, passed=passed))
+            passed = passed and (bool(tape.made) or not cut)
+            result = Result.of(tape, tape.shelf.bundle.path, item, passed=passed)
+            result.strict = result.strict and not cut
+            results.append(result)
             item.stash[TAPE] = None
         return results
 
@@ -107,7 +120,7 @@ class Scopes:
         teardown: list[AbstractContextManager[None]] = []
         fixture.addfinalizer(lambda: teardown.pop().__exit__(None, None, None) if teardown else None)  # runs last
         try:
-            with self._used(path, name, policy, item, shared=self._sharing):
+            with self._used(path, name, policy, item, is_shared=True):
                 yield
         except BaseException as error:
             if fixture.cached_result is not None and fixture.cached_result[2] is None:  # it swallowed what it missed
@@ -115,7 +128,7 @@ class Scopes:
             raise
 
         def begin() -> None:
-            teardown.append(self._used(path, f"{name}{TEARDOWN}", policy, item, shared=None))
+            teardown.append(self._used(path, f"{name}{TEARDOWN}", policy, item, is_shared=False))
             teardown[0].__enter__()
 
         fixture.addfinalizer(begin)  # runs first
@@ -123,29 +136,32 @@ class Scopes:
     def close(self) -> None:
         """Release what was read."""
         self._session.close()
+        self._sharing.close()
 
     @contextmanager
-    def _used(
-        self, path: Path, name: str, policy: Policy, item: pytest.Item, *, shared: Sharing | None
-    ) -> Iterator[None]:
+    def _used(self, path: Path, name: str, policy: Policy, item: pytest.Item, *, is_shared: bool) -> Iterator[None]:
         """Have a fixture's tape in for as long as the body runs, and note what became of its calls."""
         tape = self._session.tape(name, path, policy, command=_command(item))
-        records = tape is not None and tape.mode is not RecordMode.REPLAY
-        with nullcontext() if shared is None or not records else shared.turn(path, name) as made_by_another:
-            if made_by_another is not None:
-                strictly = replace(policy, mode=RecordMode.REPLAY)
-                tape = self._session.tape(name, made_by_another, strictly, command=_command(item))
+        is_shared = is_shared and tape is not None and tape.mode is not RecordMode.REPLAY
+        with self._sharing.turn(path, name) if is_shared else nullcontext() as recorded:
+            if recorded is not None:
+                self._session.shelves.of(recorded).load()  # it may have been written since
+                more = replace(policy, mode=RecordMode.AUTO)
+                tape = self._session.tape(name, recorded, more, command=_command(item))
             ended = False
             try:
                 with self._session.playing(tape):
                     yield
                 ended = True
+            except pytest.skip.Exception:
+                ended = True
+                raise
             finally:
                 passed = ended and tape is not None and not tape.misses and not tape.problems
                 if tape is not None and (tape.made or tape.hits or tape.misses):
                     self._of_fixtures.append(Result.of(tape, path, item, passed=passed, is_fixture=True))
-            if passed and shared is not None and records and tape is not None:
-                shared.keep(path, name, tape)
+                if passed and is_shared and tape is not None:
+                    self._sharing.keep(path, name, tape)
         raise_what_was_missed(tape)
 
     def _policy_of_fixture(self, path: Path, name: str) -> Policy:

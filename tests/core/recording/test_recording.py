@@ -372,6 +372,41 @@ def test_what_is_a_secret_in_a_request_is_one_in_its_answer(cache: ResponseCache
         assert "".join(each["delta"] for each in cache.stream(request, never)) == f"your key is {secret}"
 
 
+def test_a_key_for_nothing_replays_what_a_real_one_recorded(cache: ResponseCache, bundle: Path) -> None:
+    def asked(**keys: str) -> Any:
+        return {"q": "placeholder text", **keys}
+
+    with recording(bundle):
+        cache.call(asked(aws_access_key_id="AB12CD34", aws_secret_access_key="x9y8z7w6"), Model())
+        cache.call(asked(api_key="test"), lambda _request: {"content": "this is a test of it"})
+    with recording(bundle, replaying()):
+        assert cache.call(asked(aws_access_key_id="dummy", aws_secret_access_key="dummy"), never)
+        assert cache.call(asked(api_key="placeholder"), never) == {"content": "this is a test of it"}
+
+
+def test_two_secrets_of_a_request_are_in_no_answer(cache: ResponseCache, bundle: Path) -> None:
+    request = {"password": "hunter2pass", "api_key": "abcdef123456"}
+    with recording(bundle):
+        cache.call(request, lambda _request: {"content": "hunter2pass, abcdef123456"})
+        [*cache.stream(request, lambda _request: iter(["hunter2p", "ass, abc", "def123456"]))]
+    assert "hunter2" not in bundle.read_text()
+    assert "123456" not in bundle.read_text()
+    with recording(bundle, replaying()):
+        assert cache.call(request, never) == {"content": "<<secret>>, <<secret>>"}
+
+
+def test_an_id_that_stands_for_a_secret_is_put_back_and_not_told(cache: ResponseCache, bundle: Path) -> None:
+    request = {"session_token": IDS[0], "q": SKY}
+    with recording(bundle):
+        cache.call(request, lambda _request: {"content": f"call it with {IDS[0]}"})
+    with recording(bundle, replaying()):
+        assert cache.call({**request, "session_token": IDS[1]}, never) == {"content": f"call it with {IDS[1]}"}
+        with pytest.raises(ExplainedMiss) as caught:
+            cache.call({"session_token": IDS[1], "q": "another one"}, never)
+    assert IDS[1] not in str(caught.value)
+    assert IDS[1] not in str(caught.value.to_dict())
+
+
 def test_a_secret_in_the_name_of_a_test_fails_the_recording(cache: ResponseCache, bundle: Path) -> None:
     scope = f"test_one[sk-proj-{'aB3_' * 12}]"
     with pytest.raises(SecretError, match="in the name of its test"), recording(bundle, scope=scope):
