@@ -30,7 +30,8 @@ def list_records(as_json: bool, **where: Any) -> None:  # noqa: FBT001 - click's
         say_json([_summary(each) for each in found])
     else:
         columns = ["record", "test", "store", "form", "model", "recorded", "tokens", "cost"]
-        _table(columns, [_summary(each) for each in found], numbers=["tokens", "cost"])
+        rows = [{**_summary(each), "cost": f"{each.record.cost:.6f}"} for each in found]
+        _table(columns, rows, numbers=["tokens", "cost"])
         console.print(f"{len(found):,} records")
     _exit(bool(found), "there are no records")
 

@@ -73,6 +73,7 @@ def test_ls_lists_records(bundle: Bundle) -> None:
     result = run("ls", bundle.path)
     assert result.exit_code == 0
     assert "3 records" in result.stdout
+    assert result.stdout.count("0.000000") == 3
     listed = said("ls", bundle.path.parent)
     assert [(each["test"], each["form"], each["model"], each["tokens"]) for each in listed] == [
         ("test_one", "answer", "gpt-4o", 17),
