@@ -42,9 +42,6 @@ class Form(StrEnum):
     """The error that its call raised."""
 
 
-_LONGEST_FIRST = sorted(Form, key=len, reverse=True)
-
-
 class Requests(StrEnum):
     """What is kept of the request beside its answer."""
 
@@ -201,7 +198,7 @@ def form_of(key: str) -> Form:
     """Return the form of a record by its key."""
     if "/" not in key:  # as no form but this one has
         return Form.ANSWER
-    return next(form for form in _LONGEST_FIRST if key.endswith(form))
+    return next(form for form in reversed(Form) if key.endswith(form))
 
 
 def is_read(hit: Hit, read: Callable[[Hit], object]) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from chatcache.errors import BundleError
-from chatcache.recording import Bundle, Head, Record, secrets_in, sketch_of
+from chatcache.recording import Bundle, Head, Record, secrets_of, sketch_of
 from chatcache.recording.bundle import at_of
 
 from .group import PATHS, chatcache, reading
@@ -99,7 +99,7 @@ def scan(as_json: bool, **where: Any) -> None:  # noqa: FBT001
     found = [
         {"where": str(each.where), "record": each.name, "test": each.record.scope, "secret": secret}
         for each in sources(**where, raw=True)
-        for secret in [*secrets_in(each.record.request), *secrets_in(each.record.answer, random=False)]
+        for secret in secrets_of(each.record.request, each.record.answer)
     ]
     if as_json:
         say_json(found)

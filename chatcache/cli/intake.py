@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from chatcache.recording import Bundle, Record, secrets_in
+from chatcache.recording import Bundle, Record, secrets_of
 
 from .source import called, records_of
 
@@ -21,7 +21,7 @@ def checked(records: Iterable[Record]) -> list[Record]:
     """
     made = []
     for record in records:
-        problems = [*secrets_in(record.request), *secrets_in(record.answer, random=False)]
+        problems = secrets_of(record.request, record.answer)
         if problems:
             raise click.ClickException(
                 f"the record {called(record.key, record.number)} of {record.scope or 'no test'} holds a secret that is "

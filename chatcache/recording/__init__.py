@@ -2,7 +2,8 @@
 
 ``bundle`` is that file; ``shelf`` is one that is read; ``tape`` is what one test replays and records of it, in the
 place of the stores of all caches; ``session`` puts tapes in and out. ``volatile`` and ``secrets`` say what is replaced
-before a request is keyed, and written; ``sketch``, ``difference`` and ``miss`` find out why there is nothing to replay.
+before a request is keyed, and written, and ``replaced`` does so; ``sketch``, ``difference`` and ``miss`` find out why
+there is nothing to replay.
 The plugin for pytest is a distribution of its own, ``pytest-chatcache``.
 """
 
@@ -10,7 +11,7 @@ from .bundle import SUFFIX, Bundle, Changes, Head, Record, model_of, name_of
 from .difference import Difference, differences
 from .miss import ExplainedMiss, Explanation, Nearest, Reason, nearest
 from .policy import Exhausted, Fault, Policy, RecordMode, parse_ignore, parse_record_mode
-from .secrets import MASK, scrubbed, secrets_in
+from .secrets import MASK, scrubbed, secrets_in, secrets_of
 from .session import Session, recording
 from .shelf import Entry, Shelf, Shelves
 from .sketch import sketch_of
@@ -54,5 +55,6 @@ __all__ = [
     "sample",
     "scrubbed",
     "secrets_in",
+    "secrets_of",
     "sketch_of",
 ]

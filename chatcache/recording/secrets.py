@@ -17,7 +17,7 @@ from hashlib import sha256
 from itertools import chain
 from typing import Any
 
-__all__ = ["MASK", "Masks", "is_told", "known_in", "named_in", "scrubbed", "secrets_in"]
+__all__ = ["MASK", "Masks", "is_told", "known_in", "named_in", "scrubbed", "secrets_in", "secrets_of"]
 
 Masks = dict[str, str]
 """What was masked, and by what."""
@@ -53,36 +53,9 @@ _FORMS = {
 _SORTS = [*_FORMS]
 # what is in each text in which `_form` finds something, and a quicker search
 _HINTS = (
-    *(
-        "sk-",
-        "AIza",
-        "ya29.",
-        "AKIA",
-        "ASIA",
-        "gsk_",
-        "hf_",
-        "xai-",
-        "pplx-",
-        "nvapi-",
-        "r8_",
-        "tvly-",
-        "lsv2_",
-        "ghp_",
-    ),
-    *(
-        "gho_",
-        "ghu_",
-        "ghs_",
-        "ghr_",
-        "github_pat_",
-        "glpat-",
-        "xox",
-        "_live_",
-        "eyJ",
-        "PRIVATE KEY",
-        "earer ",
-        "asic ",
-    ),
+    *("sk-", "AIza", "ya29.", "AKIA", "ASIA", "gsk_", "hf_", "xai-", "pplx-", "nvapi-", "r8_", "tvly-", "lsv2_"),
+    *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "_live_", "eyJ"),
+    *("PRIVATE KEY", "earer ", "asic "),
 )
 
 _NAME = (
@@ -91,16 +64,8 @@ _NAME = (
     r"|[\w-]{0,40}(?:auth|access|refresh|id|bearer|session|security|api|ad|hf|bot)[_-]?token)"
 )
 _NAMED = re.compile(_NAME, re.IGNORECASE)
-_NAME_HINTS = (
-    "key",
-    "authorization",
-    "passw",
-    "passphrase",
-    "secret",
-    "cookie",
-    "token",
-    "://",
-)  # of `_given`
+# the same of `_given`
+_NAME_HINTS = ("key", "authorization", "passw", "passphrase", "secret", "cookie", "token", "://")
 _REPLACED = re.compile(r"<<[a-z][a-z0-9_]*(?:-[0-9a-f]+)?>>")  # by a mask, or as what is volatile
 _LONG = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_=-]{32,}(?![A-Za-z0-9+/_=-])")
 _LONGEST = 200  # characters; what is longer is data, such as an image
@@ -116,14 +81,7 @@ _ENDS_IN_BYTES = tuple(end.encode() for end in _ENDS)
 _SHORTEST = 12  # characters, of a secret in the environment
 _SHORTEST_WITHIN, _SHORTEST_FORM = 7, 15  # characters, of a text that holds one, and of one that is known by its form
 _TOLD = re.compile(r"(?=.*\d)(?=.*[A-Za-z]).{8,}", re.DOTALL)
-_SCHEMA = {
-    "type",
-    "anyOf",
-    "oneOf",
-    "allOf",
-    "$ref",
-    "enum",
-}  # names in one of which a JSON schema has something to say
+_SCHEMA = {"type", "anyOf", "oneOf", "allOf", "$ref", "enum"}  # some of which are in each JSON schema
 
 
 def scrubbed(value: Any, masks: Masks | None = None, *, random: bool = True) -> Any:
@@ -137,9 +95,8 @@ def scrubbed(value: Any, masks: Masks | None = None, *, random: bool = True) -> 
     """
     masks = {} if masks is None else masks
     if _holds_named(value):
-        for path, name, leaf in _leaves(value, "", ""):
-            if path and _is_named(name) and str(leaf) and not _REPLACED.fullmatch(str(leaf)):
-                _mask(str(leaf), "", masks)
+        for text in filter(_is_secret, named_in(value)):
+            _mask(text, "", masks)
     own = [*_of_the_environment(), *filter(is_told, masks)]
     return _Scrubbing(own, random).of(value, "", masks)
 
@@ -151,12 +108,17 @@ def is_told(secret: str) -> bool:
 
 def named_in(value: Any) -> list[str]:
     """Return what stands under the names of secrets in a JSON value, as text."""
-    return [str(leaf) for path, name, leaf in _leaves(value, "$", "") if path and _is_named(name)]
+    return [str(leaf) for _, name, leaf in _leaves(value, "$", "") if _is_named(name)]
 
 
 def known_in(text: str) -> list[str]:
     """Return the sorts of the secrets in a text that have the form of one, or are of this process."""
     return [span.sort for span in _Scrubbing(_of_the_environment(), random=False).known_in(text)]
+
+
+def secrets_of(request: Any, answer: Any) -> list[str]:
+    """Return what secrets a call holds, as `secrets_in` does."""
+    return [*secrets_in(request), *secrets_in(answer, random=False)]
 
 
 def secrets_in(value: Any, *, random: bool = True) -> list[str]:
@@ -207,10 +169,8 @@ class _Scrubbing:
         match value:
             case str():
                 return self._of_text(value, name, masks)
-            case dict() if not _is_named(name) or not _SCHEMA.isdisjoint(value):
-                return {each: self.of(item, each, masks) for each, item in sorted(value.items())}
             case dict():
-                return {each: self.of(item, name, masks) for each, item in sorted(value.items())}
+                return {each: self.of(item, _within(name, value, each), masks) for each, item in sorted(value.items())}
             case list() | tuple():
                 return [self.of(item, name, masks) for item in value]
             case int() | float() if type(value) is not bool and _is_named(name):
@@ -220,13 +180,13 @@ class _Scrubbing:
 
     def sorts(self, leaf: Any, name: str) -> Iterator[str]:
         """Yield the sorts of the secrets that a text or a number under a name holds."""
-        if _is_named(name) and str(leaf) and not _REPLACED.fullmatch(str(leaf)):
+        if _is_named(name) and _is_secret(str(leaf)):
             yield f"the value under {name!r}"
         elif isinstance(leaf, str):
             yield from (span.sort for span in self._spans(leaf, name))
 
     def _of_text(self, text: str, name: str, masks: Masks) -> str:
-        if _is_named(name) and text and not _REPLACED.fullmatch(text):
+        if _is_named(name) and _is_secret(text):
             return _mask(text, "", masks)
         if len(text) < _SHORTEST_WITHIN:
             return text
@@ -273,6 +233,16 @@ def _mask(text: str, sort: str, masks: Masks) -> str:
     if text not in masks:  # one that is random may be no secret: another text has another mask
         masks[text] = f"<<secret-{sha256(text.encode()).hexdigest()[:8]}>>" if sort == _RANDOM else MASK
     return masks[text]
+
+
+def _within(name: str, value: dict[str, Any], each: str) -> str:
+    """Return what a member of an object stands under: all in an object under the name of a secret is one."""
+    return name if _is_named(name) and _SCHEMA.isdisjoint(value) else each
+
+
+def _is_secret(text: str) -> bool:
+    """Whether a text that stands under the name of a secret is one, and was not replaced so far."""
+    return bool(text) and _REPLACED.fullmatch(text) is None
 
 
 def _holds_named(value: Any) -> bool:
@@ -339,10 +309,9 @@ def _leaves(value: Any, path: str, name: str) -> Iterator[tuple[str, str, Any]]:
     """Yield the texts and numbers of a JSON value, with their paths and what they stand under, and its names."""
     match value:
         case dict():
-            inherited = name if _is_named(name) and _SCHEMA.isdisjoint(value) else None
             for each, item in sorted(value.items()):
                 yield f"the name of {path}.{each}", "", each
-                yield from _leaves(item, f"{path}.{each}", inherited or each)
+                yield from _leaves(item, f"{path}.{each}", _within(name, value, each))
         case list() | tuple():
             for at, item in enumerate(value):
                 yield from _leaves(item, f"{path}[{at}]", name)

@@ -24,9 +24,8 @@ class Session:
     def __init__(self) -> None:
         self.shelves = Shelves()
 
-    @contextmanager
-    def scope(self, name: str, path: Path, policy: Policy, *, command: str = _COMMAND) -> Iterator[Tape | None]:
-        """Have every cache replay and record a scope, for as long as the body runs.
+    def tape(self, name: str, path: Path, policy: Policy, *, command: str = _COMMAND) -> Tape | None:
+        """Return a tape, to be put in by `playing`, whose records are written by the caller; None in mode ``off``.
 
         Args:
             name: the test, or the fixture.
@@ -34,18 +33,9 @@ class Session:
             policy: what is done with its calls.
             command: what records it, as a miss says it.
 
-        Yields:
-            Its tape, whose records are written by the caller, or None in mode ``off``.
-
         Raises:
             BundleError: the bundle cannot be read.
         """
-        tape = self.tape(name, path, policy, command=command)
-        with self.playing(tape):
-            yield tape
-
-    def tape(self, name: str, path: Path, policy: Policy, *, command: str = _COMMAND) -> Tape | None:
-        """Return a tape for a scope, to be put in by `playing`, or None in mode ``off``; as `scope`."""
         return None if policy.mode is RecordMode.OFF else Tape(self.shelves.of(path), name, policy, command)
 
     @contextmanager
@@ -89,9 +79,11 @@ def recording(path: str | Path, policy: Policy | None = None, *, scope: str = ""
     chosen = policy or Policy(mode=RecordMode.AUTO)
     if chosen.mode is RecordMode.OFF:
         raise InvalidInputError("recording() in mode 'off' has nothing to do: leave it out")
-    with Session() as session, session.scope(scope, Path(path), chosen) as tape:
+    with Session() as session:
+        tape = session.tape(scope, Path(path), chosen)
         assert tape is not None  # noqa: S101 - it is not off
-        yield tape
+        with session.playing(tape):
+            yield tape
         tape.raise_for_problems()
         if tape.made:
             tape.shelf.bundle.revise(tape.made, replacing={scope} if tape.mode is RecordMode.REFRESH else ())

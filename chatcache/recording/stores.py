@@ -22,9 +22,9 @@ from chatcache.errors import BundleError, MissingPackageError, shown
 from chatcache.keys import request_key
 
 from .bundle import Record
-from .secrets import Masks, scrubbed
+from .replaced import Replaced
 from .sketch import sketch_of
-from .volatile import Volatile, hidden, hidden_in_stream
+from .volatile import Volatile
 
 __all__ = ["as_stored", "from_store", "from_vcr", "into_store"]
 
@@ -161,24 +161,19 @@ def _taken(record: Record, scope: str, numbers: Counter[str], *, as_on_tape: boo
         numbers: counts the records of each key.
         as_on_tape: as in `from_store`.
     """
-    held, found = Volatile({}, lambda: record.at / 1000).replaced(record.request)
-    masks: Masks = {}
-    asked = scrubbed(held, masks)
-    key = request_key(asked)
+    replaced = Replaced.of(record.request, Volatile({}, lambda: record.at / 1000))
+    key = request_key(replaced.request)
     if not as_on_tape:
-        found, masks = {}, {}
-        asked = scrubbed(record.request, masks)
-    found = {**found, **{mask: text for text, mask in masks.items()}}
-    said = hidden(record.answer, found) if record.offsets is None else hidden_in_stream(record.answer, found)
+        replaced = Replaced.of(record.request, None)
     numbers[key] += 1
     return replace(
         record,
         scope=scope,
         key=key,
         number=numbers[key],
-        request=asked,
-        answer=scrubbed(said, masks, random=False),
-        sketch=sketch_of(asked),
+        request=replaced.request,
+        answer=replaced.recorded(record.answer, is_stream=record.offsets is not None),
+        sketch=sketch_of(replaced.request),
     )
 
 

@@ -7,7 +7,6 @@ it is recorded each of them is called, whatever the caches of the program would 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,10 +24,11 @@ from chatcache.mode import Mode
 from .bundle import STREAMS, Record, model_of
 from .miss import ExplainedMiss, Explanation, Reason, nearest
 from .policy import Exhausted, Policy, RecordMode
-from .secrets import Masks, is_told, known_in, named_in, scrubbed, secrets_in
+from .replaced import Replaced
+from .secrets import known_in, named_in, scrubbed, secrets_of
 from .shelf import Entry, Shelf
 from .sketch import sketch_of
-from .volatile import Found, hidden, hidden_in_stream, put_back
+from .volatile import Found
 
 __all__ = ["Tape", "sample"]
 
@@ -104,21 +104,18 @@ class Tape:
         """Return what it holds for a store."""
         return _Track(self, store_id, outcomes)
 
-    def keyed(self, key: str, request: Any) -> "_Keyed":
-        """Return a request as it is recorded, with its key on a tape, and what was replaced in it."""
-        held, found = self.policy.volatile.replaced(self.policy.counting(request))
-        masks: Masks = {}
-        asked = scrubbed(held, masks)
-        if asked != request or len(key) != _DIGITS:
-            key = request_key(asked if _is_of(key, request) else key)
+    def keyed(self, key: str, request: Any) -> tuple[str, Replaced]:
+        """Return the key of a request on a tape, and the request as it is recorded."""
+        replaced = Replaced.of(self.policy.counting(request), self.policy.volatile)
+        if replaced.request != request or len(key) != _DIGITS:
+            key = request_key(replaced.request if _is_of(key, request) else key)
         sample = _SAMPLE.get()
-        told = {text: mask for text, mask in masks.items() if is_told(text)}
-        return _Keyed(request_key([sample, key]) if sample else key, asked, found, told)
+        return request_key([sample, key]) if sample else key, replaced
 
-    def known(self, store: str, key: str, request: Any) -> "_Keyed":
+    def known(self, store: str, key: str, request: Any) -> tuple[str, Replaced]:
         """Return what `keyed` does; a request that is recorded as it stands has nothing in it to be replaced."""
         if not _SAMPLE.get() and self.shelf.find(self.scope, store, key):
-            return _Keyed(key, request, {}, {})
+            return key, Replaced(request, {}, {})
         return self.keyed(key, request)
 
     def next_of(self, store: str, key: str, forms: Collection[Form]) -> tuple[Entry | None, int]:
@@ -144,7 +141,7 @@ class Tape:
         """Record what has the next number of a request."""
         with self._lock:
             record = made(self._number(store, key))
-            problems = [*secrets_in(record.request), *secrets_in(record.answer, random=False)]
+            problems = secrets_of(record.request, record.answer)
             problems += [f"{problem} in the name of its test" for problem in known_in(record.scope)]
             if problems:
                 self.problems.append(
@@ -200,35 +197,6 @@ class Tape:
             raise SecretError("\n".join(self.problems))
 
 
-@dataclass(frozen=True, slots=True)
-class _Keyed:
-    """A request as it is recorded.
-
-    Attributes:
-        key: its key on a tape.
-        request: the request, without what is volatile, ignored or secret.
-        volatile: what is volatile in it, by its placeholders.
-        masks: what is secret in it, and is so wherever else it stands, with its masks.
-    """
-
-    key: str
-    request: Any
-    volatile: Found
-    masks: Masks
-
-    def hidden(self, answer: Any, *, is_stream: bool) -> Any:
-        """Return an answer without what was replaced in the request."""
-        hide: Callable[[Any, Found], Any] = hidden_in_stream if is_stream else hidden
-        for found in (self.volatile, *({mask: text} for text, mask in self.masks.items())):
-            answer = hide(answer, found)
-        return answer
-
-    def put_back(self, answer: Any) -> Any:
-        """Return an answer with what this request has in the places of what was replaced, as far as that is known."""
-        secrets = {mask: text for text, mask in self.masks.items() if [*self.masks.values()].count(mask) == 1}
-        return put_back(answer, {**self.volatile, **secrets})
-
-
 class _Track(Track):
     """What a tape holds for one store."""
 
@@ -247,18 +215,18 @@ class _Track(Track):
             return None
         own = form_of(key)  # a stream's key says already that it is one
         wanted = [*(form_of(own + form) for form in forms), Form.FAILURE]
-        keyed = tape.known(self._store, key.removesuffix(own), request)
-        entry, times = tape.next_of(self._store, keyed.key, wanted)
+        ident, replaced = tape.known(self._store, key.removesuffix(own), request)
+        entry, times = tape.next_of(self._store, ident, wanted)
         why: dict[str, Any]
         if entry is None:
-            why = self._why(keyed.key, keyed.request, wanted)
+            why = self._why(ident, replaced.request, wanted)
         elif self._is_too_old(entry):
             tape.renew(entry)
             why = {"reason": Reason.EXPIRED, "detail": f"max_age is {tape.policy.max_age:,.0f} s"}
         else:
             try:
                 record = tape.shelf.record(entry)
-                result = self._read(record, keyed.put_back(record.answer), read)
+                result = self._read(record, replaced.put_back(record.answer), read)
             except _RaisedError as raised:
                 tape.replayed(record, entry)
                 raise raised.error from None
@@ -269,14 +237,14 @@ class _Track(Track):
                 return result
         if tape.mode is RecordMode.AUTO:
             return None
-        raise tape.missed(self._store, keyed.key, keyed.request, keyed.volatile, asked=times, **why)
+        raise tape.missed(self._store, ident, replaced.request, replaced.volatile, asked=times, **why)
 
     def keep(self, key: str, form: Form, answer: Any, about: About, offsets: list[float] | None) -> bool:
         tape = self._tape
         if tape.mode is RecordMode.REPLAY:
             return False
-        keyed = tape.keyed(key, about.request)
-        said = keyed.hidden(answer, is_stream=offsets is not None)
+        ident, replaced = tape.keyed(key, about.request)
+        said = replaced.recorded(answer, is_stream=offsets is not None)
         at = milliseconds(tape.policy.clock)
         _, tokens, cost, took = record_of(answer, offsets, about, at=at, size=0)["saves"]
 
@@ -284,13 +252,13 @@ class _Track(Track):
             return Record(
                 scope=tape.scope,
                 store=self._store,
-                key=keyed.key,
+                key=ident,
                 number=number,
                 form=form,
-                request=keyed.request,
-                answer=scrubbed(said, {**keyed.masks}, random=False),
+                request=replaced.request,
+                answer=said,
                 offsets=None if offsets is None else [round(each, 3) for each in offsets],
-                sketch=sketch_of(keyed.request),
+                sketch=sketch_of(replaced.request),
                 at=at,
                 tokens=tokens,
                 cost=cost,
@@ -298,7 +266,7 @@ class _Track(Track):
                 versions=about.versions,
             )
 
-        return tape.add(self._store, keyed.key, made)
+        return tape.add(self._store, ident, made)
 
     def keep_failure(self, key: str, request: Any, error: Exception) -> None:
         note = self._outcomes.written(Failure(error)) if self.errors else None

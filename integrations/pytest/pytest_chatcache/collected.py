@@ -9,12 +9,11 @@ import pytest
 
 from chatcache.recording import SUFFIX
 
-from .names import bundle_of, module_of, owner_of
+from .names import CONFTEST, Owner, bundle_of, module_of, owner_of
 from .settings import Layout, Settings
 
-__all__ = ["Collected"]
+__all__ = ["Collected", "Judge"]
 
-_CONFTEST = "conftest.py"
 _PARTLY = ("lf", "failedfirst", "stepwise", "pyargs")  # options with which it is not known what was left out
 _IGNORING = ("ignore", "ignore_glob")
 
@@ -48,39 +47,29 @@ class Collected:
             collected.tests.setdefault(str(path), {})[name] = str(item.path)
         return collected
 
-    def has_all_of(self, place: Path) -> bool:
-        """Whether all tests are known that can use what a file defines: a ``conftest.py``, or one of tests."""
-        if place.name != _CONFTEST:
-            return any(str(place) in names.values() for names in self.tests.values())
-        return any(place.parent.is_relative_to(folder) for folder in self.folders)
-
-    def runs_all_of(self, place: Path | None) -> bool:
-        """Whether all tests are run that can use what a file defines."""
-        return self.is_whole and place is not None and self.has_all_of(place)
+    def runs_all_of(self, file: Path) -> bool:
+        """Whether all tests are run that can use what a file defines: a ``conftest.py``, or one of tests."""
+        if file.name != CONFTEST:
+            return self.is_whole and any(str(file) in names.values() for names in self.tests.values())
+        return self.is_whole and any(file.parent.is_relative_to(folder) for folder in self.folders)
 
 
-def place_of(settings: Settings, bundle: Path, name: str) -> Path | None:
-    """Return the file that defines a test or a fixture, by its name in a bundle, or None where that is not known."""
-    owner, module = owner_of(name), module_of(settings, bundle)
-    if owner is None or owner.file is None:
-        return None if owner is None else module
-    if bundle.stem == "suite" and settings.layout is Layout.SUITE:
-        return (settings.root / owner.file).resolve()
-    beside = module_of(settings, bundle.with_name(f"any{bundle.suffix}"))
-    return None if beside is None else (beside.parent / owner.file).resolve()
-
-
-@dataclass(frozen=True, slots=True)
 class Judge:
     """Says of what is recorded whether it is of no use any more, and nothing where that is not known.
 
-    Attributes:
+    Args:
         settings: what the run asks.
         collected: the tests that there are.
+
+    Attributes:
+        collected: as above.
+        files: the files of the tests.
     """
 
-    settings: Settings
-    collected: Collected
+    def __init__(self, settings: Settings, collected: Collected) -> None:
+        self.collected = collected
+        self.files = {file for names in collected.tests.values() for file in names.values()}
+        self._settings = settings
 
     def is_gone(self, bundle: Path, name: str) -> bool:
         """Whether there is no such test any more, or no file that defines such a fixture.
@@ -89,15 +78,25 @@ class Judge:
         """
         if name in self.collected.tests.get(str(bundle), {}):
             return False
-        owner, file = owner_of(name), place_of(self.settings, bundle, name)
-        if owner is None or file is None or file.name == _CONFTEST:
+        owner = owner_of(name)
+        file = None if owner is None else self._file_of(bundle, owner)
+        if owner is None or file is None or file.name == CONFTEST:
             return False
-        return not _is_there(file) or (not owner.is_fixture and self.collected.has_all_of(file))
+        return not _is_there(file) or (not owner.is_fixture and str(file) in self.files)
 
     def may_be_gone(self, bundle: Path) -> bool:
         """Whether it is known enough to judge a bundle, so that it is worth reading."""
-        module = module_of(self.settings, bundle)
-        return module is None or not _is_there(module) or self.collected.has_all_of(module)
+        module = module_of(self._settings, bundle)
+        return module is None or not _is_there(module) or str(module) in self.files
+
+    def _file_of(self, bundle: Path, owner: Owner) -> Path | None:
+        """Return the file that defines a test or a fixture of a bundle, or None where that is not known."""
+        if owner.file is None:
+            return module_of(self._settings, bundle)
+        if bundle.stem == "suite" and self._settings.layout is Layout.SUITE:
+            return (self._settings.root / owner.file).resolve()
+        beside = module_of(self._settings, bundle.with_name(f"any{bundle.suffix}"))
+        return None if beside is None else (beside.parent / owner.file).resolve()
 
 
 def _is_there(file: Path) -> bool:

@@ -156,14 +156,14 @@ class Ledger:
 
     def _beside(self, judge: Judge) -> Iterator[str]:
         """Yield the paths of the bundles that are beside those of this run's tests, its own among them."""
-        for folder in self._folders(judge.collected):
+        for folder in self._folders(judge.files):
             for pattern in (f"*{SUFFIX}", f"*/*{SUFFIX}"):  # of files, and of single tests
                 yield from (str(path) for path in folder.glob(pattern) if judge.may_be_gone(path))
 
-    def _folders(self, collected: Collected) -> set[Path]:
+    def _folders(self, files: set[str]) -> set[Path]:
         """Return the folders of the bundles of tests, and of what the conftest.py files above them record."""
         root, name = self._settings.root, self._settings.folder
-        inner = {Path(file).parent for names in collected.tests.values() for file in names.values()}
+        inner = {Path(file).parent for file in files}
         above = {each for folder in inner for each in (folder, *folder.parents) if each.is_relative_to(root)}
         return {folder / name for folder in above}
 

@@ -19,12 +19,21 @@ from chatcache.recording import SUFFIX
 
 from .settings import Layout, Settings
 
-__all__ = ["TEARDOWN", "Owner", "bundle_of", "bundle_of_fixture", "module_of", "owner_of"]
+__all__ = [
+    "CONFTEST",
+    "TEARDOWN",
+    "Owner",
+    "bundle_of",
+    "bundle_of_fixture",
+    "file_of_fixture",
+    "module_of",
+    "owner_of",
+]
 
 TEARDOWN = " teardown"
 """What is behind the name of a fixture where it is torn down."""
 
-_CONFTEST = "conftest.py"
+CONFTEST = "conftest.py"
 _TEST = re.compile(r"(?:(?P<file>[^:\[]+\.py)::)?(?:\w+::)*\w+(?:\[.*\])?", re.DOTALL)
 _FIXTURE = re.compile(rf"(?:\w+::)*fixture (?P<file>[^\[]+?\.py)::[^\[]+(?:\[.*\])?(?:{TEARDOWN})?", re.DOTALL)
 _LONGEST_NAME = 150  # characters of a file's
@@ -73,6 +82,12 @@ def bundle_of(settings: Settings, item: pytest.Item) -> tuple[Path, str]:
     return _beside(item.path, settings.folder), within
 
 
+def file_of_fixture(settings: Settings, fixture: pytest.FixtureDef[Any]) -> Path:
+    """Return the file that defines a fixture; of a plugin's it is the ``conftest.py`` of the root."""
+    place = settings.root / fixture.baseid.partition("::")[0]
+    return place / CONFTEST if place.is_dir() else place
+
+
 def bundle_of_fixture(settings: Settings, fixture: pytest.FixtureDef[Any], item: pytest.Item) -> tuple[Path, str]:
     """Return the bundle of a fixture, and a name that no other one has there, nor the same one for other values.
 
@@ -81,8 +96,7 @@ def bundle_of_fixture(settings: Settings, fixture: pytest.FixtureDef[Any], item:
         fixture: the fixture, which more than one test may use.
         item: the test that it is set up for.
     """
-    place = settings.root / fixture.baseid.partition("::")[0]
-    place = place / _CONFTEST if place.is_dir() else place
+    place = file_of_fixture(settings, fixture)
     classes: list[str] = []
     if settings.layout is Layout.SUITE:
         tests, bundle = settings.root, settings.root / settings.folder / f"suite{SUFFIX}"

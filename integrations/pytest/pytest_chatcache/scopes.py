@@ -14,8 +14,8 @@ import pytest
 
 from chatcache.recording import Policy, RecordMode, Session, Tape
 
-from .collected import Collected, place_of
-from .names import TEARDOWN, bundle_of, bundle_of_fixture
+from .collected import Collected
+from .names import TEARDOWN, bundle_of, bundle_of_fixture, file_of_fixture
 from .results import Result
 from .settings import Settings
 from .sharing import Sharing
@@ -116,7 +116,7 @@ class Scopes:
             yield
             return
         path, name = bundle_of_fixture(self._settings, fixture, item)
-        policy = self._policy_of_fixture(path, name)
+        policy = self._policy_of_fixture(fixture)
         teardown: list[AbstractContextManager[None]] = []
         fixture.addfinalizer(lambda: teardown.pop().__exit__(None, None, None) if teardown else None)  # runs last
         try:
@@ -164,13 +164,13 @@ class Scopes:
                     self._sharing.keep(path, name, tape)
         raise_what_was_missed(tape)
 
-    def _policy_of_fixture(self, path: Path, name: str) -> Policy:
+    def _policy_of_fixture(self, fixture: pytest.FixtureDef[Any]) -> Policy:
         """Return what is done with a fixture's calls: it is recorded anew only with all the tests that may use it."""
         policy = self._settings.policy_of(None)
         collected = self._collected()
         if policy.mode is not RecordMode.REFRESH:
             return policy
-        is_whole = collected is not None and collected.runs_all_of(place_of(self._settings, path, name))
+        is_whole = collected is not None and collected.runs_all_of(file_of_fixture(self._settings, fixture).resolve())
         return policy if is_whole else replace(policy, mode=RecordMode.AUTO)
 
 

@@ -43,7 +43,7 @@ class Sharing:
             path: the bundle of the fixture.
             name: what it is called there.
         """
-        from filelock import FileLock  # which only a run that records on several workers needs
+        from filelock import FileLock  # which only a run that records shared fixtures needs
 
         made = self._of(path, name)
         with FileLock(made.with_suffix(".lock")):

@@ -259,6 +259,17 @@ def test_records_whose_requests_are_not_known_are_not_exported_which_is_said(tmp
     assert "; 1 of 2 calls was left out: " in run("export", target, "--store", "app", "--path", folder).stdout
 
 
+def test_what_is_exported_is_what_a_test_would_have_recorded(tmp_path: Path) -> None:
+    cache = ResponseCache("app", path=tmp_path)
+    cache.call({"q": 1, "api_key": "test"}, saying("this is a test of it"))
+    keys = {"password": "hunter2pass", "api_key": "abcdef123456"}
+    [*cache.stream({"q": 2, **keys}, lambda _request: iter(["hunter2p", "ass, abc", "def123456"]))]
+    target = tmp_path / "b.chatcache"
+    assert said("export", target, "--store", "app", "--path", tmp_path)["exported"] == 2
+    assert "this is a test of it" in target.read_text()
+    assert not [each for each in ("hunter2", "abcdef", "123456") if each in target.read_text()]
+
+
 def test_what_holds_a_secret_after_all_is_neither_exported_nor_imported(bundle: Bundle, tmp_path: Path) -> None:
     target = tmp_path / "b.chatcache"
     cache = ResponseCache("app", path=tmp_path / "one")
