@@ -7,6 +7,7 @@ package is the engine under them, and imports neither framework.
 from .backing import Backing, BackingStore, DurableObjectPersistence, Limits, MemoryPersistence, sweep_expired
 from .cache import About, Form, Hit, Leader, ResponseCache, Statistics, Story
 from .chats import Chat, Chats, MessageLog
+from .credentials import without_credentials
 from .errors import (
     BundleError,
     ChatcacheError,
@@ -34,7 +35,7 @@ from .errors import (
 )
 from .exit import Exit, Failure, Success
 from .key_value_store import KeyValueStore
-from .keys import canonical_json, request_key, without_credentials
+from .keys import canonical_json, request_key
 from .memory_storage import MemoryStorage, Rows, RowStorage
 from .mode import Mode, Refusal, parse_mode
 from .persisted_cache import PersistedCache

@@ -16,8 +16,7 @@ was recorded unreachable: ``tests/core/test_keys.py`` holds golden vectors again
 """
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
@@ -25,9 +24,8 @@ import orjson
 
 from .errors import InvalidValueError
 
-__all__ = ["canonical_json", "key_of", "request_key", "without_credentials"]
+__all__ = ["canonical_json", "key_of", "request_key"]
 
-_CREDENTIAL = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
 _VERSIONED = sha256(b"chatcache/1\n")
 _WRITTEN_AS_IS = frozenset({str, bool, type(None)})
 _LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1  # that orjson writes
@@ -45,24 +43,6 @@ def request_key(request: Any) -> str:
         InvalidValueError: some part of the request is not JSON; the message holds the path to it.
     """
     return key_of(canonical_json(request))
-
-
-def without_credentials(headers: Any) -> Any:
-    """Return HTTP headers without those that hold a secret, for adapters: they are no part of a request.
-
-    Args:
-        headers: a mapping of names to values, or of names to such mappings, or a list of them; anything else is
-            returned as it is.
-    """
-    match headers:
-        case Mapping():
-            return {
-                name: without_credentials(value) for name, value in headers.items() if not _CREDENTIAL.search(str(name))
-            }
-        case list() | tuple():
-            return [without_credentials(each) for each in headers]
-        case _:
-            return headers
 
 
 def key_of(canonical: bytes) -> str:

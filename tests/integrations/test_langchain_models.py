@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from httpx import Timeout
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.globals import set_llm_cache
@@ -179,14 +180,24 @@ async def test_no_secret_is_recorded_or_keyed(cache: DOCache, provider: ToolProv
         options: dict[str, Any] = {
             "api_key": SecretStr(secret),
             "default_headers": {"Authorization": secret, "X-Api-Key": secret, "X-Team": "a"},
-            "default_query": {"key": secret},
-            "model_kwargs": {"extra_headers": {"Cookie": secret}},
-            "extra_body": {"api_key": secret, "token": secret},
-            "base_url": provider.url.replace("://", f"://user:{secret}@"),
+            "default_query": {"key": secret, "sig": secret},
+            "model_kwargs": {"extra_headers": {"Cookie": secret, "X-PAT": secret}},
+            "extra_body": {
+                "session": secret,
+                "api_key": secret,
+                "token": secret,
+                "data_sources": [{"parameters": {"authentication": {"type": "api_key", "key": secret}}}],
+                "servers": [{"url": f"https://mcp.example?token={secret}", "headers": {"X-Signature": secret}}],
+            },
+            "base_url": provider.url.replace("://", f"://user:{secret}@") + f"?sig={secret}",
         }
-        headers = {"X-Token": secret}
-        await invoke(cached(model(provider, **options), cache), "Hi", extra_headers=headers)
-        await invoke(model(provider, cache=cache, **options), "Ho", extra_headers=headers)
+        further: dict[str, Any] = {
+            "extra_headers": {"X-Token": secret, "X-Vault-Pass": secret},
+            "extra_query": {"key": secret, "version": "3"},
+        }
+        await invoke(cached(model(provider, **options), cache), "Hi", **further)
+        await invoke(model(provider, cache=cache, **options), "Ho", **further)
+        await invoke(model(provider, cache=cache, **options), "Ho", **further, timeout=Timeout(30))
     assert provider.calls == 2
     cache.engine.close()
     (file,) = cache.engine.location.parent.glob("*.sqlite")

@@ -115,6 +115,143 @@ async def test_headers_that_hold_a_secret_and_nothing_else_do_not_count(make: Ca
     assert secret == cache.get_cache_key(**CALL, extra_headers={}) == cache.get_cache_key(**CALL) != ""
 
 
+URL = "https://models.example/v1"
+SAS = "sv=2024-11-04&st=2026-01-0{n}T00:00:00Z&se=2026-02-0{n}T00:00:00Z&sr=c&sp=r&sig=%2F"
+SEARCH: dict[str, Any] = {"endpoint": "https://search.example", "index_name": "books", "top_n_documents": 3}
+
+
+def data_source(**authentication: str) -> list[dict[str, Any]]:
+    return [{"type": "azure_search", "parameters": {**SEARCH, "authentication": authentication}}]
+
+
+def mcp(**more: Any) -> list[dict[str, Any]]:
+    return [{"type": "mcp", "server_label": "docs", "server_url": "https://mcp.example/sse", **more}]
+
+
+# Each takes the credential of one caller.
+CREDENTIALS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "user info in an address": lambda secret: {"api_base": f"https://me:{secret}@models.example/v1"},
+    "token as a user": lambda secret: {"base_url": f"https://{secret}@models.example/v1"},
+    "password with an at sign": lambda secret: {"api_base": f"https://me:p@{secret}@models.example/v1"},
+    **{
+        f"?{name}= in an address": lambda secret, name=name: {"api_base": f"{URL}?{name}={secret}&api-version=3"}  # type: ignore[misc]
+        for name in ("key", "api-key", "api_key", "apiKey", "subscription-key", "token", "access_token", "code_token")
+    },
+    "SAS in an address": lambda secret: {"api_base": f"{URL}?{SAS.format(n=len(secret))}{secret}"},
+    "presigned address": lambda secret: {
+        "api_base": f"{URL}?X-Amz-Date=2026010{len(secret)}&X-Amz-Credential=AK{secret}&X-Amz-Signature={secret}"
+    },
+    "fragment of an address": lambda secret: {"api_base": f"{URL}#access_token={secret}"},
+    "extra_query": lambda secret: {"extra_query": {"key": secret, "version": "3"}},
+    **{
+        f"header {name}": lambda secret, name=name: {"extra_headers": {name: secret, "x-variant": "b"}}  # type: ignore[misc]
+        for name in ("X-Api-Key", "apikey", "X-Password", "X-PAT", "X-Cred", "X-Access", "X-Signature", "X-Hmac")
+    },
+    "header with a scheme": lambda secret: {"headers": {"X-Forwarded-For-Me": f"Bearer {secret}"}},
+    "headers in pairs": lambda secret: {"headers": [["Authorization", secret], ["x-variant", "b"]]},
+    "header of a provider": lambda secret: {
+        "provider_specific_header": {"custom_llm_provider": "x", "extra_headers": {"x-api-key": secret}}
+    },
+    **{
+        name: lambda secret, name=name: {name: secret}  # type: ignore[misc]
+        for name in (
+            *("anthropic_identity_token", "api_token", "apikey", "auth", "authorization", "aws_external_id"),
+            *("aws_secret_access_key", "aws_session_token", "azure_ad_token", "azure_password", "clientSecret"),
+            *("cookie", "credentials", "databricks_token", "gigachat_access_token", "hf_token", "key"),
+            *("my_vendor_token", "oci_fingerprint", "oci_key", "oci_key_file", "oci_tenancy", "oci_user", "password"),
+            *("private_key", "s3_secret_access_key", "service_account_json", "service_key", "session"),
+            *("snowflake_jwt", "token", "vertex_credentials", "wandb_api_key", "watsonx_token"),
+            *("watsonx_apikey", "zen_api_key"),
+        )
+    },
+    "credentials in an object": lambda secret: {"service_key": {"clientid": "me", "clientsecret": secret}},
+    "api key of a data source": lambda secret: {"data_sources": data_source(type="api_key", key=secret)},
+    "password of a data source": lambda secret: {
+        "data_sources": data_source(type="username_and_password", username=secret, password=secret)
+    },
+    "data source in extra_body": lambda secret: {
+        "extra_body": {"data_sources": data_source(type="connection_string", connection_string=secret)}
+    },
+    "connection string": lambda secret: {
+        "data_sources": [{"connection_string": f"AccountEndpoint=https://db.example;AccountKey={secret};"}]
+    },
+    "extra_body": lambda secret: {"extra_body": {"api_key": secret, "nested": {"token": secret, "depth": 2}}},
+    "metadata": lambda secret: {"metadata": {"token": secret}},
+    "fallbacks": lambda secret: {"fallbacks": [{"model": "x", "api_key": secret, "api_base": f"{URL}?key={secret}"}]},
+    "configuration of a router": lambda secret: {
+        "user_config": {"model_list": [{"model_name": "x", "litellm_params": {"api_key": secret, "model": "x"}}]}
+    },
+    "headers of an MCP server": lambda secret: {"tools": mcp(headers={"Authorization": secret, "X-Team": "a"})},
+    "authorization of an MCP server": lambda secret: {"tools": mcp(authorization=secret)},
+    "address of an MCP server": lambda secret: {"tools": mcp(server_url=f"https://mcp.example/sse?exaApiKey={secret}")},
+    "MCP server of Anthropic's": lambda secret: {
+        "mcp_servers": [{"type": "url", "url": "https://mcp.example", "authorization_token": secret}]
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", CREDENTIALS)
+async def test_a_new_credential_finds_the_same_record(make: Callable[..., DOCache], place: str) -> None:
+    cache = make()
+    explained = [cache.explain(**CALL, **CREDENTIALS[place](secret)) for secret in ("hush1xQ", "hush22xQ9")]
+    assert explained[0].key == explained[1].key is not None
+    assert "hush" not in str(explained[0])
+    assert "hush" not in str(explained[0].request)
+
+
+@pytest.mark.parametrize("requests", ["full", "redacted", "digest"])
+async def test_no_credential_is_in_a_store(
+    make: Callable[..., DOCache], provider: Provider, tmp_path: Path, requests: str
+) -> None:
+    cache = make(store_requests=requests)
+    call: dict[str, Any] = {**CALL, "api_base": provider.url, "api_key": "hush1xQ"}
+    for each in CREDENTIALS.values():
+        litellm.completion(**{**call, "mock_response": "Hi", **each("hush1xQ")})
+    litellm.completion(**call, user="hush1xQ")
+    assert provider.calls == 1
+    cache.engine.close()
+    assert cache.engine.stats().bypasses == 0
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hush" in path.read_bytes()]
+
+
+TEXTS: dict[str, Callable[[str], Any]] = {
+    "response_format": lambda text: {"properties": {"password": {"description": text}}},
+    "guided": lambda text: {"properties": {"password": {"description": text}}},
+    "tools": lambda text: [{"type": "function", "function": {"name": "f", "parameters": {"secret": text}}}],
+    "functions": lambda text: [{"name": "f", "parameters": {"token": text}}],
+}
+
+COUNTED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"api_base": "https://me:x@one.example"}, {"api_base": "https://me:x@two.example"}),
+    ({"api_base": f"{URL}?api-version=1&key=x"}, {"api_base": f"{URL}?api-version=2&key=x"}),
+    ({"api_version": "1"}, {"api_version": "2"}),
+    ({"deployment_id": "1"}, {"deployment_id": "2"}),
+    ({"aws_region_name": "1"}, {"aws_region_name": "2"}),
+    ({"oci_compartment_id": "1"}, {"oci_compartment_id": "2"}),
+    ({"vertex_project": "1"}, {"vertex_project": "2"}),
+    ({"extra_query": {"key": "x", "version": "1"}}, {"extra_query": {"key": "x", "version": "2"}}),
+    ({"extra_headers": {"x-variant": "a"}}, {"extra_headers": {"x-variant": "b"}}),
+    ({"data_sources": [{**SEARCH, "index_name": "1"}]}, {"data_sources": [{**SEARCH, "index_name": "2"}]}),
+    ({"tools": mcp(headers={"X-Team": "a"})}, {"tools": mcp(headers={"X-Team": "b"})}),
+    ({"tools": mcp(allowed_tools=["a"])}, {"tools": mcp(allowed_tools=["b"])}),
+    ({"max_tokens": 1}, {"max_tokens": 2}),
+    ({"user": "a"}, {"user": "b"}),
+    ({"prompt_variables": {"secret": "the butler"}}, {"prompt_variables": {"secret": "the cook"}}),
+    ({"extra_body": {"bos_token": "<s>"}}, {"extra_body": {"bos_token": "<b>"}}),
+    ({"extra_body": {"filter": {"key": "a"}}}, {"extra_body": {"filter": {"key": "b"}}}),
+    ({"extra_body": {"add_bos_token": True}}, {"extra_body": {"add_bos_token": False}}),
+    *(({name: shape("a")}, {name: shape("b")}) for name, shape in TEXTS.items()),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), COUNTED, ids=repr)
+async def test_what_is_no_credential_counts(
+    make: Callable[..., DOCache], one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    cache = make()
+    assert cache.get_cache_key(**CALL, **one) != cache.get_cache_key(**CALL, **other) != ""
+
+
 @pytest.mark.parametrize("colour", ["blocking", "awaiting"])
 async def test_the_answer_of_a_fallback_is_for_those_who_name_it(
     make: Callable[..., DOCache], provider: Provider, colour: str

@@ -1,12 +1,14 @@
 """From the arguments of a LiteLLM call to a request that can be keyed.
 
-Every argument counts, known or not, except those listed here, which do not change what the model answers. Neither do
-credentials, and they are secret: they are left out of the request altogether, from its headers too.
+Every argument counts, known or not, except those listed here, which do not change what the model answers, and
+credentials, which are left out wherever they stand: as arguments, in headers, addresses, queries and tools.
 
-Tools and schemas count by their content, a pydantic class by its JSON schema, a file by the SHA-256 of its bytes. A
-call through a Router is one of its model group, or of the caching group that holds it: whichever of its deployments is
-chosen, with its own address and name, the request is the same. Neither does it count who sent it to LiteLLM's proxy, in
-what headers, nor what the proxy logs of it.
+Tools and schemas count by their content, a pydantic class by its JSON schema, a file by the SHA-256 of its bytes. The
+end user counts by a SHA-256, too: no store says who asked.
+
+A call through a Router is one of its model group, or of the caching group that holds it: whichever of its deployments
+is chosen, with its own address and name, the request is the same. Neither does it count who sent it to LiteLLM's proxy,
+in what headers, nor what the proxy logs of it.
 """
 
 import os
@@ -46,29 +48,26 @@ _NOISE = frozenset(
         "success_callback",
         "tags",
         "verbose",
-        # who asks: credentials have no place in a key, nor in what a miss shows
-        "api_key",
-        "aws_access_key_id",
+        # who asks, beside what `without_credentials` leaves out
+        "aws_external_id",
         "aws_profile_name",
         "aws_role_name",
-        "aws_secret_access_key",
         "aws_session_name",
-        "aws_session_token",
-        "aws_web_identity_token",
-        "azure_ad_token",
+        "aws_session_tags",
         "azure_ad_token_provider",
-        "azure_password",
         "azure_scope",
         "azure_username",
         "client_id",
-        "client_secret",
         "litellm_credential_name",
         "litellm_trusted_callback_vars",
+        "oci_fingerprint",
+        "oci_signer",
+        "oci_tenancy",
+        "oci_user",
         "organization",
         "secret_fields",
         "tenant_id",
-        "vertex_credentials",
-        "vertex_ai_credentials",
+        "username",
         # how the provider is reached: by which client, how long, how often
         "allow_client_keepalive_override",
         "allowed_model_region",
@@ -144,7 +143,11 @@ _ADDED = frozenset({"acompletion", "aembedding", "base_url", "cache_key", "cachi
 _OF_A_DEPLOYMENT = frozenset(
     {"api_base", "api_version", "base_url", "custom_llm_provider", "deployment_id", "region_name"}
 )
-_HEADERS = frozenset({"default_headers", "extra_headers", "headers", "provider_specific_header"})
+_END_USER = frozenset({"safety_identifier", "user"})
+# without these is as good as with empty ones
+_EMPTY = frozenset(
+    {"default_headers", "extra_body", "extra_headers", "extra_query", "headers", "provider_specific_header"}
+)
 _METADATA = ("metadata", "litellm_metadata")
 
 
@@ -174,7 +177,7 @@ def keyed(
     counting: Any = _counting(arguments)
     for name in ignore:
         _leave_out(counting, name.split("."))
-    for name in _HEADERS & counting.keys():
+    for name in _EMPTY & counting.keys():
         if not counting[name]:
             del counting[name]
     if key is not None:
@@ -232,8 +235,10 @@ def _counting(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if group is not None:
         counting = {name: value for name, value in counting.items() if name not in _OF_A_DEPLOYMENT}
         counting["model"] = {"group": group}
-    for name in _HEADERS & counting.keys():
-        counting[name] = without_credentials(counting[name])
+    counting = without_credentials(counting)
+    for name in _END_USER & counting.keys():
+        if isinstance(counting[name], str):
+            counting[name] = _digest(counting[name].encode("utf-8", "surrogatepass"))
     if "file" in counting:
         counting["file"] = _digest(counting["file"])
     return counting

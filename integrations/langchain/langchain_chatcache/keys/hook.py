@@ -158,14 +158,40 @@ def _model(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _arguments(text: str) -> Any:
-    """Return the arguments of a call as data where their repr is that of data, without what is noise."""
+    """Return the arguments of a call as data, without noise. What is no data counts by its repr."""
     try:
-        pairs = json.loads(json.dumps(ast.literal_eval(text)))
-        return {name: value for name, value in counting(pairs).items() if value is not None}
+        return _given(json.loads(json.dumps(ast.literal_eval(text))))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         if "<" not in text and not _HIDES.search(text):
-            return text
+            return _of_reprs(text)
     raise UnkeyableError(
         "LangChain shows an argument of this call by its class or address only, as in structured output with "
         f"a class under method='json_schema' (use method='function_calling'): {text:.300}"
     )
+
+
+def _given(pairs: Any) -> dict[str, Any]:
+    return {name: value for name, value in counting(pairs).items() if value is not None}
+
+
+def _of_reprs(text: str) -> Any:
+    """Return arguments of which some are objects, without noise; or the text, if it is none of arguments."""
+    try:
+        return _given(_read(ast.parse(text, mode="eval").body))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _read(node: ast.expr) -> Any:
+    """Return a literal, with the repr of each object that it holds in the object's place."""
+    match node:
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            return [_read(each) for each in parts]
+        case ast.Dict(keys=names, values=values):
+            return {str(_read(name)): _read(value) for name, value in zip(names, values, strict=True) if name}
+        case ast.Constant(value=str() | int() | float() | None as value):
+            return value
+        case ast.Call(keywords=fields) if fields:
+            return {"repr": ast.unparse(node.func), **{str(each.arg): _read(each.value) for each in fields}}
+        case _:
+            return ast.unparse(node)

@@ -18,6 +18,8 @@ from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import to_jsonable_python
 
+from chatcache import without_credentials
+
 from .messages import meaning
 from .noise import UnkeyableError, counting, left_out
 
@@ -112,7 +114,8 @@ def _previous(model: BaseChatModel, messages: Sequence[BaseMessage]) -> str | No
 
 def _written(fields: Mapping[str, Any], what: str) -> dict[str, Any]:
     written = ((name, _data(value, f"{what} {name!r}")) for name, value in fields.items() if value is not None)
-    return {name: value for name, value in written if value is not None}
+    # again: what an object holds is known only now
+    return without_credentials({name: value for name, value in written if value is not None})
 
 
 def _is_plain(value: Any) -> bool:

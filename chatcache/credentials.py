@@ -1,0 +1,231 @@
+"""Leave credentials out of the arguments of a call: they change no answer, and no store may hold them.
+
+A credential is known by its place:
+
+* the name that it stands under, such as ``aws_session_token``, ``apiKey`` or ``authentication``;
+* HTTP headers and the query of a URL, where shorter names and values such as ``Bearer ...`` are enough;
+* the user info of a URL, and the fields of a connection string.
+
+Text for the model stays as it is: messages, prompts, the functions it may call, and JSON schemas.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+__all__ = ["without_credentials"]
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_SECRET = frozenset(
+    {
+        *("apikey", "apikeys", "auth", "authentication", "authorization", "bearer", "cookie", "cookies", "cred"),
+        *("credential", "credentials", "creds", "hmac", "jwt", "oauth", "passcode", "passphrase", "passwd", "password"),
+        *("passwords", "pat", "pwd", "secret", "secrets", "signer"),
+    }
+)
+_ENDS = ("apikey", "credentials", "password", "secret")  # of words written together, such as clientsecret
+_DESCRIBES = frozenset(  # the last word of a name that describes how a credential is used, and holds none
+    {
+        *("algorithm", "count", "enabled", "endpoint", "expiry", "field", "format", "host", "length", "limit"),
+        *("method", "mode", "port", "region", "required", "scheme", "scope", "scopes", "ttl", "type", "uri", "url"),
+        *("usage", "version"),
+    }
+)
+_KEYS = frozenset(  # the word before "key" in the name of a credential: others sort, group or index something
+    {
+        *("access", "account", "admin", "api", "app", "auth", "client", "consumer", "encryption", "license", "master"),
+        *("oci", "private", "provider", "public", "secret", "service", "shared", "signing", "ssh", "storage"),
+        *("subscription", "virtual"),
+    }
+)
+_OF_A_VOCABULARY = frozenset(  # the word before "token" in the name of a token that a model reads or writes
+    {
+        *("audio", "begin", "bos", "cls", "continuation", "end", "eos", "eot", "first", "image", "last", "mask", "max"),
+        *("min", "next", "pad", "page", "per", "prefix", "sep", "special", "start", "stop", "suffix", "think"),
+        *("thinking", "unk", "video"),
+    }
+)
+_FORMS = frozenset({"base64", "file", "id", "info", "json", "path", "pem", "provider", "ref", "str", "string", "value"})
+_JOINED = ("accesskey", "accesstoken", "apitoken", "authtoken", "secretkey")
+
+# Words that are enough in a header or a query. Those of `_SHORT` are enough as the whole name of an argument, too.
+_SHORT = frozenset({"key", "keys", "otp", "pass", "pin", "session", "sig", "signature", "token"})
+_IN_HEADERS = _SHORT | {"access", "assertion", "basic", "cert", "certificate", "csrf", "nonce", "vault", "xsrf"}
+_IN_HEADERS_ENDS = ("auth", "cookie", "key", "secret", "token", "password")
+
+_SCHEME = re.compile(
+    r"\s*(?:apikey|aws4-hmac-sha256|basic|bearer|digest|hawk|key|negotiate|oauth|sharedaccesssignature|token)\s+\S",
+    re.IGNORECASE,
+)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s]+")
+_USER_INFO = re.compile(r"(?<=://)[^/?#]*@")
+_PARAMETERS = re.compile(r"[?#][^?#]*")
+# The signature of a link covers these, so they change with it.
+_SIGNED = re.compile(
+    r"x-(?:amz|goog)-.*|awsaccesskeyid|googleaccessid|expires|key-pair-id|policy|s[teprv]|sr|srt|spr|ss|sip"
+    r"|sk(?:oid|tid|t|e|s|v)|saoid|suoid|scid|sdd|ses",
+    re.IGNORECASE,
+)
+_SIGNATURES = frozenset({"sig", "signature", "x-amz-signature", "x-goog-signature"})
+
+_READ_BY_THE_MODEL = frozenset(
+    {
+        *("chat_template_kwargs", "contents", "context", "documents", "file", "functions", "guided_json", "input"),
+        *("inputs", "instructions", "messages", "mock_response", "prediction", "prompt", "prompt_variables", "query"),
+        *("response_format", "stop", "suffix", "system", "text", "text_format", "variables"),
+    }
+)
+_QUERIES = frozenset({"default_query", "extra_query", "query_params", "query_parameters"})
+_ARGUMENTS = frozenset({"extra_body", "model_kwargs"})  # hold further arguments
+_SCHEMA = frozenset({"$defs", "$ref", "$schema", "properties"})
+_KEPT = (bool, float, type(None))  # no credential has one of these types
+
+
+def without_credentials(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call without credentials, for adapters.
+
+    Nothing is changed in place; values that are neither text, mapping, list nor tuple are returned as they are.
+
+    Args:
+        arguments: the arguments of a call, or the fields of a client, by name.
+    """
+    return {
+        name: _argument(name, value)
+        for name, value in arguments.items()
+        if not _is_credential(name, value) and not (_is_short(name) and isinstance(value, str))
+    }
+
+
+def _argument(name: str, value: Any) -> Any:
+    if name in _READ_BY_THE_MODEL or isinstance(value, int | float):
+        return value
+    if name == "tools" and isinstance(value, list | tuple):
+        return [each if _is_function(each) else _clean("tool", each) for each in value]
+    return _clean(name, value)
+
+
+def _clean(name: str, value: Any) -> Any:
+    """Return a value without credentials; `name` is what it stands under."""
+    match value:
+        case str():
+            return _text(name, value)
+        case Mapping() | list() | tuple() if _holds_headers(name):
+            return _headers(value)
+        case Mapping() if name in _ARGUMENTS:
+            return without_credentials(value)
+        case Mapping() if _SCHEMA.isdisjoint(value):
+            return {
+                each: item if each in _READ_BY_THE_MODEL else _clean(str(each), item)
+                for each, item in value.items()
+                if not _is_credential(each, item)
+            }
+        case list() | tuple():
+            return [_clean(name, each) for each in value]
+        case _:
+            return value
+
+
+def _is_function(tool: Any) -> bool:
+    """Return whether the caller runs a tool itself, so that all of it is text for the model."""
+    if not isinstance(tool, Mapping):
+        return True
+    return tool.get("type") in {"function", "custom"} or "function" in tool or "input_schema" in tool
+
+
+def _is_credential(name: Any, value: Any) -> bool:
+    return not isinstance(value, _KEPT) and _names_credential(str(name))
+
+
+@lru_cache(maxsize=4096)
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(word.lower() for word in _WORD.findall(name))
+
+
+@lru_cache(maxsize=4096)
+def _names_credential(name: str) -> bool:
+    """Return whether a credential stands under a name, wherever that name is."""
+    words = _words(name)
+    if not words or words[-1] in _DESCRIBES:
+        return False
+    if any(word in _SECRET or word.endswith(_ENDS) for word in words) or ("service", "account") in pairwise(words):
+        return True
+    while words and words[-1] in _FORMS:
+        words = words[:-1]
+    match words:
+        case (*_, before, "key" | "keys"):
+            return before in _KEYS
+        case (*_, before, "token"):
+            return before not in _OF_A_VOCABULARY
+        case _:
+            return words[-1:] == ("token",) or "".join(words[-1:]).endswith(_JOINED)
+
+
+@lru_cache(maxsize=4096)
+def _is_short(name: str) -> bool:
+    return name.lower() in _SHORT
+
+
+@lru_cache(maxsize=4096)
+def _names_header(name: str) -> bool:
+    """Return whether a credential stands under the name of a header, or of a parameter in a query."""
+    words = _words(name)
+    if words and words[-1] in _DESCRIBES:
+        return False
+    return any(word in _IN_HEADERS or word in _SECRET or word.endswith((*_IN_HEADERS_ENDS, *_ENDS)) for word in words)
+
+
+@lru_cache(maxsize=4096)
+def _holds_headers(name: str) -> bool:
+    return name in _QUERIES or _words(name)[-1:] in {("headers",), ("header",)}
+
+
+def _headers(value: Any) -> Any:
+    """Return headers, or the parameters of a query: a mapping, pairs, or mappings of either."""
+    match value:
+        case {"name": str(name), "value": _} | {"key": str(name), "value": _} if _names_header(name):
+            return {}
+        case Mapping():
+            return {name: _headers(item) for name, item in value.items() if not _is_header(str(name), item)}
+        case list() | tuple():
+            return [_headers(each) for each in value if not _is_pair(each)]
+        case str():
+            return _text("header", value)
+        case _:
+            return value
+
+
+def _is_pair(value: Any) -> bool:
+    match value:
+        case (str(name), item):
+            return _is_header(name, item)
+        case _:
+            return False
+
+
+def _is_header(name: str, value: Any) -> bool:
+    return _names_header(name) or (isinstance(value, str) and _SCHEME.match(value) is not None)
+
+
+def _text(name: str, text: str) -> str:
+    """Return a URL or a connection string without credentials, and any other text as it is."""
+    if "://" in text and _URL.fullmatch(text):
+        return _PARAMETERS.sub(_parameters, _USER_INFO.sub("", text))
+    if ";" in text and "=" in text and _words(name)[-2:] == ("connection", "string"):
+        return ";".join(part for part in text.split(";") if not _names_header(part.partition("=")[0]))
+    return text
+
+
+def _parameters(match: re.Match[str]) -> str:
+    """Return the query or the fragment of a URL without the parameters that hold a credential, or are signed by one."""
+    text = match.group()
+    pairs = text[1:].split("&")
+    names = [pair.partition("=")[0] for pair in pairs]
+    signed = not _SIGNATURES.isdisjoint(name.lower() for name in names)
+    kept = [pair for name, pair in zip(names, pairs, strict=True) if not _is_parameter(name, pair, signed=signed)]
+    return text[0] + "&".join(kept) if kept else ""
+
+
+def _is_parameter(name: str, pair: str, *, signed: bool) -> bool:
+    return "=" in pair and (_names_header(name) or (signed and _SIGNED.fullmatch(name) is not None))
