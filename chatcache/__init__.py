@@ -34,6 +34,7 @@ from .errors import (
     TransactionError,
 )
 from .exit import Exit, Failure, Success
+from .interrupts import is_interrupt, raise_interrupt
 from .key_value_store import KeyValueStore
 from .keys import canonical_json, request_key
 from .memory_storage import MemoryStorage, Rows, RowStorage
@@ -59,6 +60,8 @@ __all__ = [
     "TTL",
     "parse_mode",
     "LeftOut",
+    "is_interrupt",
+    "raise_interrupt",
     # conversations
     "Chat",
     "Chats",

@@ -36,9 +36,12 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from datetime import datetime
 from math import isfinite
+from operator import attrgetter
 from typing import Any
 
 import orjson
+
+from chatcache.interrupts import raise_interrupt
 
 from .errors import CorruptRecordError, InvalidValueError, shown
 
@@ -57,12 +60,14 @@ class Part:
 
     Attributes:
         json: the JSON of the value.
+        fragment: the same, as `orjson` takes it.
     """
 
-    __slots__ = ("json",)
+    __slots__ = ("fragment", "json")
 
     def __init__(self, json: bytes) -> None:
         self.json = json
+        self.fragment = orjson.Fragment(json)
 
 
 _SCALARS = frozenset({str, bool, type(None), Part})
@@ -114,6 +119,7 @@ def decode(data: bytes) -> Any:
         if form == _BYTES:
             return bytes(data[1:])
     except (ValueError, TypeError, RecursionError) as error:
+        raise_interrupt(error)
         raise CorruptRecordError(f"stored bytes are damaged: {error}") from error
     raise CorruptRecordError(f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache")
 
@@ -143,8 +149,8 @@ def is_json(value: Any) -> bool:  # noqa: C901, PLR0911 - a table, a case a row
     return kind in _SCALARS
 
 
-def _fragment(part: Part) -> orjson.Fragment:
-    return orjson.Fragment(part.json)
+# No Python function: `orjson` would make an error of its own of what a signal handler raises within.
+_fragment = attrgetter("fragment")
 
 
 def _tagged(value: Any) -> Any:

@@ -32,6 +32,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from chatcache.interrupts import raise_interrupt
+
 __all__ = [
     "BundleError",
     "ChatNotFoundError",
@@ -304,7 +306,8 @@ def shown(value: object) -> str:
     """Return a value's repr as far as a message has room for it; one whose repr fails must not hide the message."""
     try:
         return shortened(repr(value), 200)
-    except Exception:  # noqa: BLE001 - any code of a caller's class, and Python's limits of digits and of depth
+    except Exception as error:  # noqa: BLE001 - any code of a caller's class, and Python's limits of digits and of depth
+        raise_interrupt(error)
         return f"<{type(value).__name__} object, whose repr fails>"
 
 

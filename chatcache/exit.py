@@ -15,6 +15,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from chatcache.interrupts import raise_interrupt
+
 from .codec import encode
 from .errors import DecodeError, InvalidInputError, InvalidValueError, ReplayedError, shown
 from .schema import Persistable
@@ -106,6 +108,7 @@ class ExitForm:
         except InvalidValueError:
             raise
         except Exception as error:
+            raise_interrupt(error)
             raise InvalidValueError(
                 f"{shown(exit_)} of {shown(request)} is refused by its schema: {error}; return what it declares, or "
                 "declare what it returns"
@@ -128,6 +131,7 @@ class ExitForm:
                 case {"_tag": "Failure", "cause": [{"_tag": "Die", "defect": {"name": str(), "message": str()} as it}]}:
                     return Failure(self._error(it))
         except Exception as error:  # noqa: BLE001 - whatever a schema raises
+            raise_interrupt(error)
             problem = error
         raise DecodeError(
             f"what is stored under {shown(request.primary_key())} is no result of {shown(request)}: "
@@ -158,7 +162,8 @@ class ExitForm:
         try:
             error = allowed.__new__(allowed, *defect.get("args", [message]))
             vars(error).update(data)
-        except Exception:  # noqa: BLE001 - any code of the class, which is not made that way
+        except Exception as error:  # noqa: BLE001 - any code of the class, which is not made that way
+            raise_interrupt(error)
             return ReplayedError(name, message, data)
         return error
 
@@ -174,7 +179,8 @@ def _name(kind: type) -> str:
 def _text(error: Exception) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - any code of the error's class
+    except Exception as unprintable:  # noqa: BLE001 - any code of the error's class
+        raise_interrupt(unprintable)
         return shown(error)
 
 

@@ -22,6 +22,8 @@ from typing import Any
 
 import orjson
 
+from chatcache.interrupts import raise_interrupt
+
 from .errors import InvalidValueError
 
 __all__ = ["canonical_json", "key_of", "request_key"]
@@ -92,6 +94,7 @@ def _whole_as_int(number: float) -> int | float:
     try:
         str(number)
     except ValueError as error:  # Python's own limit of digits
+        raise_interrupt(error)
         raise InvalidValueError(f"an int of {number.bit_length():,} bits has no key: {error}") from None
     return number
 

@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from enum import StrEnum
 
+from chatcache.interrupts import raise_interrupt
+
 from .errors import InvalidModeError
 
 __all__ = ["Mode", "Refusal", "parse_mode", "parse_refusals"]
@@ -61,7 +63,8 @@ def parse_mode(mode: str, source: str = "mode") -> Mode:
     """
     try:
         return Mode(mode)
-    except ValueError:
+    except ValueError as error:
+        raise_interrupt(error)
         names = ", ".join(repr(str(each)) for each in Mode)
         raise InvalidModeError(f"{source} is {mode!r}, which is no mode; use one of {names}") from None
 
@@ -74,6 +77,7 @@ def parse_refusals(allow: Collection[str]) -> frozenset[Refusal]:
     """
     try:
         return frozenset(Refusal(each) for each in allow)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError) as error:
+        raise_interrupt(error)
         names = ", ".join(repr(str(each)) for each in Refusal)
         raise InvalidModeError(f"allow is {allow!r}; it is a collection of {names}") from None

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from chatcache.interrupts import raise_interrupt
+
 from ._bridge import CANCELLATIONS, Colour, Flights, awaiting, blocking, drive
 from .clock import milliseconds
 from .errors import CorruptRecordError, DecodeError, InvalidInputError, PersistenceError, shown
@@ -180,6 +182,7 @@ class PersistedCache(Generic[T]):
         except CANCELLATIONS:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is how the request ended
+            raise_interrupt(error)
             return Failure(error)
 
     async def _kept(self, colour: Colour, request: Persistable[T], exit_: Exit[T]) -> Stored[T]:
@@ -190,6 +193,7 @@ class PersistedCache(Generic[T]):
             stored = self._store.stamp(request, exit_)
             await colour(self._store.write, self._store.awrite, request, stored)
         except Exception as error:  # noqa: BLE001 - the store's, a schema's, the TTL function's: the answer is there
+            raise_interrupt(error)
             self._errors.handle(error)
         return stored
 
@@ -203,6 +207,7 @@ class PersistedCache(Generic[T]):
                 return stored
             await colour(self._store.write, self._store.awrite, request, again)
         except Exception as error:  # noqa: BLE001 - as above
+            raise_interrupt(error)
             self._errors.handle(error)
             return stored
         return again

@@ -6,9 +6,10 @@ more fields: ``at``, when it was written, and ``until``, when it expires, in mil
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from chatcache.interrupts import suppress
 
 from ._bridge import CANCELLATIONS, Colour, awaiting, blocking, drive
 from .backing import Backing, BackingStore, Entry

@@ -6,8 +6,9 @@ already expired.
 """
 
 import math
-from contextlib import suppress
 from datetime import timedelta
+
+from chatcache.interrupts import suppress
 
 from .errors import InvalidTTLError
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the lowest to the highest: a module imports from its own layer and from those below. A package counts as one.
 LAYERS = {
-    "pure": {"errors", "keys", "credentials", "codec", "ttl", "clock", "mode", "schema", "exit"},
+    "pure": {"errors", "keys", "credentials", "codec", "ttl", "clock", "mode", "schema", "exit", "interrupts"},
     "bridge": {"_bridge"},
     "storage": {"storage"},
     "backing": {"backing"},

@@ -23,7 +23,6 @@ from .colours import Colour, awaiting, blocking, drive, each, steps
 from .flights import Flight, Flights, Landing, awaited_within
 from .forks import anew_in_children
 from .gate import Gate
-from .interrupts import interrupt_of, raise_interrupt, suppress
 from .loops import CANCELLATIONS, Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop, running_task
 from .pauses import apause, pause
 from .pings import stalled
@@ -57,10 +56,6 @@ __all__ = [
     "WouldWaitForItself",
     # forks
     "anew_in_children",
-    # exceptions of signal handlers
-    "interrupt_of",
-    "raise_interrupt",
-    "suppress",
     # loops
     "CANCELLATIONS",
     "Loop",

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Hashable, Iterator
-from contextlib import suppress
 from functools import partial
 from threading import RLock
 from typing import Any, Generic, TypeVar
+from weakref import finalize
 
 from chatcache.errors import StreamInterruptedError
+from chatcache.interrupts import is_interrupt, suppress
 
 from .forks import anew_in_children
 from .streams import PulledStream, PushedStream, Stream, within
@@ -22,6 +23,9 @@ _STARTED: Any = None  # what a generator yields first, so that it is left even i
 class _Seat(Generic[C]):
     """The place of one reader at a stream; it is left at the latest when it is collected.
 
+    No ``__del__`` does that: Python would call it even of a seat that was left, and a signal handler's exception ends
+    there.
+
     Attributes:
         leads: whether the reader began the stream.
     """
@@ -29,17 +33,21 @@ class _Seat(Generic[C]):
     def __init__(self, stream: Stream[C], leave: Callable[[int], bool], *, leads: bool) -> None:
         self.stream = stream
         self.leads = leads
-        self._leave = leave
+        self._leave = partial(leave, id(self))
+        self._end = finalize(self, _close_unless_read, stream, self._leave)
+        self._end.atexit = False
         stream.readers[id(self)] = within.get()
 
     def leave(self) -> bool:
         """Stop reading; return whether the stream is now to be closed."""
-        return self._leave(id(self))
+        to_be_closed = self._leave()
+        self._end.detach()
+        return to_be_closed
 
     def ended(self) -> bool:
         """Return whether a stream that is over came to its end, or else broke off; raise the error that it has."""
         stream = self.stream  # and no name for the error here, in a frame that its traceback leads to
-        if stream.error is not None and (self.leads or isinstance(stream.error, Exception)):
+        if stream.error is not None and (not is_interrupt(stream.error) or (self.leads and stream.stops_its_leader)):
             raise stream.error
         return stream.error is None
 
@@ -53,9 +61,10 @@ class _Seat(Generic[C]):
                 "again to begin a new one"
             ) from error
 
-    def __del__(self) -> None:
-        if hasattr(self, "_leave") and self.leave():  # else it was interrupted before it was taken
-            self.stream.close()
+
+def _close_unless_read(stream: Stream[Any], leave: Callable[[], bool]) -> None:
+    if leave():
+        stream.close()
 
 
 class Broadcasts(Generic[C]):
@@ -67,8 +76,9 @@ class Broadcasts(Generic[C]):
     * Nobody is held up by a reader who is slow, or leaves; when the last one leaves before the end, the stream is
       closed. Items are kept until then.
     * A follower whose stream breaks off (the leader's loop stopped, or something blocks it for a second, or the stream
-      was cancelled, or ended by another `BaseException` that is no `Exception`) begins its own where it has been given
-      no item yet. It is given none before the leader's loop shows that it goes on.
+      was cancelled, or stopped by a signal handler's exception or another `BaseException` that is no `Exception`)
+      begins its own where it has been given no item yet. It is given none before the leader's loop shows that it goes
+      on.
     * Nobody waits for itself. A blocking caller on the thread of a loop does not follow a stream of that loop, and the
       code of a stream follows neither that stream, nor one whose code reads it: each begins its own, which is not
       shared.

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Generic, TypeVar
+
+from chatcache.interrupts import is_interrupt, suppress
 
 from .forks import anew_in_children
 from .loops import Loop, Outcome, running_loop
@@ -128,10 +130,10 @@ class Flights(Generic[R]):
     Those who ask before that call is over join it, and get the very same result, or the very same exception.
 
     * Somebody who waits can be cancelled alone; the call goes on.
-    * A leader who is cancelled (or ended by `KeyboardInterrupt`, or any other `BaseException` that is no `Exception`)
-      hands over: one of those who wait makes its own call, and the others join that one. So it is, within 50 ms,
-      where the leader's loop stopped, and after a second in which something blocks that loop: it may be waiting for
-      one of those who wait.
+    * A leader who is cancelled (or stopped by `KeyboardInterrupt`, a signal handler's exception, or any other
+      `BaseException` that is no `Exception`) hands over: one of those who wait makes its own call, and the others join
+      that one. So it is, within 50 ms, where the leader's loop stopped, and after a second in which something blocks
+      that loop: it may be waiting for one of those who wait.
     * Nobody waits for itself. A blocking caller on the thread of a loop does not wait for a task of that loop, and a
       call does not wait for the flight it is part of, nor for one that waits for that: each makes its own call,
       beside the shared one.
@@ -279,7 +281,8 @@ class Flights(Generic[R]):
         try:
             yield landing
         except Exception as error:
-            own.landing = Landing(error=error)
+            if not is_interrupt(error):
+                own.landing = Landing(error=error)
             raise
         else:
             own.landing = landing

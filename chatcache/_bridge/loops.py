@@ -5,11 +5,13 @@ import os
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import cache, partial
 from threading import Lock, Thread
 from typing import Any, Generic, ParamSpec, TypeVar
+
+from chatcache.interrupts import raise_interrupt, suppress
 
 __all__ = [
     "CANCELLATIONS",
@@ -115,9 +117,14 @@ class Outcome:
 
 
 def _wake(tasks: list["asyncio.Future[None]"]) -> None:
-    for task in tasks:
-        if not task.done():
-            task.set_result(None)
+    try:
+        for task in tasks:
+            if not task.done():
+                task.set_result(None)
+    except Exception as error:  # noqa: BLE001 - a signal handler's, which a loop would only log
+        for task in tasks:
+            if not task.done():
+                task.set_exception(error)
 
 
 class PerLoop(Generic[V]):
@@ -161,7 +168,8 @@ async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     call = partial(copy_context().run, function, *args, **kwargs)
     try:
         made = asyncio.get_running_loop().run_in_executor(_pool(), call)
-    except RuntimeError:  # the interpreter is ending and starts no more threads
+    except RuntimeError as error:  # the interpreter is ending and starts no more threads
+        raise_interrupt(error)
         return call()
     return await made
 
@@ -188,7 +196,8 @@ def finish_apart(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
     thread = Thread(target=run, daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # the interpreter is ending and starts no more threads
+    except RuntimeError as error:  # the interpreter is ending and starts no more threads
+        raise_interrupt(error)
         run()
     else:
         thread.join(_FINISH_WITHIN)

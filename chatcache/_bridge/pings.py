@@ -1,9 +1,10 @@
 """Whether a loop goes on, as far as those can tell who wait for it on other threads."""
 
-from contextlib import suppress
 from threading import Lock
 from time import monotonic
 from weakref import WeakKeyDictionary
+
+from chatcache.interrupts import suppress
 
 from .loops import Loop, running_loop
 

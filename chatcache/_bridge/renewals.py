@@ -2,13 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from math import inf
 from secrets import token_hex
 from threading import Lock
 from time import monotonic
 from typing import Protocol
 from weakref import WeakValueDictionary
+
+from chatcache.interrupts import suppress
 
 from .forks import anew_in_children
 from .loops import Loop, running_loop

@@ -8,11 +8,12 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from threading import Lock
 from typing import Any, Generic, TypeVar
+
+from chatcache.interrupts import is_interrupt, suppress
 
 from .loops import Loop, off_loop, running_loop
 from .pings import answers, stalled
@@ -38,7 +39,10 @@ class Stream(ABC, Generic[C]):
         over: whether no more come: it ended, it failed, or its last reader left.
         error: what it failed with.
         readers: who reads it, each by a number, with the streams whose code that reader is part of.
+        stops_its_leader: whether the leader is told if the stream was cancelled; else that stopped only who read it.
     """
+
+    stops_its_leader = False
 
     def __init__(self) -> None:
         self.items: list[C] = []
@@ -175,7 +179,7 @@ class PulledStream(Stream[C]):
             item = self._context.run(next, self._source, _END)
         except BaseException as error:
             self._end(error)
-            if not isinstance(error, Exception):
+            if is_interrupt(error):
                 self._wake()
                 self._context.run(self._source.close)  # a Ctrl-C may come when it has given an item
                 raise
@@ -213,6 +217,8 @@ class PushedStream(Stream[C]):
         begin: returns the iterator; is called in that task.
         loop: the loop of the task, which runs in this thread.
     """
+
+    stops_its_leader = True
 
     def __init__(self, begin: Callable[[], AsyncIterator[C]], loop: Loop) -> None:
         super().__init__()

@@ -4,11 +4,12 @@ import asyncio
 import atexit
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread, current_thread, main_thread
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
+
+from chatcache.interrupts import raise_interrupt, suppress
 
 from .forks import anew_in_children
 from .loops import Loop, Outcome
@@ -38,7 +39,9 @@ class Job(Generic[R]):
             self._value = self._function()
         except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
             self._error = error
-        self.ended.end()
+            raise_interrupt(error)  # it ran in place, where nobody may be waiting for it
+        finally:
+            self.ended.end()
 
     def result(self) -> R:
         """Wait for the end; return what it returned, or raise what it raised."""
@@ -94,7 +97,8 @@ class Worker:
             return None
         try:
             Thread(target=_work, args=(jobs,), daemon=False, name="chatcache").start()
-        except RuntimeError:
+        except RuntimeError as error:
+            raise_interrupt(error)
             return None
         except BaseException:  # a person's Ctrl-C, for example: the thread may have begun
             jobs.put(None)

@@ -9,6 +9,7 @@ from typing import Any
 
 from chatcache.codec import Part, decode, encode
 from chatcache.errors import CorruptRecordError
+from chatcache.interrupts import raise_interrupt
 from chatcache.storage import Storage
 
 from .rows import due_row, note_part_rows, note_row, part_rows
@@ -125,4 +126,5 @@ def _decoded(key: str, pieces: Iterable[Any]) -> Any:
     try:
         return decode(b"".join(pieces))
     except (CorruptRecordError, TypeError) as error:
+        raise_interrupt(error)
         raise CorruptRecordError(f"key {key!r}: {error}") from error

@@ -8,7 +8,7 @@ there is no record, for what it leaves beside its lease (`chatcache.cache.leases
 import inspect
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
-from contextlib import aclosing, nullcontext, suppress
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -18,6 +18,7 @@ from chatcache._bridge import Colour, awaiting, blocking, each
 from chatcache.codec import decode, encode
 from chatcache.errors import DecodeError, InvalidInputError, InvalidValueError, StreamInterruptedError, shown
 from chatcache.exit import Exit, Failure, Success, outcome
+from chatcache.interrupts import is_interrupt, suppress
 from chatcache.mode import Mode, Refusal
 from chatcache.ttl import TTL
 
@@ -228,8 +229,8 @@ class Calls:
             try:
                 answer = Answer(await _value_of(colour, fn, call.request))
             except Exception as error:
-                self._failed(call, error)
-                self._leave(lease, Failure(error))
+                if not is_interrupt(error):
+                    self._fail(call, lease, error)
                 raise
             await self._kept(colour, call, lease, answer, time.monotonic() - began, None)
             return answer
@@ -251,6 +252,10 @@ class Calls:
             if lease is not None and not kept:
                 whole = made.copy() if isinstance(made, Answer) else [each.copy() for each in made]
                 self._leave(lease, Success(whole))
+
+    def _fail(self, call: Call, lease: Lease | None, error: Exception) -> None:
+        self._failed(call, error)
+        self._leave(lease, Failure(error))
 
     def _leave(self, lease: Lease | None, exit_: Exit[Any]) -> None:
         """Have those in other processes told how it ended, where no record tells them."""
@@ -309,12 +314,11 @@ class Calls:
                                 yield chunks[-1]
                         else:
                             yield chunks[-1]
-            except Exception as error:
-                self._failed(call, error)
-                self._leave(lease, Failure(error))
-                raise
-            except BaseException:
-                self._interrupted()
+            except BaseException as error:
+                if isinstance(error, Exception) and not is_interrupt(error):
+                    self._fail(call, lease, error)
+                else:
+                    self._interrupted()
                 raise
             await self._kept(colour, call, lease, chunks, time.monotonic() - began, offsets)
 

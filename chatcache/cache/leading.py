@@ -13,6 +13,7 @@ from chatcache._bridge import RENEWALS, Colour, Flight, Flights, Landing
 from chatcache.clock import Clock
 from chatcache.errors import DecodeError
 from chatcache.exit import Failure, Success, outcome
+from chatcache.interrupts import is_interrupt
 
 from .leases import Lease, Leases, Left
 from .outcomes import Outcomes
@@ -26,7 +27,7 @@ Look = Callable[[Colour], Coroutine[Any, Any, Hit | None]]
 class Leader:
     """That the caller makes the call of a request, which others wait for. It is held until one of these is called."""
 
-    __slots__ = ("__weakref__", "_flight", "_flights", "_key", "_lease", "_outcomes")
+    __slots__ = ("__weakref__", "_dropped", "_flight", "_flights", "_key", "_lease", "_outcomes")
 
     def __init__(self, flights: Flights[Any], key: Hashable, flight: Flight[Any], outcomes: Outcomes) -> None:
         self._flights = flights
@@ -34,7 +35,8 @@ class Leader:
         self._flight = flight
         self._outcomes = outcomes
         self._lease: Lease | None = None
-        finalize(self, flight.forsake).atexit = False
+        self._dropped: list[finalize[..., Leader]] = []  # what is done where none of the methods is called
+        self._when_dropped(flight.forsake)
 
     def recorded(self) -> None:
         """Have those who wait look up what was recorded."""
@@ -50,7 +52,10 @@ class Leader:
         self._end(Landing(value=[key, record]), note=lambda: self._outcomes.written(Success([key, record])))
 
     def failed(self, error: Exception) -> None:
-        """Have the error raised for those who wait."""
+        """Have the error raised for those who wait; if it only stopped the caller, have one of them lead."""
+        if is_interrupt(error):
+            self.give_up()
+            return
         self._end(Landing(error=error), note=lambda: self._outcomes.written(Failure(error)))
 
     def give_up(self) -> None:
@@ -60,7 +65,12 @@ class Leader:
     def hold(self, lease: Lease) -> None:
         """Lead the other processes, too."""
         self._lease = lease
-        finalize(self, RENEWALS.let_go, lease).atexit = False
+        self._when_dropped(RENEWALS.let_go, lease)
+
+    def _when_dropped(self, function: Callable[..., object], *args: Any) -> None:
+        dropped = finalize(self, function, *args)
+        dropped.atexit = False
+        self._dropped.append(dropped)
 
     def _end(self, landing: Landing[Any] | None, note: Callable[[], Any] = lambda: None) -> None:
         lease, self._lease = self._lease, None
@@ -68,6 +78,8 @@ class Leader:
             lease.note = note()
             lease.drop()
         self._flights.end(self._key, self._flight, landing)
+        for each in self._dropped:
+            each.detach()  # a signal handler's exception would end in a finalizer
 
 
 class Leading:

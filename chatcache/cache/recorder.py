@@ -21,6 +21,7 @@ from chatcache.errors import (
     TransactionError,
     shown,
 )
+from chatcache.interrupts import raise_interrupt
 from chatcache.keys import canonical_json
 from chatcache.memory_tier import MemoryTier
 from chatcache.mode import Mode, Refusal
@@ -127,6 +128,7 @@ class Recorder:
         try:
             refusal = _checked_refusal(call.refuse(answer))
         except Exception as error:  # noqa: BLE001 - whatever the caller's function raises
+            raise_interrupt(error)
             return self._unstored(answer, error)
         record = Made(call.key, answer, About(took=took), call.canonical, offsets, size, call.key)
         return await self.keep(colour, record, refusal, call.ttl, call.mode)
@@ -159,6 +161,7 @@ class Recorder:
             self._counts.add(stores=1, bytes_stored=made.size)
             raise
         except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
+            raise_interrupt(error)
             return self._unstored(made.answer, error)
         self._counts.add(stores=1, bytes_stored=size)
         return True
@@ -183,6 +186,7 @@ class Recorder:
                 stored += size
             self._store.set_many(entries, notes=notes)
         except Exception as error:  # noqa: BLE001 - the answers were paid for, whatever is wrong with them
+            raise_interrupt(error)
             self._unstored([answer for answer, _ in answers.values()], error)
             return 0
         self._counts.add(stores=len(entries), bytes_stored=stored)

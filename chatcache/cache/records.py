@@ -20,6 +20,7 @@ from typing import Any
 
 from chatcache.clock import Clock
 from chatcache.errors import InvalidInputError, shown
+from chatcache.interrupts import raise_interrupt
 
 from .usage import model_of, tokens_of, usage_of
 
@@ -61,7 +62,8 @@ def parse_requests(requests: str) -> Requests:
     """
     try:
         return Requests(requests)
-    except ValueError:
+    except ValueError as error:
+        raise_interrupt(error)
         names = ", ".join(repr(str(each)) for each in Requests)
         raise InvalidInputError(f"store_requests={shown(requests)}: use one of {names}") from None
 
@@ -205,7 +207,8 @@ def is_read(hit: Hit, read: Callable[[Hit], object]) -> bool:
     """Return whether an answer is one for who asks: one that cannot be read, or is too old, is a miss."""
     try:
         read(hit)
-    except Exception:  # noqa: BLE001 - whatever it breaks
+    except Exception as error:  # noqa: BLE001 - whatever it breaks
+        raise_interrupt(error)
         return False
     return True
 

@@ -3,11 +3,11 @@
 import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
-from contextlib import suppress
 from typing import Literal, TypeVar
 
 from chatcache._bridge import apause, pause
 from chatcache.errors import InvalidInputError, shown
+from chatcache.interrupts import suppress
 
 __all__ = ["Pace", "apaced", "paced", "parse_pace"]
 

@@ -39,6 +39,7 @@ from chatcache.errors import (
     ReplayMiss,
     TransactionError,
 )
+from chatcache.interrupts import raise_interrupt
 from chatcache.keys import canonical_json, key_of, request_key
 from chatcache.mode import Mode, Refusal, parse_mode, parse_refusals
 from chatcache.storage import ObjectNamespace
@@ -377,6 +378,7 @@ class ResponseCache:
                     try:
                         return self._read(row, record, read)
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+                        raise_interrupt(error)
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
         except PersistenceError as error:
             self._unread(error, mode)
@@ -408,6 +410,7 @@ class ResponseCache:
                     try:
                         return self._read(row, record, read)
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+                        raise_interrupt(error)
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
         except PersistenceError as error:
             self._unread(error, mode)
@@ -430,7 +433,8 @@ class ResponseCache:
             return None
         try:
             result, saves = read(record["answer"]), record["saves"]
-        except Exception:  # noqa: BLE001 - `lookup` says what is wrong with it
+        except Exception as error:  # noqa: BLE001 - `lookup` says what is wrong with it
+            raise_interrupt(error)
             return None
         if type(saves) is list:
             self._counts.hit(saves)
@@ -468,6 +472,7 @@ class ResponseCache:
                 try:
                     result = self._read(key, record, read)
                 except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+                    raise_interrupt(error)
                     reason = f"the record cannot be read ({type(error).__name__}: {error})"
             if result is None:
                 self._missed(key, request, mode, reason)

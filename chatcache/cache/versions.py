@@ -1,8 +1,9 @@
 """Which versions of packages wrote a record."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cache
+
+from chatcache.interrupts import suppress
 
 __all__ = ["versions_of"]
 

@@ -7,7 +7,7 @@ theirs at once, each message is a row of its own here: a turn is appended, and n
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from inspect import isawaitable
 from math import inf
@@ -40,6 +40,7 @@ from chatcache.errors import (
     TransactionError,
     shown,
 )
+from chatcache.interrupts import raise_interrupt, suppress
 from chatcache.keys import canonical_json
 from chatcache.ttl import TTL
 
@@ -458,4 +459,5 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=refuse)
     except (ValueError, TypeError, RecursionError) as error:
+        raise_interrupt(error)
         raise InvalidValueError(f"an exported chat is JSON: {error}") from error

@@ -13,6 +13,7 @@ from chatcache.backing.names import check_store_id
 from chatcache.clock import Clock, milliseconds
 from chatcache.codec import encode
 from chatcache.errors import DecodeError, InvalidNameError, shown
+from chatcache.interrupts import raise_interrupt
 from chatcache.keys import canonical_json
 from chatcache.storage import Alarm, DurableObject, ObjectNamespace, Storage, Transaction
 from chatcache.storage.ranges import check_key
@@ -187,6 +188,7 @@ class MessageLog:
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
+            raise_interrupt(error)
             raise DecodeError(f"message {number} of conversation {self.chat_id!r:.200} is not JSON: {error}") from error
 
     def _clear(self, transaction: Transaction) -> None:

@@ -13,7 +13,6 @@ Times are in milliseconds since the epoch, names are escaped as in `chatcache.ba
 stays pending, and is due again when its lease ends: so it is taken anew where the process of its claim was killed.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any
@@ -23,6 +22,7 @@ from chatcache.backing.rows import escape
 from chatcache.clock import Clock, milliseconds
 from chatcache.codec import encode
 from chatcache.errors import CorruptRecordError
+from chatcache.interrupts import suppress
 from chatcache.memory_storage import Rows
 from chatcache.storage.ranges import check_key
 

@@ -4,7 +4,6 @@ What is stored, and what becomes of it, stands in `chatcache.queues.elements`.
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -26,6 +25,7 @@ from chatcache.errors import (
     TransactionError,
     shown,
 )
+from chatcache.interrupts import raise_interrupt, suppress
 from chatcache.memory_storage import Rows, RowStorage, awaited
 from chatcache.schema import PLAIN, Schema
 from chatcache.storage.ranges import check_key
@@ -233,6 +233,7 @@ class PersistedQueue(Generic[T]):
         except (StorageError, TransactionError):
             raise
         except Exception as error:
+            raise_interrupt(error)
             raise DecodeError(f"what is stored of it is no value of this queue: {error}") from error
 
     async def _handled(self, colour: Colour, claim: Claim, value: T, call: _Call[T, R]) -> R:
@@ -280,6 +281,7 @@ class PersistedQueue(Generic[T]):
         except InvalidValueError:
             raise
         except Exception as error:
+            raise_interrupt(error)
             raise InvalidValueError(
                 f"{shown(value)} is refused by the schema of the queue {self._name!r:.60}: {error}; offer what it takes"
             ) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from chatcache.clock import Clock
 from chatcache.errors import InvalidInputError, InvalidModeError, shown
+from chatcache.interrupts import raise_interrupt
 
 from .volatile import Volatile
 
@@ -37,7 +38,8 @@ def parse_record_mode(mode: str, source: str) -> RecordMode:
     """
     try:
         return RecordMode(mode)
-    except ValueError:
+    except ValueError as error:
+        raise_interrupt(error)
         names = ", ".join(map(repr, map(str, RecordMode)))
         raise InvalidModeError(f"{source} is {mode!r}, which is no mode; use one of {names}") from None
 

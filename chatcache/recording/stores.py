@@ -19,6 +19,7 @@ from chatcache.cache import Form, Hit, ResponseCache, Story
 from chatcache.cache.usage import tokens_of
 from chatcache.clock import milliseconds
 from chatcache.errors import BundleError, MissingPackageError, shown
+from chatcache.interrupts import raise_interrupt
 from chatcache.keys import request_key
 
 from .bundle import Record
@@ -195,6 +196,7 @@ def _calls_in(path: Path) -> Iterator[Any]:
     try:
         said = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both safe
     except (yaml.YAMLError, OSError, ValueError) as error:
+        raise_interrupt(error)
         raise BundleError(f"{path} is no cassette of vcrpy: {error}") from error
     interactions = said.get("interactions") if isinstance(said, dict) else None
     if not isinstance(interactions, list):
@@ -239,7 +241,8 @@ def _call_of(interaction: Any) -> tuple[Any, Any, list[float] | None]:
 def _parsed(text: str, what: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except ValueError as error:
+        raise_interrupt(error)
         raise _UnreadableError(f"{what} is no JSON") from None
 
 
@@ -262,6 +265,7 @@ def _text(side: Any, what: str) -> str:
             body = _decompressed(body, _encoding_of(side)).decode()
         return body if isinstance(body, str) else json.dumps(body)
     except (ValueError, TypeError, zlib.error) as error:
+        raise_interrupt(error)
         raise _UnreadableError(f"{what} cannot be read: {error}") from error
 
 

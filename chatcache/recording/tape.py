@@ -18,6 +18,7 @@ from chatcache.cache.taping import Track
 from chatcache.clock import milliseconds
 from chatcache.errors import InvalidValueError, SecretError
 from chatcache.exit import Failure, outcome
+from chatcache.interrupts import raise_interrupt
 from chatcache.keys import request_key
 from chatcache.mode import Mode
 
@@ -231,6 +232,7 @@ class _Track(Track):
                 tape.replayed(record, entry)
                 raise raised.error from None
             except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
+                raise_interrupt(error)
                 why = {"reason": Reason.UNREADABLE, "detail": f"{type(error).__name__}: {error}"}
             else:
                 tape.replayed(record, entry)
@@ -281,6 +283,7 @@ class _Track(Track):
             try:
                 outcome(self._outcomes.read(answer))
             except Exception as error:
+                raise_interrupt(error)
                 raise _RaisedError(error) from error
         return read(Hit(record.key + record.form, record.stored(answer, size=0), self._tape.policy.clock))
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from chatcache.clock import Clock
 from chatcache.errors import InvalidInputError
+from chatcache.interrupts import raise_interrupt
 
 __all__ = ["BUILT_IN", "Found", "Volatile", "hidden", "hidden_in_stream", "put_back"]
 
@@ -82,7 +83,8 @@ class Volatile:
     def _is_near(self, text: str) -> bool:
         try:
             time = datetime.fromisoformat(text.replace(",", ".").replace(" Z", "Z"))
-        except ValueError:
+        except ValueError as error:
+            raise_interrupt(error)
             return False
         now = datetime.fromtimestamp(self._clock(), UTC)
         zones = [time] if time.tzinfo else [time.astimezone(), time.replace(tzinfo=UTC)]
@@ -184,6 +186,7 @@ def _check(name: str, pattern: str) -> None:
     try:
         compiled = re.compile(pattern)
     except (re.error, TypeError) as error:
+        raise_interrupt(error)
         raise InvalidInputError(f"volatile {name}={pattern!r} is no regular expression: {error}") from error
     if compiled.groups:
         raise InvalidInputError(f"volatile {name}={pattern!r} has groups: write (?:...) instead of (...)")

@@ -27,6 +27,7 @@ import aiosqlite
 
 from chatcache._bridge import Gate, Lock, PerLoop, RLock, Worker, born_daemon, finish_apart, off_loop
 from chatcache.errors import CorruptStorageError, InvalidInputError, StorageError
+from chatcache.interrupts import raise_interrupt
 
 from .recent import Recent, WalIndex
 from .rows import SCHEMA, has_schema, read_name, run_query, write_name
@@ -64,7 +65,8 @@ class Durability(Enum):
         """
         try:
             return cls(value)
-        except ValueError:
+        except ValueError as error:
+            raise_interrupt(error)
             raise InvalidInputError(f"durability {value!r:.200}: use 'full' or 'normal'") from None
 
 
@@ -157,12 +159,10 @@ class Database:
     async def aread(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Awaiting twin of `read`: in place, unless a thread is at work on the connection just now."""
         self._look_for_the_file()
-        if not self._reading.acquire(blocking=False):
+        if self._reading.locked():
             return await off_loop(self.read, query, argument, absent)
-        try:
+        with self._reading:  # no `acquire`, after which a signal handler's exception would leave it taken
             return self._read(query, argument, absent)
-        finally:
-            self._reading.release()
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return the rows of a query, any number of them."""
@@ -176,7 +176,8 @@ class Database:
             async with self._loops.turn() as reader:
                 connection = await reader.connection()
                 return [tuple(row) for row in await connection.execute_fetchall(sql, parameters)]
-        except (ValueError, sqlite3.ProgrammingError):  # the connection was closed meanwhile
+        except (ValueError, sqlite3.ProgrammingError) as error:  # the connection was closed meanwhile
+            raise_interrupt(error)
             return self.fetch(sql, parameters)
         except (sqlite3.Error, OSError) as error:
             raise explained(error, self.path) from error
@@ -514,6 +515,7 @@ def is_busy(error: BaseException | None) -> bool:
 
 def explained(error: Exception, path: Path) -> StorageError:  # noqa: PLR0911 - a table, a case a row
     """Return an error of SQLite or of the system as one that says what to do."""
+    raise_interrupt(error)
     elsewhere = "use another folder"
     match getattr(error, "sqlite_errorname", type(error).__name__):
         case "SQLITE_NOTADB" | "SQLITE_CORRUPT" | "SQLITE_CORRUPT_INDEX" | "SQLITE_CORRUPT_VTAB":

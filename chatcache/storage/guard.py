@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from chatcache.errors import SQLError
@@ -121,20 +121,30 @@ class Guard:
         self._may_write = may_write
         self.would_write = False
         self.refused: str | None = None
+        self._raised: BaseException | None = None  # by a signal handler within `_decide`: sqlite3 swallows it
+        self._limits: dict[int, int] = {}  # of the connection
 
-    @contextmanager
-    def over(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """Watch over what a connection runs."""
-        before = {limit: connection.setlimit(limit, most) for limit, most in _LIMITS.items()}
+    def watch(self, connection: sqlite3.Connection) -> None:
+        """Watch over what a connection runs, until `leave`: no context manager, whose end a signal could put off."""
+        self._limits = {limit: connection.getlimit(limit) for limit in _LIMITS}
+        _limit(connection, _LIMITS)
         connection.set_authorizer(self._decide)
-        try:
-            yield
-        finally:
-            connection.set_authorizer(None)
-            for limit, most in before.items():
-                connection.setlimit(limit, most)
+
+    def leave(self, connection: sqlite3.Connection) -> None:
+        """Let a connection run everything again; raise what a signal handler raised while SQLite asked."""
+        connection.set_authorizer(None)
+        _limit(connection, self._limits)
+        if self._raised is not None:
+            raise self._raised
 
     def _decide(self, action: int, first: str | None, second: str | None, database: str | None, _by: str | None) -> int:
+        try:
+            return self._decision(action, first, second, database)
+        except BaseException as error:  # noqa: BLE001 - `leave` raises it
+            self._raised = error
+            return sqlite3.SQLITE_DENY
+
+    def _decision(self, action: int, first: str | None, second: str | None, database: str | None) -> int:
         reason = _prohibited(action, first or "", second or "", database)
         if reason is not None:
             self.refused = reason
@@ -143,6 +153,11 @@ class Guard:
             self.would_write = True
             return sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_OK
+
+
+def _limit(connection: sqlite3.Connection, limits: Mapping[int, int]) -> None:
+    for limit, most in limits.items():
+        connection.setlimit(limit, most)
 
 
 def names_internal(statement: str) -> bool:

@@ -17,6 +17,7 @@ from weakref import WeakSet, WeakValueDictionary
 from chatcache._bridge import Lock, LoopThread, off_loop
 from chatcache.clock import Clock
 from chatcache.errors import InvalidInputError, StorageError
+from chatcache.interrupts import raise_interrupt
 
 from .alarms import Alarm, Alarms, ObjectSchedule
 from .database import Durability
@@ -405,6 +406,7 @@ def _folder(root: str | PathLike[str]) -> Path:
     except FileNotFoundError:
         return folder
     except OSError as error:
+        raise_interrupt(error)
         raise StorageError(f"{folder} cannot be looked at ({error}): use another folder") from error
     if not S_ISDIR(found.st_mode):
         raise StorageError(f"{folder} is a file: pass a folder")

@@ -18,13 +18,13 @@ the file, whoever took them, and those are the locks of SQLite's connections.
 import atexit
 import os
 import sys
-from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from sqlite3 import Connection
 from weakref import finalize
 
 from chatcache._bridge import Lock
+from chatcache.interrupts import raise_interrupt, suppress
 
 from .rows import read_next
 
@@ -68,7 +68,8 @@ class WalIndex:
                 file = found.st_dev, found.st_ino
                 if file not in cls._open and len(cls._open) < _MOST_INDEXES:
                     cls._open[file] = cls(os.open(beside, os.O_RDONLY | os.O_CLOEXEC))
-            except (OSError, ValueError):  # it is shorter than a header; what was opened stays so
+            except (OSError, ValueError) as error:  # it is shorter than a header; what was opened stays so
+                raise_interrupt(error)
                 return None
             return cls._open.get(file)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from chatcache.codec import is_utf8
 from chatcache.errors import SQLError
+from chatcache.interrupts import raise_interrupt
 
 from .database import explained
 from .guard import LONGEST_QUERY, Guard, internal_kept, names_internal
@@ -153,14 +154,20 @@ class SQL:
             before = connection.total_changes
             with internal_kept(connection) if turn.locked and names_internal(statement) else nullcontext():
                 try:
-                    with guard.over(connection):
-                        cursor = connection.execute(statement, bindings)
-                        rows = tuple(cursor.fetchall())
+                    guard.watch(connection)
+                    cursor = connection.execute(statement, bindings)
+                    rows = tuple(cursor.fetchall())
                 except (sqlite3.Error, OverflowError, ValueError) as error:
+                    raise_interrupt(error)
                     what: Exception = error
                     if getattr(error, "sqlite_errorname", "").startswith(_OF_THE_FILE):
                         what = explained(error, self._turns.path)
                     raise SQLError(guard.refused or f"{what} in {statement:.200}") from error
+                finally:
+                    try:
+                        guard.leave(connection)
+                    finally:  # a signal may come within that, too
+                        guard.leave(connection)
             names = tuple(column[0] for column in cursor.description or ())
             return SQLCursor(names, connection.total_changes - before, rows)
 

@@ -1,13 +1,13 @@
 """The storage of one object, as Cloudflare's ``ctx.storage``."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, running_loop
 from chatcache.clock import Clock
 from chatcache.errors import PersistenceError, TransactionError
+from chatcache.interrupts import suppress
 
 from .batch import Batch
 from .keyvalues import KeyValues

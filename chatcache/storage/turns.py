@@ -15,7 +15,7 @@ that is said: to those who wait for it, or else at the next call.
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from chatcache._bridge import (
 )
 from chatcache.clock import Clock
 from chatcache.errors import CorruptStorageError, StorageError, TransactionError
+from chatcache.interrupts import raise_interrupt, suppress
 
 from .database import SHRINKS, Database, Durability, explained, is_busy
 from .layer import UNKNOWN, Layer, Unknown
@@ -352,6 +353,7 @@ class Turns(Database):
             except StorageError as error:
                 lost, unheard = self._lose(error)
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
+                raise_interrupt(error)
                 lost, unheard = self._lose(StorageError(f"{self.path} could not be written: {error!r}"))
             else:
                 with self._guard:
@@ -501,7 +503,8 @@ class Turns(Database):
             self._turnstile.enter(self._fork, _FORK_TRIES)
         except WouldWaitForItself:
             return True
-        except TimeoutError:
+        except TimeoutError as error:
+            raise_interrupt(error)
             return False
         return True
 
@@ -552,7 +555,8 @@ class Turns(Database):
         """Say what is the matter where somebody waits in vain for others to have written."""
         try:
             yield
-        except TimeoutError:
+        except TimeoutError as error:
+            raise_interrupt(error)
             raise StorageError(
                 f"{self.path} was written to by another task or thread for more than {self.timeout:g} s: "
                 "end its transaction, or pass a longer timeout"

@@ -3,14 +3,22 @@
 import functools
 import signal
 import sqlite3
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from types import FrameType
+from itertools import count
+from pathlib import Path
+from types import FrameType, GeneratorType
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
-from chatcache._bridge import interrupt_of, raise_interrupt, suppress
+from chatcache import Leader, ObjectNamespace, ResponseCache, request_key
+from chatcache.interrupts import interrupt_of, raise_interrupt, suppress
+
+PLACES = 100  # of one kind of call
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has no SIGUSR1")
 
@@ -131,3 +139,122 @@ def test_only_the_exceptions_of_signal_handlers_are_not_suppressed() -> None:
         signal.raise_signal(signal.SIGUSR1)
     with pytest.raises(ValueError, match="x"), suppress(OSError):
         raise ValueError("x")
+
+
+class Interruption:
+    """One exception of a signal handler, at the nth place of a program at which Python calls signal handlers.
+
+    Those are the beginnings of Python functions and the ends of built-in ones, which a profiler is told of too.
+    """
+
+    def __init__(self, place: int | None) -> None:
+        self._place = place
+        self.passed = 0
+        self.raised = False
+
+    def over(self, work: Callable[[], object]) -> None:
+        sys.setprofile(self._profile)
+        try:
+            work()
+        finally:
+            sys.setprofile(None)
+
+    def _profile(self, _frame: FrameType, event: str, _argument: object) -> None:
+        if event in {"call", "c_return"}:
+            self.passed += 1
+            if self.passed == self._place:
+                self.raised = True
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGUSR1)
+
+
+def in_a_thread(work: Callable[[], object]) -> None:
+    done: list[object] = []
+    thread = threading.Thread(target=lambda: done.append(work()), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert done, "it hangs, or failed"
+
+
+def calls(folder: Path) -> Iterator[Callable[[], object]]:
+    cache, numbers = ResponseCache("shop", path=folder), count()
+    cache.call("hit", lambda _: "a")
+    yield lambda: cache.call("hit", lambda _: "b")
+    yield lambda: cache.call({"q": next(numbers)}, lambda _: "a")
+    yield lambda: [*cache.stream({"q": next(numbers)}, lambda _: ["a", "b"])]
+
+    def hook() -> None:
+        request = {"hook": next(numbers)}
+        key = request_key(request)
+        if cache.lookup(key, request, lambda hit: hit.answer) is None:
+            leader = cache.lead(key, lambda hit: hit.answer)
+            cache.update(key, "a", leader=leader if isinstance(leader, Leader) else None)
+
+    yield hook
+
+
+def storages(folder: Path) -> Iterator[Callable[[], object]]:
+    storage, numbers = ObjectNamespace(folder).get_by_name("thing").storage, count()
+    storage.sql.exec("CREATE TABLE number (it)")
+    yield lambda: storage.put("key", next(numbers))
+    yield lambda: storage.transaction(lambda inner: inner.put("key", next(numbers)))
+    yield lambda: storage.get("key")
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # it was interrupted before it began
+@pytest.mark.parametrize("handle", [handler, timeout])
+@pytest.mark.parametrize("works", [calls, storages])
+def test_the_exception_of_a_signal_handler_reaches_the_caller_and_leaves_nothing_locked(
+    tmp_path: Path,
+    works: Callable[[Path], Iterator[Callable[[], object]]],
+    handle: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    signal.signal(signal.SIGUSR1, handle)
+    for work in works(tmp_path):
+        work()
+        whole = Interruption(None)
+        whole.over(work)
+        for place in range(1, whole.passed + 1, 1 + whole.passed // PLACES):
+            lost.clear()
+            interruption = Interruption(place)
+            try:
+                interruption.over(work)
+            except (OutOfTimeError, TimeoutError):
+                pass
+            else:  # the end of a generator that is dropped is no such place, but the profiler says so
+                assert not interruption.raised or isinstance(lost[0].object, GeneratorType), place
+            in_a_thread(work)
+
+
+def waits(cache: ResponseCache) -> bool:
+    """Return whether somebody waits for the call or the stream of another caller."""
+    flights, streams = cache._sharing.flights._flights.values(), cache._sharing.broadcasts._streams.values()
+    return any(flight.over._bells for flight in flights) or any(len(stream.readers) > 1 for stream in streams)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_call_that_a_signal_handler_stops_is_made_by_another_caller(tmp_path: Path, streams: bool) -> None:  # noqa: FBT001 - a parameter
+    """The exception is the caller's alone: neither a waiter gets it, nor a record of a failure."""
+    cache = ResponseCache("shop", path=tmp_path)
+    signal.signal(signal.SIGUSR1, timeout)
+    answers: list[Any] = []
+
+    def ask(fn: Callable[[Any], Any]) -> Any:
+        return [*cache.stream("q", fn)] if streams else cache.call("q", fn)
+
+    follower = threading.Thread(target=lambda: answers.append(ask(lambda _: ["a"])), daemon=True)
+
+    def led(_request: Any) -> Any:
+        follower.start()
+        while not waits(cache):
+            time.sleep(0.001)
+        signal.raise_signal(signal.SIGUSR1)
+        return "b"
+
+    with pytest.raises(TimeoutError):
+        ask(led)
+    follower.join(60)
+    assert answers == [["a"]]

@@ -31,7 +31,7 @@ releasing are steps of a `Batch`: of a thousand calls that begin at once, the le
 """
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager
 from contextvars import Token
 from dataclasses import replace
 from functools import partial
@@ -42,6 +42,7 @@ from typing import Any, Self, TypeVar
 from chatcache._bridge import CANCELLATIONS, RENEWALS, Colour, Held, apause, awaiting, pause, running_loop
 from chatcache.backing.rows import escape
 from chatcache.errors import InvalidValueError, PersistenceError
+from chatcache.interrupts import suppress
 from chatcache.storage import Storage, Transaction
 
 from .batch import Batch

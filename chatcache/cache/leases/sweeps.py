@@ -1,12 +1,12 @@
 """Deleting what leaders left and said, when nobody waits for it any more."""
 
 import time
-from contextlib import suppress
 from time import monotonic
 
 from chatcache._bridge import RENEWALS, Colour, awaiting, blocking, drive
 from chatcache.clock import milliseconds
 from chatcache.errors import PersistenceError
+from chatcache.interrupts import suppress
 from chatcache.storage import Storage, Transaction
 
 from .batch import Batch

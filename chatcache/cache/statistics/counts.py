@@ -18,7 +18,6 @@ by ``os._exit``, as the processes that `multiprocessing` forks do, is killed in 
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from typing import Any, TypedDict, Unpack, cast
@@ -27,6 +26,7 @@ from weakref import WeakValueDictionary, finalize
 from chatcache._bridge import Lock, RLock, anew_in_children, off_loop
 from chatcache.backing.rows import escape
 from chatcache.errors import CorruptRecordError, PersistenceError
+from chatcache.interrupts import raise_interrupt, suppress
 from chatcache.mode import Refusal
 from chatcache.storage import DurableObject, Storage, Transaction
 
@@ -273,7 +273,8 @@ class Counts:
                 stored = self._thing.storage.transaction(partial(self._merge, unsaved))
                 with self._lock:
                     self._stored, self._saved = stored, counted
-        except (PersistenceError, OSError):
+        except (PersistenceError, OSError) as error:
+            raise_interrupt(error)
             return False
         return True
 

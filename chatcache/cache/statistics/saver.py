@@ -1,10 +1,10 @@
 """What is to be saved from time to time, by one thread of the process, and once more when the program ends."""
 
 import atexit
-from contextlib import suppress
 from typing import Protocol
 
 from chatcache._bridge import LoopThread, Outcome, RLock, anew_in_children, finish_apart
+from chatcache.interrupts import suppress
 
 __all__ = ["Saver"]
 

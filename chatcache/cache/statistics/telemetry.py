@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from chatcache._bridge import Lock
+from chatcache.interrupts import raise_interrupt
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Observation
@@ -64,6 +65,7 @@ class Telemetry:
         try:
             self._make()
         except Exception as error:  # noqa: BLE001 - whatever a provider raises, no call of a model is to fail of it
+            raise_interrupt(error)
             _logger.warning("no metrics are given to OpenTelemetry: its meter provider raised %r", error)
 
     def _make(self) -> None:

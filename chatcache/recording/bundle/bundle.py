@@ -9,7 +9,6 @@ import os
 import re
 import tempfile
 from collections.abc import Container, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import orjson
 
 from chatcache.errors import BundleError
+from chatcache.interrupts import raise_interrupt, suppress
 
 from .layout import Blobs, parsed
 from .record import Record, name_of, place_of, problem_of
@@ -91,6 +91,7 @@ class Bundle:
         except FileNotFoundError:
             return
         except OSError as error:
+            raise_interrupt(error)
             raise BundleError(f"{self.path} could not be read: {error}") from error
         header, *texts = data.split(b"\n\n")
         self._check_header(header)
@@ -128,6 +129,7 @@ class Bundle:
         try:
             content = file.read_bytes()
         except OSError as error:
+            raise_interrupt(error)
             raise BundleError(
                 f"the blob {digest} cannot be read: {error}; restore {file}, or record it anew"
             ) from error
@@ -174,6 +176,7 @@ class Bundle:
                 _replace(self.folder / f"{digest}.json", content)
             return _replace(self.path, data)
         except OSError as error:
+            raise_interrupt(error)
             raise BundleError(f"{self.path} could not be written: {error}") from error
 
     def revise(self, records: Iterable[Record], *, replacing: Container[str] = ()) -> Changes:
@@ -209,7 +212,8 @@ class Bundle:
         try:
             said = orjson.loads(header)
             version = said["version"] if said["chatcache"] == "bundle" else None
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError) as error:
+            raise_interrupt(error)
             version = None
         if type(version) is not int:
             raise BundleError(
@@ -225,6 +229,7 @@ class Bundle:
         try:
             return parsed(text)
         except (ValueError, RecursionError) as error:
+            raise_interrupt(error)
             raise BundleError(
                 f"{self.path}: a record is damaged: {error}: {text[:200].decode(errors='replace')}"
             ) from error
@@ -244,6 +249,7 @@ def _head_of(text: bytes) -> tuple[Head, str | None]:
     try:
         head = orjson.loads(text[:end] + b"}") if end > 0 else parsed(text)
     except (ValueError, RecursionError) as error:
+        raise_interrupt(error)
         return {}, str(error)
     return head, problem_of(head)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from chatcache.cache import Form
 from chatcache.errors import BundleError, shown
+from chatcache.interrupts import raise_interrupt
 
 from .layout import Blobs, restored, written
 
@@ -152,6 +153,7 @@ class Record:
         except BundleError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise_interrupt(error)
             raise BundleError(f"{shown(said)} is no record: {type(error).__name__}: {error}") from error
 
 
@@ -260,7 +262,8 @@ def _is_time(value: Any) -> bool:
     try:
         time = datetime.fromisoformat(value)
         time.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError) as error:
+        raise_interrupt(error)
         return False
     return time.tzinfo is not None
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
-from chatcache import TTL, About, Hit, LeftOut, Mode, Refusal, ResponseCache
+from chatcache import TTL, About, Hit, LeftOut, Mode, Refusal, ResponseCache, raise_interrupt
 
 from .calls import CURRENT, install, leader_of
 from .generations import answered_by, from_record, refusal_of, same_id, to_record, usage_of
@@ -171,6 +171,7 @@ class DOCache(BaseCache):
             )
             return key, to_record(generations), about, refusal_of(generations)
         except Exception as error:  # noqa: BLE001 - whatever a provider made of its answer
+            raise_interrupt(error)
             self.engine.bypass(error)
             return None
 

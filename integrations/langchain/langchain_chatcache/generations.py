@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from chatcache import Refusal
+from chatcache import Refusal, raise_interrupt
 
 __all__ = [
     "Name",
@@ -70,6 +70,7 @@ def to_record(generations: Sequence[Generation]) -> list[Any]:
     try:
         return [_written(generation) for generation in generations]
     except PydanticSerializationError as error:
+        raise_interrupt(error)
         raise ValueError(f"an answer holds what is not JSON: {error}") from error
 
 

@@ -9,7 +9,7 @@ from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from chatcache import TTL, DecodeError, InvalidValueError, MessageLog
+from chatcache import TTL, DecodeError, InvalidValueError, MessageLog, raise_interrupt
 
 __all__ = ["DOChatMessageHistory"]
 
@@ -90,6 +90,7 @@ class DOChatMessageHistory(BaseChatMessageHistory):
         try:
             return messages_from_dict(list(written or []))
         except (ValueError, TypeError, KeyError) as error:
+            raise_interrupt(error)
             raise DecodeError(f"conversation {self._log.chat_id!r:.200} holds what is no message: {error}") from error
 
     def __repr__(self) -> str:
@@ -101,7 +102,9 @@ def _written(message: BaseMessage) -> Any:
         written = to_jsonable_python(message_to_dict(message), inf_nan_mode="constants")
         messages_from_dict([written])
     except PydanticSerializationError as error:
+        raise_interrupt(error)
         raise InvalidValueError(f"a {type(message).__name__} holds what is not JSON: {error}") from error
     except (ValueError, TypeError, KeyError) as error:
+        raise_interrupt(error)
         raise InvalidValueError(f"a {type(message).__name__} could not be made again: {error}") from error
     return written

@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from chatcache import InvalidInputError, InvalidValueError, LeftOut, Mode, Refusal, request_key
+from chatcache import InvalidInputError, InvalidValueError, LeftOut, Mode, Refusal, raise_interrupt, request_key
 
 from .answers import (
     ChunkRecorder,
@@ -152,7 +152,8 @@ class _Asked:
                 each.message.id = f"{self._stable}-{number}" if number else self._stable
         try:
             return record_of_result(result)
-        except ValueError:
+        except ValueError as error:
+            raise_interrupt(error)
             return result
 
     def refuses(self, _record: Any) -> Refusal | None:
@@ -171,7 +172,8 @@ class _Asked:
         chunk.message.id = chunk.message.id or self._stable
         try:
             return self._recorder.record(chunk)
-        except ValueError:
+        except ValueError as error:
+            raise_interrupt(error)
             return chunk
 
     def passed_on(self, record: Any) -> ChatGenerationChunk:

@@ -11,6 +11,7 @@ from chatcache import (
     DurableObjectPersistence,
     MissingPackageError,
     ObjectNamespace,
+    raise_interrupt,
     request_key,
     sweep_expired,
 )
@@ -156,6 +157,7 @@ class DONodeCache(BaseCache[V]):
         try:
             yield
         except Exception as error:  # noqa: BLE001 - also whatever a serializer makes of what it does not know
+            raise_interrupt(error)
             if type(error) not in self._said:
                 self._said.add(type(error))
                 _logger.warning("the cache of nodes %r is not used: %s", self._store_id, error)

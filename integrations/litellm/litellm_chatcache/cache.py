@@ -24,6 +24,8 @@ from chatcache import (
     Mode,
     Refusal,
     ResponseCache,
+    is_interrupt,
+    raise_interrupt,
 )
 
 from .call import CURRENT, Call
@@ -259,6 +261,7 @@ class DOCache(Hook):
             if call.within is None and self.may_keep(call, arguments):
                 self._keep(call, answer, arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is
+            raise_interrupt(error)
             self.engine.bypass(error)
         finally:
             call.end()
@@ -297,6 +300,7 @@ class DOCache(Hook):
                 leader=call.leader,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is
+            raise_interrupt(error)
             self.engine.bypass(error)
         finally:
             call.end()
@@ -312,7 +316,7 @@ class DOCache(Hook):
         leader, call.leader = call.leader, None
         if leader is not None:
             leader.failed(error)
-        wanted = (self.record_errors or self.engine.records_errors) and call.within is None
+        wanted = (self.record_errors or self.engine.records_errors) and call.within is None and not is_interrupt(error)
         record = record_of(error) if wanted else None
         if record is not None and (call.key is not None or call.asked):
             record["chunks"] = [*chunks]
@@ -321,6 +325,7 @@ class DOCache(Hook):
                 about = About(request=request, model=call.model)
                 self.engine.update(key, record, about=about, ttl=call.controls.ttl, mode=call.mode, form=Form.FAILURE)
             except Exception as problem:  # noqa: BLE001 - whatever it is
+                raise_interrupt(problem)
                 self.engine.bypass(problem)
         call.end()
 

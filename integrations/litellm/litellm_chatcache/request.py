@@ -22,7 +22,7 @@ from litellm.types.utils import CustomPricingLiteLLMParams, StandardCallbackDyna
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import PydanticSerializationError
 
-from chatcache import InvalidValueError, request_key, without_credentials
+from chatcache import InvalidValueError, raise_interrupt, request_key, without_credentials
 
 from .kinds import Kind
 
@@ -184,6 +184,7 @@ def keyed(
         try:
             counting = key(counting)
         except Exception as error:
+            raise_interrupt(error)
             raise InvalidValueError(f"key= raised {type(error).__name__}: {error}") from error
     request = {"client": "litellm", "asks": kind.name, "namespace": namespace, "arguments": counting}
     try:
@@ -193,6 +194,7 @@ def keyed(
     try:
         request["arguments"] = _plain(counting)
     except (PydanticSchemaGenerationError, PydanticSerializationError, PydanticUserError) as error:
+        raise_interrupt(error)
         raise InvalidValueError(f"a pydantic class or model in this call has no form in JSON: {error}") from error
     return request_key(request), request
 
@@ -293,6 +295,7 @@ def _digest(file: Any) -> Any:
             try:
                 return _digest(Path(file).read_bytes())
             except OSError as error:
+                raise_interrupt(error)
                 raise InvalidValueError(f"the file {str(file)!r} cannot be read: {error}", "$.file") from error
         case _ if hasattr(file, "read") and hasattr(file, "seek"):
             at = file.tell()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chatcache import InvalidInputError, Refusal
+from chatcache import InvalidInputError, Refusal, raise_interrupt
 
 from .kinds import FUNCTIONS
 
@@ -43,7 +43,8 @@ def options_in(environment: Mapping[str, str]) -> dict[str, Any]:
         if text:
             try:
                 options[setting.argument] = setting.read(text)
-            except ValueError:
+            except ValueError as error:
+                raise_interrupt(error)
                 raise InvalidInputError(f"{name} is {text!r:.200}; set it to {setting.wanted}") from None
     return options
 
@@ -65,7 +66,8 @@ def _count(text: str) -> int:
 def _switch(text: str) -> bool:
     try:
         return _SWITCH[text.lower()]
-    except KeyError:
+    except KeyError as error:
+        raise_interrupt(error)
         raise ValueError(text) from None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from chatcache import InvalidValueError, request_key
+from chatcache import InvalidValueError, raise_interrupt, request_key
 
 from .messages import meaning
 from .noise import UnkeyableError, counting, left_out
@@ -98,7 +98,8 @@ def _prompt(prompt: str) -> Any:
     except orjson.JSONDecodeError:
         try:
             messages = json.loads(prompt)  # takes lone surrogates too
-        except ValueError:
+        except ValueError as error:
+            raise_interrupt(error)
             return prompt
     found = [_message(message) for message in messages]
     if _WRITTEN_AS_REPR in prompt and _holds_an_object(found):
@@ -130,7 +131,8 @@ def _llm(llm_string: str) -> Any:
     """Return a model's configuration and the arguments of the call; every call of one model repeats them."""
     try:
         model, end = json.JSONDecoder().raw_decode(llm_string)
-    except ValueError:
+    except ValueError as error:
+        raise_interrupt(error)
         return {"arguments": _arguments(llm_string)}
     if not isinstance(model, dict) or not llm_string.startswith("---", end):
         return {"arguments": _arguments(llm_string)}
@@ -143,7 +145,8 @@ def left_out_of_texts(llm_string: str) -> list[str]:
         model, end = json.JSONDecoder().raw_decode(llm_string)
         arguments = ast.literal_eval(llm_string[end + len("---") :])
         return left_out([*model["kwargs"].items(), *arguments])
-    except (ValueError, TypeError, KeyError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, KeyError, SyntaxError, MemoryError, RecursionError) as error:
+        raise_interrupt(error)
         return []  # it is not known of any
 
 
@@ -161,7 +164,8 @@ def _arguments(text: str) -> Any:
     """Return the arguments of a call as data, without noise. What is no data counts by its repr."""
     try:
         return _given(json.loads(json.dumps(ast.literal_eval(text))))
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise_interrupt(error)
         if "<" not in text and not _HIDES.search(text):
             return _of_reprs(text)
     raise UnkeyableError(
@@ -178,7 +182,8 @@ def _of_reprs(text: str) -> Any:
     """Return arguments of which some are objects, without noise; or the text, if it is none of arguments."""
     try:
         return _given(_read(ast.parse(text, mode="eval").body))
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise_interrupt(error)
         return text
 
 

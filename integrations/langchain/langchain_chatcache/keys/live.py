@@ -18,7 +18,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import to_jsonable_python
 
-from chatcache import without_credentials
+from chatcache import raise_interrupt, without_credentials
 
 from .messages import meaning
 from .noise import UnkeyableError, counting, left_out
@@ -174,6 +174,7 @@ def _schema(kind: type[Any], what: str) -> Any:
     try:
         return _schema_of(cast(Hashable, kind))
     except (PydanticSchemaGenerationError, TypeError, ValueError) as error:
+        raise_interrupt(error)
         raise UnkeyableError(f"{what} is {kind!r}, which has no JSON schema: {error}") from error
 
 

@@ -7,7 +7,7 @@ from litellm.types.llms import openai
 from litellm.types.llms.openai import ResponsesAPIResponse
 from pydantic import BaseModel, ValidationError
 
-from chatcache import Refusal
+from chatcache import Refusal, raise_interrupt
 
 from .base import JSON, Kind, Streamed, dumped
 
@@ -89,5 +89,6 @@ def _made(model: type[BaseModel], record: JSON) -> Any:
     """Return a model of a record, as LiteLLM does: what the class does not allow is taken as it is."""
     try:
         return model(**record)
-    except ValidationError:
+    except ValidationError as error:
+        raise_interrupt(error)
         return model.model_construct(**record)

@@ -9,6 +9,7 @@ from litellm.caching.caching_handler import LLMCachingHandler
 from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
 from litellm.utils import TextCompletionStreamWrapper
 
+from chatcache import raise_interrupt
 from litellm_chatcache.call import BEGUN, Call
 from litellm_chatcache.hook import hooked
 from litellm_chatcache.kinds import CHAT, MESSAGES, RESPONSES, TEXT, Kind
@@ -122,7 +123,8 @@ def _tape(call: Call | None, kind: Kind, handler: Any) -> "Tape | _Within | None
     arguments = getattr(handler, "request_kwargs", None) or {}
     try:
         keeps = call.key is not None or ("model" in arguments and hook.may_keep(call, arguments))
-    except Exception:  # noqa: BLE001 - it has no key, which was said when it was looked up
+    except Exception as error:  # noqa: BLE001 - it has no key, which was said when it was looked up
+        raise_interrupt(error)
         return None
     return Tape(call, hook) if keeps and call.key and call.mode.writes and call.controls.stores else None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from litellm.caching import caching_handler
 
+from chatcache import raise_interrupt
 from litellm_chatcache.hook import hooked
 
 from .replacing import replace
@@ -30,7 +31,8 @@ def briefly(work: Callable[[], None]) -> Thread | None:
     thread = Thread(target=work)
     try:
         thread.start()
-    except RuntimeError:  # the interpreter is ending and starts no more threads
+    except RuntimeError as error:  # the interpreter is ending and starts no more threads
+        raise_interrupt(error)
         work()
         return None
     thread.join(_BRIEFLY)

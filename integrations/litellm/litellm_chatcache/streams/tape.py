@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from chatcache import raise_interrupt
 from litellm_chatcache.call import Call
 from litellm_chatcache.hook import Hook
 
@@ -32,7 +33,8 @@ class Tape:
         """Take note of the next chunk."""
         try:
             self._chunks.append(self._streams.chunk_record(chunk))
-        except Exception:  # noqa: BLE001 - whatever a provider sends, the caller gets it
+        except Exception as error:  # noqa: BLE001 - whatever a provider sends, the caller gets it
+            raise_interrupt(error)
             self._broken = True
         self._offsets.append(time.monotonic() - self._call.began)
         self._last = chunk

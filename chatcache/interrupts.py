@@ -2,7 +2,7 @@
 
 Python calls a signal handler wherever the main thread happens to be, so its exception surfaces in the middle of our
 code and may be of any class: `TimeoutError` is an `OSError`, as a failing disk's is. Every ``except`` clause that turns
-errors into something else therefore begins with `raise_interrupt`, and `suppress` replaces that of `contextlib`.
+errors into something else therefore calls `raise_interrupt`, and `suppress` replaces that of `contextlib`.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from itertools import pairwise
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["interrupt_of", "raise_interrupt", "suppress"]
+__all__ = ["interrupt_of", "is_interrupt", "raise_interrupt", "suppress"]
 
 
 def interrupt_of(error: BaseException | None) -> BaseException | None:
@@ -21,8 +21,20 @@ def interrupt_of(error: BaseException | None) -> BaseException | None:
     return error
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether an exception stops its caller and says nothing about the call.
+
+    Those are the exceptions of signal handlers, and all that are no `Exception`: `KeyboardInterrupt`, a cancellation.
+    Callers that wait for the same answer never get them.
+    """
+    return not isinstance(error, Exception) or _passed_a_handler(error.__traceback__)
+
+
 def raise_interrupt(error: BaseException) -> None:
-    """Raise the exception of a signal handler if an error is one, or was raised from one."""
+    """Raise the exception of a signal handler if an error is one, or was raised from one.
+
+    Every ``except`` clause that turns the errors of a cache into something else calls this first.
+    """
     interrupt = interrupt_of(error)
     if interrupt is not None:
         raise interrupt
