@@ -45,9 +45,9 @@ ONLY_FOR = {
     "click": {"cli"},  # as this, and the next two
     "rich": {"cli"},
     "yaml": {"recording.stores"},
-    # no pure module reads, writes, or looks at the time by itself
+    # no pure module reads, writes, or looks at the time by itself, but for the clock
     **{
-        name: {"_bridge"}.union(
+        name: {"_bridge", *(["clock"] if name == "time" else [])}.union(
             *(LAYERS[layer] for layer in ("storage", "backing", "typed", "cache", "recording", "command line"))
         )
         for name in ("io", "logging", "os", "pathlib", "random", "time")

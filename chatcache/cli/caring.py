@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from contextlib import nullcontext
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -15,13 +15,14 @@ from typing import Any
 
 import click
 
+from chatcache.clock import real_time
 from chatcache.errors import BundleError
 from chatcache.recording import Bundle, Head, Record, secrets_of, sketch_of
 from chatcache.recording.bundle import at_of
 
 from .group import PATHS, chatcache, reading
 from .output import as_json, console, progress, say, say_json, say_line, table
-from .source import bundles_in, called, sources
+from .source import bundles_in, called, remove_leftovers, sources
 
 __all__ = ["plan", "prune", "scan", "verify"]
 
@@ -43,19 +44,25 @@ def _days(_context: click.Context, _option: click.Parameter, days: float | None)
 )
 @as_json
 def prune(paths: tuple[Path, ...], older_than: float | None, test: str | None, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001
-    """Remove records from bundles, and blobs that no bundle refers to. Unused ones: pytest --chatcache-prune."""
+    """Remove records from bundles, and blobs that no bundle refers to. Unused ones: pytest --chatcache-prune.
+
+    What a killed writer left in their folders is removed as well.
+    """
+    if not dry_run:
+        remove_leftovers(paths)
     bundles = bundles_in(paths)
-    limit = None if older_than is None else datetime.now(UTC).timestamp() * 1000 - older_than * 86_400_000
+    limit = None if older_than is None else real_time() * 1000 - older_than * 86_400_000
     removed: dict[str, int] = {}
     tests: set[str] = set()
     for bundle in bundles:
-        blocks = [*progress(bundle.blocks(), f"reading {bundle.path}")]
-        tests.update(head["test"] for head, _ in blocks)
-        kept = [each for each in blocks if each[0]["test"] != test and (limit is None or at_of(each[0]) >= limit)]
-        if len(kept) < len(blocks):
-            removed[str(bundle.path)] = len(blocks) - len(kept)
-            if not dry_run:
-                bundle.write(kept)
+        with nullcontext() if dry_run else bundle.locked():
+            blocks = [*progress(bundle.blocks(), f"reading {bundle.path}")]
+            tests.update(head["test"] for head, _ in blocks)
+            kept = [each for each in blocks if each[0]["test"] != test and (limit is None or at_of(each[0]) >= limit)]
+            if len(kept) < len(blocks):
+                removed[str(bundle.path)] = len(blocks) - len(kept)
+                if not dry_run:
+                    bundle.write(kept)
     blobs = {} if dry_run else {"blobs": sum(bundle.sweep_blobs() for bundle in bundles)}
     counted = {**removed, **{name: number for name, number in blobs.items() if number}}
     word = "would be removed" if dry_run else "removed"

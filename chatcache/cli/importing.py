@@ -70,8 +70,10 @@ def import_(  # noqa: PLR0913, PLR0917
         raise click.ClickException(f"{source} has no records{of}{about}")
     more: dict[str, Any] = {"left_out": len(left_out), "reasons": reasons(left_out)}
     if target is not None:
-        new = beside(Bundle(target), records if test is None else _of_test(test, records))
-        Bundle(target).revise(new)
+        bundle = Bundle(target)
+        with bundle.locked():
+            new = beside(bundle, records if test is None else _of_test(test, records))
+            bundle.revise(new)
         number, there, where = len(new), len(records) - len(new), target
         more["already_there"] = there
         about = f"{f'; {there:,} more are there already' if there else ''}{about}"

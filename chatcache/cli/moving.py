@@ -39,8 +39,9 @@ def export(target: Path, store: str, folder: Path | None, thing: str, test: str,
     if not records:
         raise click.ClickException(f"store {store!r} in {cache.location} has no records to export{about}")
     bundle = Bundle(target)
-    kept = [block for block in bundle.blocks() if (block[0]["test"], block[0]["store"]) != (test, store)]
-    bundle.write([*kept, *records])
+    with bundle.locked():
+        kept = [block for block in bundle.blocks() if (block[0]["test"], block[0]["store"]) != (test, store)]
+        bundle.write([*kept, *records])
     say(
         {"exported": len(records), "left_out": len(left_out), "reasons": reasons(left_out), "target": str(target)},
         f"{len(records):,} records in {target}{about}",
@@ -61,9 +62,11 @@ def merge(base: Path, ours: Path, theirs: Path, as_json: bool) -> None:  # noqa:
     config merge.chatcache.driver "chatcache merge %O %A %B", and "*.chatcache merge=chatcache" in .gitattributes.
     """
     before = {} if base.exists() and not base.stat().st_size else _by_name(base)
-    one, other = _by_name(ours), _by_name(theirs)
-    kept = [each for name in {*one, *other} if (each := _merged(before.get(name), one.get(name), other.get(name)))]
-    Bundle(ours).write(kept)
+    other, target = _by_name(theirs), Bundle(ours)
+    with target.locked():
+        one = _by_name(ours)
+        kept = [each for name in {*one, *other} if (each := _merged(before.get(name), one.get(name), other.get(name)))]
+        target.write(kept)
     say({"records": len(kept), "target": str(ours)}, f"{len(kept):,} records in {ours}", as_json=as_json)
 
 
@@ -72,8 +75,14 @@ def merge(base: Path, ours: Path, theirs: Path, as_json: bool) -> None:  # noqa:
 @as_json
 def migrate(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
     """Write bundles anew in the present layout, whichever version wrote them, or whoever edited them."""
-    changed = [str(bundle.path) for bundle in bundles_in(paths) if bundle.write(map(_sketched, records_of(bundle)))]
+    changed = [str(bundle.path) for bundle in bundles_in(paths) if _migrated(bundle)]
     say(changed, "\n".join([*changed, f"{len(changed)} bundles changed"]), as_json=as_json)
+
+
+def _migrated(bundle: Bundle) -> bool:
+    """Write a bundle anew; return whether that changed anything."""
+    with bundle.locked():
+        return bundle.write(map(_sketched, records_of(bundle)))
 
 
 def _sketched(record: Record) -> Record:

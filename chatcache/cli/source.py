@@ -8,11 +8,12 @@ import click
 
 from chatcache.cache import ResponseCache
 from chatcache.recording import SUFFIX, Bundle, Record, scrubbed
+from chatcache.recording.bundle import BLOBS, is_leftover, locked
 from chatcache.recording.stores import as_stored
 
 from .output import progress
 
-__all__ = ["Source", "bundles_in", "called", "records_of", "sources", "store_of"]
+__all__ = ["Source", "bundles_in", "called", "records_of", "remove_leftovers", "sources", "store_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,19 @@ def bundles_in(paths: tuple[Path, ...]) -> list[Bundle]:
     if not found:
         raise click.UsageError(f"no *{SUFFIX} in {', '.join(map(str, paths or (Path.cwd(),)))}")
     return [Bundle(path) for path in dict.fromkeys(found)]
+
+
+def remove_leftovers(paths: tuple[Path, ...]) -> None:
+    """Remove what killed writers left in the folders that are named, and in those within them.
+
+    Raises:
+        BundleError: a folder is locked, or cannot be written to.
+    """
+    for path in paths or (Path(),):
+        folders = {file.parent for file in path.rglob(".*") if is_leftover(file.name)} if path.is_dir() else ()
+        for folder in {each.parent if each.name == BLOBS else each for each in folders}:
+            with locked(folder):  # which removes them
+                pass
 
 
 def store_of(store: str, folder: Path | None, thing: str) -> ResponseCache:

@@ -86,4 +86,4 @@ def recording(path: str | Path, policy: Policy | None = None, *, scope: str = ""
             yield tape
         tape.raise_for_problems()
         if tape.made:
-            tape.shelf.bundle.revise(tape.made, replacing={scope} if tape.mode is RecordMode.REFRESH else ())
+            tape.shelf.bundle.revise(tape.made, replacing={scope} if chosen.mode is RecordMode.REFRESH else ())

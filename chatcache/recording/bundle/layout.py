@@ -20,7 +20,10 @@ import orjson
 from chatcache.codec import is_utf8
 from chatcache.errors import BundleError, shown
 
-__all__ = ["Blobs", "parsed", "restored", "written"]
+__all__ = ["DEEPEST", "Blobs", "is_too_deep", "parsed", "restored", "written"]
+
+DEEPEST = 100
+"""How many levels a request or an answer may nest; what reads them calls itself once for each level."""
 
 Blobs = dict[str, bytes]
 """The content of blobs, each the JSON of a value, by the SHA-256 of it."""
@@ -51,12 +54,12 @@ def written(value: Any, blobs: Blobs, *, indent: str = "", width: int = _WIDTH) 
     return "".join(_lines(_laid_out(value, blobs), indent, len(indent), width))
 
 
-def restored(value: Any, blob: Callable[[str], bytes]) -> Any:
+def restored(value: Any, blob: Callable[[Any], Any]) -> Any:
     """Return the value that a text of `written` is of.
 
     Args:
         value: the JSON of the text.
-        blob: gives the content of a blob.
+        blob: returns the value of a blob by what stands under its name.
 
     Raises:
         BundleError: it is no text of `written`, or a blob is missing.
@@ -70,7 +73,7 @@ def restored(value: Any, blob: Callable[[str], bytes]) -> Any:
         if name == _TEXT:
             return _joined(item)
         if name == _BLOB:
-            return parsed(blob(item))
+            return blob(item)
     return {
         (name[1:] if name[:2] == "$$" and _TAG.fullmatch(name) else name): (
             restored(item, blob) if type(item) in _NESTED else item
@@ -95,6 +98,16 @@ def parsed(data: bytes) -> Any:
         except orjson.JSONDecodeError:
             pass
     return json.loads(data)  # takes lone surrogates, too
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether a JSON value nests more than `DEEPEST` levels, and four more, in which a record holds it."""
+    level = [value] if type(value) in _NESTED else []
+    for _ in range(DEEPEST + 4):
+        level = [
+            item for each in level for item in (each.values() if type(each) is dict else each) if type(item) in _NESTED
+        ]
+    return bool(level)
 
 
 def _joined(pieces: Any) -> str:

@@ -7,6 +7,7 @@ came, in seconds, and the rest of it. Pure.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from chatcache.interrupts import raise_interrupt
 
 from .layout import Blobs, restored, written
 
-__all__ = ["STREAMS", "Record", "at_of", "form_of", "model_of", "name_of", "place_of", "problem_of"]
+__all__ = ["STREAMS", "Record", "at_of", "form_of", "model_of", "name_of", "place_of", "problem_of", "unique"]
 
 _FORMS = {Form.ANSWER: "answer", Form.STREAM: "stream", Form.STREAM_WITH_USAGE: "stream+usage", Form.FAILURE: "failure"}
 _BY_NAME = {name: form for form, name in _FORMS.items()}
@@ -28,6 +29,9 @@ STREAMS = frozenset({Form.STREAM, Form.STREAM_WITH_USAGE})
 _WIDE = 1_000  # columns of a chunk
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SKETCH = re.compile(r"[0-9a-fA-F]{16}")
+_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)  # that can be calculated with
+_MOST = 10**15  # of an amount
+_MOST_EXPANDED = 64 * 1024 * 1024  # characters of a stream's chunks
 _NEEDED = {"test", "store", "key", "form", "at", "sketch"}
 
 
@@ -115,12 +119,12 @@ class Record:
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
     @classmethod
-    def of(cls, said: Any, blob: Callable[[str], bytes] | None) -> "Record":
+    def of(cls, said: Any, blob: Callable[[Any], Any] | None) -> "Record":
         """Return the record of a text.
 
         Args:
             said: the JSON of the text.
-            blob: gives the content of a blob; None where nothing in it is written in a way of its own.
+            blob: returns the value of a blob; None where nothing in it is written in a way of its own.
 
         Raises:
             BundleError: it is the text of no record.
@@ -130,7 +134,8 @@ class Record:
             form, content, offsets = _BY_NAME[said["form"]], said["answer"], None
             if form in STREAMS:
                 each = read(content["each"])
-                offsets = [offset for offset, _ in content["chunks"]]
+                _check_expanded(each, len(content["chunks"]))
+                offsets = [_offset(offset) for offset, _ in content["chunks"]]
                 answer: Any = [_whole(each, read(rest)) for _, rest in content["chunks"]]
             else:
                 answer = read(content)
@@ -207,6 +212,23 @@ def problem_of(said: Any) -> str | None:
     return None
 
 
+def unique(text: bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is none, or a name is there twice in one of its objects.
+    """
+
+    def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+            raise ValueError(f"the name {twice!r} is there twice")
+        return value
+
+    return json.loads(text, object_pairs_hook=checked)
+
+
 def _streamed(chunks: list[Any], offsets: list[float], blobs: Blobs) -> str:
     each = _common(chunks)
     lines = [
@@ -230,6 +252,24 @@ def _common(chunks: list[Any]) -> dict[str, Any]:
     }
 
 
+def _check_expanded(each: Any, number: int) -> None:
+    """Raise `BundleError` if what all chunks have in common is too large for so many of them."""
+    if each and number > 1 and len(json.dumps(each)) * number > _MOST_EXPANDED:
+        raise BundleError(f"its {number:,} chunks expand to more than {_MOST_EXPANDED:,} characters")
+
+
+def _offset(value: Any) -> float:
+    """Return when a chunk came.
+
+    Raises:
+        BundleError: it is no time.
+    """
+    if not _is_amount(value):
+        raise BundleError(f"{shown(value)} is no time of a chunk, in seconds")
+    offset: float = value
+    return offset
+
+
 def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other and repr(one) == repr(other)  # 1 is not True, nor 1.0
 
@@ -247,11 +287,11 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_ordinal(value: Any) -> bool:
-    return type(value) is int and value >= 1
+    return type(value) is int and 1 <= value <= _MOST
 
 
 def _is_amount(value: Any) -> bool:
-    return type(value) in {int, float}
+    return type(value) in {int, float} and -_MOST <= value <= _MOST
 
 
 def _is_form(value: Any) -> bool:
@@ -261,11 +301,10 @@ def _is_form(value: Any) -> bool:
 def _is_time(value: Any) -> bool:
     try:
         time = datetime.fromisoformat(value)
-        time.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError) as error:
         raise_interrupt(error)
         return False
-    return time.tzinfo is not None
+    return time.tzinfo is not None and _FIRST <= time <= _LAST
 
 
 def _is_sketch(value: Any) -> bool:

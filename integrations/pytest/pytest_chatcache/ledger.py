@@ -94,7 +94,7 @@ class Ledger:
         now = time.monotonic()
         for written in self._bundles.values():
             if written.waiting and (late or now >= written.due):
-                self._write(written)
+                self._write(written, late=late)
 
     def verdict(self) -> Verdict:
         """Return what is the matter with each bundle that a test of this run has, or that is beside one."""
@@ -120,23 +120,45 @@ class Ledger:
             gone = {*of.unused, *of.orphaned}
             if gone:
                 bundle = Bundle(path)
-                bundle.write([(head, text) for head, text in bundle.blocks() if name_of(head) not in gone])
+                with bundle.locked():
+                    bundle.write([(head, text) for head, text in bundle.blocks() if name_of(head) not in gone])
                 self.changes[path] += Changes(removed=len(gone))
                 removed += len(gone)
         return removed + sum(Bundle(path).sweep_blobs() for path in {*verdict, *self.changes})
 
-    def _write(self, written: _Written) -> None:
+    def _write(self, written: _Written, *, late: bool) -> None:
+        """Write what is waiting for a bundle; if that fails before the end of the run, it is tried again."""
         waiting, written.waiting = written.waiting, {}
         began = time.monotonic()
         try:
-            self.changes[written.bundle.path] += written.bundle.revise(
-                (record for result in waiting.values() for record in result.made),
-                replacing={scope for scope, result in waiting.items() if result.replaces},
-            )
-        except BundleError as error:
-            self.problems.append(f"ERROR: {error}")
+            self._revise(written.bundle, waiting)
+        except BundleError:
+            if late:
+                self._write_singly(written.bundle, waiting)
+            else:
+                written.waiting = waiting
         now = time.monotonic()
         written.due = now + _SHARE * (now - began)
+
+    def _write_singly(self, bundle: Bundle, waiting: dict[str, Result]) -> None:
+        """Write each scope by itself, and note why one cannot be written, so that it costs no other one its records."""
+        problems: dict[str, None] = {}
+        try:
+            with bundle.locked():
+                for scope, result in waiting.items():
+                    try:
+                        self._revise(bundle, {scope: result})
+                    except BundleError as error:
+                        problems[f"ERROR: {error}"] = None
+        except BundleError as error:
+            problems[f"ERROR: {error}"] = None
+        self.problems += problems
+
+    def _revise(self, bundle: Bundle, waiting: dict[str, Result]) -> None:
+        self.changes[bundle.path] += bundle.revise(
+            (record for result in waiting.values() for record in result.made),
+            replacing={scope for scope, result in waiting.items() if result.replaces},
+        )
 
     def _judge(self, verdict: dict[str, Files], path: str, judge: Judge | None) -> None:
         """Add to a verdict which records of a bundle are of no use."""
