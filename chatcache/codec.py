@@ -21,6 +21,9 @@ The first byte names the form of the rest, so that a later version can add one a
 ``0x03``
     bytes, as they are: for values that are nothing but bytes.
 
+``0x00`` is never written: whoever reads rows gives `DAMAGED` in place of bytes whose checksum does not match, and
+decoding that raises.
+
 A value comes back equal and of the same type. Values are None, bool, int, float, str, bytes, aware datetimes, and
 lists, tuples, sets, frozensets and dicts of those, each of exactly that type: a subclass (an enum's member, a
 defaultdict, a named tuple) would come back as something else, so it is refused. A dictionary keeps its order.
@@ -45,7 +48,10 @@ from chatcache.interrupts import raise_interrupt
 
 from .errors import CorruptRecordError, InvalidValueError, shown
 
-__all__ = ["Part", "decode", "encode", "is_json", "is_utf8", "part_of"]
+__all__ = ["DAMAGED", "Part", "decode", "encode", "is_json", "is_utf8", "part_of"]
+
+DAMAGED = b"\x00"
+"""What a reader of rows returns for a value whose checksum does not match; `decode` raises for it."""
 
 _PLAIN, _TAGGED, _BYTES = b"\x01", b"\x02", b"\x03"
 _LEAST, _GREATEST = -(2**63), 2**64 - 1
@@ -121,6 +127,8 @@ def decode(data: bytes) -> Any:
     except (ValueError, TypeError, RecursionError) as error:
         raise_interrupt(error)
         raise CorruptRecordError(f"stored bytes are damaged: {error}") from error
+    if data == DAMAGED:
+        raise CorruptRecordError("the record is damaged: its checksum does not match; remove it, or write it again")
     raise CorruptRecordError(f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache")
 
 

@@ -27,7 +27,7 @@ _PAUSE = 0.01  # seconds between two, in which others get on
 def is_expired(cell: Any, now: int) -> bool:
     """Return whether what is in the row of an entry, or of its note, says that it expired."""
     match cell:
-        case [_, int() as expires] | [None, int() as expires, int()]:
+        case [_, int() as expires] | [None, int() as expires, int(), int()]:
             return expires <= now
         case _:
             return False

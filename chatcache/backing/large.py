@@ -1,13 +1,15 @@
 """Values that take more than a row: cut into parts when they are written, and joined when they are read.
 
-The row of such a value says in how many parts it is; all of them are read of one moment, together with it.
+The row of such a value says in how many parts it is, and holds a checksum over all of them; they are read of one
+moment, together with it. So parts of two values are never taken for one.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
-from chatcache.codec import Part, decode, encode
+from chatcache.codec import DAMAGED, Part, decode, encode
 from chatcache.errors import CorruptRecordError
 from chatcache.interrupts import raise_interrupt
 from chatcache.storage import Storage
@@ -17,6 +19,7 @@ from .rows import due_row, note_part_rows, note_row, part_rows
 __all__ = ["Written", "is_heavy", "is_in_parts", "joined", "part_keys", "written"]
 
 _LONGEST_PART = 1024 * 1024  # bytes
+_MOST_PARTS = 99_999  # whose numbers have five digits
 _HEAVY = 64 * 1024  # characters and items
 _DUE = encode(None)
 _TRIES = 100  # how often a value is read anew that is being written just then
@@ -82,7 +85,7 @@ def _split(key: str, value: Any, expires: int | None, parts: str, longest_row: i
         return {key: data}
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
     rows = dict(zip(part_keys(parts, len(pieces)), map(encode, pieces), strict=True))
-    return {key: encode([None, expires, len(pieces)]), **rows}
+    return {key: encode([None, expires, len(pieces), crc32(data)]), **rows}
 
 
 def part_keys(parts: str, number: int) -> list[str]:
@@ -93,8 +96,8 @@ def part_keys(parts: str, number: int) -> list[str]:
 def is_in_parts(cell: Any) -> bool:
     """Return whether what is in the row of a value says that it is in parts."""
     match cell:
-        case [None, int() | None, int() as number]:
-            return number > 0
+        case [None, int() | None, int() as number, int()]:
+            return 0 < number <= _MOST_PARTS
         case _:
             return False
 
@@ -109,22 +112,23 @@ def joined(storage: Storage, key: str, cell: Any, parts: str) -> Any:
         parts: what the keys of its parts begin with.
 
     Raises:
-        CorruptRecordError: parts of it are missing.
+        CorruptRecordError: parts of it are missing or damaged.
     """
     for _ in range(_TRIES):
         keys = part_keys(parts, cell[2])
         found = storage.get_many([key, *keys])
         if is_in_parts(found.get(key)) and found[key][2] == cell[2] and len(found) > len(keys):
-            return _decoded(key, map(found.__getitem__, keys))
+            return _decoded(key, map(found.__getitem__, keys), found[key][3])
         cell = found.get(key)
         if not is_in_parts(cell):
             return cell
     raise CorruptRecordError(f"key {key!r}: not all of its {cell[2]:,} parts are there")
 
 
-def _decoded(key: str, pieces: Iterable[Any]) -> Any:
+def _decoded(key: str, pieces: Iterable[Any], checksum: int) -> Any:
     try:
-        return decode(b"".join(pieces))
+        data = b"".join(pieces)
+        return decode(data if crc32(data) == checksum else DAMAGED)
     except (CorruptRecordError, TypeError) as error:
         raise_interrupt(error)
         raise CorruptRecordError(f"key {key!r}: {error}") from error

@@ -17,7 +17,7 @@ Times are in milliseconds since the epoch; ``expires`` may be null. ``{store}`` 
 and ``%`` only in ``%25`` and ``%3A``, so that none is one of the words above; ``{length}`` is that of the key, so that
 no key's parts are among another's. The index has the store before the time, so that it goes with the rest of a store
 that is cleared; there are few stores in an object, and each is asked for what is due. A value that is in parts leaves
-``[null, expires, number of parts]`` in its row.
+``[null, expires, number of parts, checksum of all]`` in its row.
 """
 
 import re

@@ -27,18 +27,15 @@ from chatcache._bridge import Lock, LoopThread, beside
 from chatcache.clock import Clock
 from chatcache.errors import InvalidInputError, shown
 
-from .database import AT_WORK, connect, explained
+from .database import AT_WORK, explained
 from .locks import FileLock
+from .opening import Schema, connect
 from .storage import Storage
 
 __all__ = ["Alarm", "AlarmIndex", "Alarms", "ObjectSchedule", "Target"]
 
 _logger = logging.getLogger("chatcache")
 
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS _cf_ALARM "
-    "(actor_id TEXT PRIMARY KEY, scheduled_time INTEGER, actor_name TEXT) WITHOUT ROWID"
-)
 _SOONER = (
     "INSERT INTO _cf_ALARM VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
     "scheduled_time = min(scheduled_time, excluded.scheduled_time), "
@@ -46,6 +43,14 @@ _SOONER = (
 )
 _EXACTLY = "UPDATE _cf_ALARM SET scheduled_time = ? WHERE actor_id = ?"
 _NOT = "DELETE FROM _cf_ALARM WHERE actor_id = ?"
+_CREATE = (
+    "CREATE TABLE IF NOT EXISTS _cf_ALARM "
+    "(actor_id TEXT PRIMARY KEY, scheduled_time INTEGER, actor_name TEXT) WITHOUT ROWID"
+)
+_SCHEMA = Schema(
+    creates=(_CREATE,),
+    writes=(_SOONER, _EXACTLY, _NOT),
+)
 _DUE = "SELECT actor_id, scheduled_time, actor_name FROM _cf_ALARM WHERE scheduled_time <= ? ORDER BY scheduled_time"
 _NEXT = "SELECT min(scheduled_time) FROM _cf_ALARM WHERE scheduled_time > ?"
 _RETRIES = (2, 4, 8, 16, 32, 64)  # seconds
@@ -162,10 +167,13 @@ class AlarmIndex:
         """Give a connection for a moment: alarms are rare, and one that is kept would have to be closed for a fork."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with AT_WORK, self._one, closing(connect(self._path, self._timeout, _SCHEMA, make=True)) as connection:
+            with AT_WORK, self._one, closing(self._connect()) as connection:
                 yield connection
         except (sqlite3.Error, OSError) as error:
             raise explained(error, self._path) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        return connect(self._path, self._timeout, schema=_SCHEMA, make=True)
 
 
 class ObjectSchedule:

@@ -29,10 +29,11 @@ from chatcache._bridge import Gate, Lock, PerLoop, RLock, Worker, born_daemon, f
 from chatcache.errors import CorruptStorageError, InvalidInputError, StorageError
 from chatcache.interrupts import raise_interrupt
 
+from .opening import connect
 from .recent import Recent, WalIndex
-from .rows import SCHEMA, has_schema, read_name, run_query, write_name
+from .rows import SCHEMA, has_schema, run_query, write_name
 
-__all__ = ["AT_WORK", "SHRINKS", "Database", "Durability", "connect", "explained", "is_busy"]
+__all__ = ["AT_WORK", "SHRINKS", "Database", "Durability", "explained"]
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -117,13 +118,14 @@ class Database:
     """
 
     afterwards: str | None
+    _is_named: bool
 
     def __init__(self, path: Path, durability: Durability, timeout: float) -> None:
         self.path = path
         self.timeout = timeout
         self.name: str | None = None
         # not a method, which would keep this object alive as long as it is one of its attributes
-        self._connect = partial(connect, path, timeout, f"PRAGMA synchronous = {durability.value}")
+        self._connect = partial(connect, path, timeout, f"PRAGMA synchronous = {durability.value}", schema=SCHEMA)
         self._begin()
         with _BEGINNING:
             _DATABASES.add(self)
@@ -193,7 +195,8 @@ class Database:
                 writer.execute(self.afterwards)
                 self.afterwards = None
             if not self._is_named and self.name is not None and not writer.in_transaction:
-                self._write_name(writer, self.name)
+                write_name(writer, self.name)
+                self._is_named = True
             yield writer
         except (sqlite3.Error, OSError) as error:
             raise explained(error, self.path) from error
@@ -337,16 +340,11 @@ class Database:
         # whoever writes the first page has seen none; on a file with pages it would wait for the lock of a writer
         made = [_PAGE, SHRINKS] if not self.path.exists() or self.path.stat().st_size == 0 else [_PAGE]
         file = _identity(self.path)
-        connection = self._connect(*made, "PRAGMA journal_mode = WAL", *SCHEMA, _FOREIGN_KEYS, _LOG, make=True)
+        connection = self._connect(*made, "PRAGMA journal_mode = WAL", _FOREIGN_KEYS, _LOG, make=True)
         self._file, self._is_named = file or _identity(self.path), False
         self._connections.writer = connection
         self._stay_few()
         return connection
-
-    def _write_name(self, connection: sqlite3.Connection, name: str) -> None:
-        if read_name(connection) is None:
-            write_name(connection, name)
-        self._is_named = True
 
     def _stay_few(self) -> None:
         """Close what was opened long ago and is idle, where this process holds the files of many objects."""
@@ -475,42 +473,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-def connect(
-    path: Path,
-    timeout: float,
-    *statements: str,
-    make: bool = False,
-    factory: type[sqlite3.Connection] = sqlite3.Connection,
-) -> sqlite3.Connection:
-    """Connect to a file, and run statements; make it where asked to, readable for its owner only.
-
-    Only SQLite ever opens it: to close another descriptor of it would drop the locks of the process.
-    """
-    given_up = time.monotonic() + timeout
-    while True:
-        connection = sqlite3.connect(
-            path, timeout=timeout, isolation_level=None, check_same_thread=False, factory=factory
-        )
-        try:
-            if make and path.stat().st_size == 0:
-                path.chmod(0o600)  # while nothing is in it; SQLite gives the files beside it the same
-            for statement in statements:
-                connection.execute(statement)
-        except BaseException as error:
-            connection.close()
-            # SQLite itself does not wait where two connections make one file at once
-            if not (make and is_busy(error)) or time.monotonic() > given_up:
-                raise
-        else:
-            return connection
-        time.sleep(0.005)
-
-
-def is_busy(error: BaseException | None) -> bool:
-    """Return whether an error says that somebody else has a lock."""
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname.startswith("SQLITE_BUSY")
 
 
 def explained(error: Exception, path: Path) -> StorageError:  # noqa: PLR0911 - a table, a case a row

@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
+from operator import lt
 from typing import Any, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, off_loop
 from chatcache.codec import decode, encode
-from chatcache.errors import CorruptRecordError, InvalidInputError, InvalidValueError
+from chatcache.errors import CorruptRecordError, CorruptStorageError, InvalidInputError, InvalidValueError
 
 from .layer import UNKNOWN, Layer, Row, Unknown, earlier, find, overlaid
 from .ranges import KeyRange, check_key, key_range, prefix_range
-from .rows import Query, RangeQuery, range_query, read_alarm, read_rows, run_query, size_query
+from .rows import SIZES, VALUES, Listing, read_alarm, read_rows, run_query
 from .turn import Turn
 from .turns import Turns
 
@@ -224,7 +226,7 @@ class KeyValues(ABC):
         The options are those of `list`.
         """
         bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
-        return _sizes(drive(self._range(blocking, bounds, _checked(limit), reverse=False, query=size_query)))
+        return _sizes(drive(self._range(blocking, bounds, _checked(limit), reverse=False, listing=SIZES)))
 
     async def asizes(
         self,
@@ -237,7 +239,7 @@ class KeyValues(ABC):
     ) -> dict[str, int]:
         """Awaiting twin of `sizes`."""
         bounds = key_range(prefix=prefix, start=start, start_after=start_after, end=end)
-        return _sizes(await self._range(awaiting, bounds, _checked(limit), reverse=False, query=size_query))
+        return _sizes(await self._range(awaiting, bounds, _checked(limit), reverse=False, listing=SIZES))
 
     def scan(  # noqa: PLR0913 - as `list`
         self,
@@ -382,14 +384,14 @@ class KeyValues(ABC):
         return [(key, value) for key, value in result.items() if isinstance(value, bytes)]
 
     async def _range(
-        self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool, query: RangeQuery = range_query
+        self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool, listing: Listing = VALUES
     ) -> Sequence[Row]:
-        """Return the rows of a range, in order, all of one moment; from the file what a query gives for each."""
+        """Return the rows of a range, in order, all of one moment; from the file what a listing gives for each."""
         most = None if limit is None else 2 * max(limit, _FIRST_ROWS)
         for _ in range(_TRIES):
             commits = self._turns.commits
             layers, part = self._copied_layers(bounds, most, reverse=reverse)
-            rows = await self._overlaid(colour, layers, part, limit, reverse=reverse, query=query)
+            rows = await self._overlaid(colour, layers, part, limit, reverse=reverse, listing=listing)
             if part != bounds and len(rows) != limit:  # many of those that were copied are deleted
                 most = None
             elif not layers or commits == self._turns.commits:
@@ -398,7 +400,7 @@ class KeyValues(ABC):
             self._at_rest,
             self._aat_rest,
             lambda: self._overlaid(
-                blocking, self._copied_layers(bounds)[0], bounds, limit, reverse=reverse, query=query
+                blocking, self._copied_layers(bounds)[0], bounds, limit, reverse=reverse, listing=listing
             ),
         )
 
@@ -420,15 +422,15 @@ class KeyValues(ABC):
         limit: int | None,
         *,
         reverse: bool,
-        query: RangeQuery,
+        listing: Listing,
     ) -> Sequence[Row]:
         if not layers:
-            return await self._fetched(colour, query(bounds, limit, reverse=reverse), limit)
+            return await self._fetched(colour, listing, bounds, limit, reverse=reverse)
         result: list[Row] = []
         rest: KeyRange | None = bounds
         size = None if limit is None else max(limit, _FIRST_ROWS)
         while rest is not None and (limit is None or len(result) < limit):
-            page = await self._fetched(colour, query(rest, size, reverse=reverse), size)
+            page = await self._fetched(colour, listing, rest, size, reverse=reverse)
             behind = _behind(page, rest, size, reverse=reverse)
             covered = rest if behind is None else _before(rest, behind, reverse=reverse)
             result += sorted(overlaid(layers, page, covered).items(), reverse=reverse)
@@ -436,10 +438,21 @@ class KeyValues(ABC):
             size = None if size is None else max(size, min(size * 4, _MOST_ROWS))
         return result[:limit]
 
-    async def _fetched(self, colour: Colour, query: Query, limit: int | None) -> Sequence[Row]:
+    async def _fetched(
+        self, colour: Colour, listing: Listing, bounds: KeyRange, limit: int | None, *, reverse: bool
+    ) -> Sequence[Row]:
+        """Return what the file holds of a range, checked."""
+        query = listing.query(bounds, limit, reverse=reverse)
         if limit is not None and limit <= _LONGEST_IN_PLACE:
-            return await colour(self._turns.read, self._turns.aread, run_query, query, [])
-        return await colour(self._turns.fetch, self._turns.afetch, *query)
+            rows = listing.read(await colour(self._turns.read, self._turns.aread, run_query, query, []))
+        else:
+            read = partial(listing.read, await colour(self._turns.fetch, self._turns.afetch, *query))
+            rows = await colour(read, partial(off_loop, read))
+        if not _is_in_order(rows, bounds, reverse=reverse):
+            raise CorruptStorageError(
+                f"{self._turns.path} is damaged: its keys are not in order; move it away to begin anew"
+            )
+        return rows
 
     def _alarm_over(self, method: str) -> tuple[int | Unknown | None, int | None]:
         """Return the alarm that is set over the file, if one is, and when it is to go off at the latest."""
@@ -513,6 +526,14 @@ class KeyValues(ABC):
             return decode(data)
         except CorruptRecordError as error:
             raise CorruptRecordError(f"key {key!r} in {self._turns.path}: {error}") from error
+
+
+def _is_in_order(rows: Sequence[Row], bounds: KeyRange, *, reverse: bool) -> bool:
+    """Return whether rows are in the order of a listing, so that one that goes on behind them comes to an end."""
+    keys = [key for key, _ in rows]
+    if reverse:
+        keys.reverse()
+    return not keys or (keys[0].encode() >= bounds.start and all(map(lt, keys, islice(keys, 1, None))))
 
 
 def _sizes(rows: Iterable[tuple[str, bytes | int]]) -> dict[str, int]:

@@ -1,46 +1,51 @@
 """The tables of an object's file, and what is read and written of them.
 
-They are workerd's, but for one thing: workerd has keys and values in a table WITHOUT ROWID, whose inner pages hold
+They are workerd's, but for two things. workerd has keys and values in a table WITHOUT ROWID, whose inner pages hold
 whole rows. With pages of 16 kB and values of 2 kB one among a million would be seven pages deep, and a value of more
 than 4 kB would take a page of its own besides.
+
+And each row has a checksum here, a CRC-32 that binds the value to its key: SQLite notices damaged pages only if they
+break its own structures, and would return an altered value. The functions of this module add and check it, so that
+nobody else sees it. A value that fails the check is read as `DAMAGED`, which cannot be decoded.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from sqlite3 import Connection
-from typing import Any, Protocol
+from typing import Any
+from zlib import crc32
+
+from chatcache.codec import DAMAGED
+from chatcache.errors import CorruptRecordError, CorruptStorageError
 
 from .layer import UNKNOWN, Layer, Row, Unknown
+from .opening import Schema
 from .ranges import KeyRange
 
 __all__ = [
     "SCHEMA",
+    "SIZES",
+    "VALUES",
+    "Listing",
     "Query",
-    "RangeQuery",
+    "checksum",
     "give_back_pages",
     "has_much_free",
     "has_schema",
-    "range_query",
     "read_alarm",
     "read_name",
     "read_next",
     "read_row",
     "read_rows",
     "run_query",
-    "size_query",
     "write_layer",
     "write_name",
 ]
 
 Query = tuple[str, Sequence[Any]]
 """SQL, and the values of its parameters."""
-
-SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",
-    "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT NOT NULL, value BLOB)",
-    "CREATE UNIQUE INDEX IF NOT EXISTS _cf_KV_key ON _cf_KV (key)",
-)
 
 _ALARM, _NAME = 1, 3  # keys of the metadata; in workerd 2 is a bookmark, and there is no 3
 _GIVEN_BACK = 32  # pages at a time, which is half a megabyte
@@ -50,12 +55,30 @@ _PAGES = (
     "SELECT auto_vacuum, freelist_count, page_count FROM pragma_auto_vacuum, pragma_freelist_count, pragma_page_count"
 )
 _HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV'"
-_GET = "SELECT value FROM _cf_KV WHERE key = ?"
-_NEXT = "SELECT key, CASE key WHEN ?1 THEN value END FROM _cf_KV WHERE key >= ?1 ORDER BY key LIMIT 1"
-_PUT = "INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+_GET = "SELECT checksum, value FROM _cf_KV INDEXED BY _cf_KV_key WHERE key = ?"
+_NEXT = (
+    "SELECT key, checksum, CASE key WHEN ?1 THEN value END FROM _cf_KV INDEXED BY _cf_KV_key "
+    "WHERE key >= ?1 ORDER BY key LIMIT 1"
+)
+_PUT = (
+    "INSERT INTO _cf_KV (key, checksum, value) VALUES (?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET checksum = excluded.checksum, value = excluded.value"
+)
 _DELETE = "DELETE FROM _cf_KV WHERE key = ?"
-_GET_METADATA = "SELECT value FROM _cf_METADATA WHERE key = ?"
-_PUT_METADATA = "INSERT INTO _cf_METADATA VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+_GET_METADATA = "SELECT checksum, value FROM _cf_METADATA WHERE key = ?"
+_PUT_METADATA = (
+    "INSERT INTO _cf_METADATA (key, checksum, value) VALUES (?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET checksum = excluded.checksum, value = excluded.value"
+)
+
+SCHEMA = Schema(
+    creates=(
+        "CREATE TABLE IF NOT EXISTS _cf_METADATA (key INTEGER PRIMARY KEY, checksum INTEGER, value BLOB)",
+        "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT NOT NULL, checksum INTEGER, value BLOB)",
+        "CREATE UNIQUE INDEX IF NOT EXISTS _cf_KV_key ON _cf_KV (key)",
+    ),
+    writes=(_PUT, _DELETE, _PUT_METADATA),
+)
 
 
 def has_schema(connection: Connection) -> bool:
@@ -63,16 +86,31 @@ def has_schema(connection: Connection) -> bool:
     return connection.execute(_HAS_SCHEMA).fetchone() is not None
 
 
+def checksum(key: str, value: bytes) -> int:
+    """Return the checksum of a row: a CRC-32 over the length of its value, its key and its value."""
+    return crc32(value, crc32(key.encode(), len(value)))
+
+
+def _checked(key: str, expected: Any, value: Any) -> bytes:
+    """Return the value of a row, or `DAMAGED` if it is not what was written under the key."""
+    return value if type(value) is bytes and crc32(value, crc32(key.encode(), len(value))) == expected else DAMAGED
+
+
 def read_row(connection: Connection, key: str) -> bytes | None:
     """Return the value of a row, or None."""
     row = connection.execute(_GET, (key,)).fetchone()
-    return None if row is None else row[0]
+    return None if row is None else _checked(key, *row)
 
 
 def read_next(connection: Connection, key: str) -> tuple[str | None, bytes | None]:
     """Return the key of the first row from a key on, or None where there is none, and its value if it is that key's."""
     row = connection.execute(_NEXT, (key,)).fetchone()
-    return (None, None) if row is None else row
+    if row is None:
+        return None, None
+    found, expected, value = row
+    if found == key:
+        return key, _checked(key, expected, value)
+    return (found, None) if type(found) is str and found > key else (key, DAMAGED)
 
 
 def read_rows(connection: Connection, keys: Iterable[str]) -> list[Row]:
@@ -86,29 +124,50 @@ def read_rows(connection: Connection, keys: Iterable[str]) -> list[Row]:
     return [(key, value) for key, value in found if value is not None]
 
 
-class RangeQuery(Protocol):
-    """What returns the query for something of each row of a range."""
-
-    def __call__(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:
-        """Return the query."""
-        ...
-
-
-def range_query(bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:
-    """Return the query for the rows of a range, in order."""
-    return _query("value", bounds, limit, reverse=reverse)
-
-
-def size_query(bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:
-    """Return the query for the keys of a range with the bytes of their values, which SQLite knows without reading."""
-    return _query("length(value)", bounds, limit, reverse=reverse)
+def _values(rows: Iterable[tuple[Any, ...]]) -> list[Row]:
+    return [
+        (
+            key,
+            value
+            if type(value) is bytes and crc32(value, crc32(key.encode(), len(value))) == expected  # as `_checked`
+            else DAMAGED,
+        )
+        for key, expected, value in rows
+        if type(key) is str
+    ]
 
 
-def _query(column: str, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:
-    where, parameters = _where(bounds)
-    order = "DESC" if reverse else "ASC"
-    sql = f"SELECT key, {column} FROM _cf_KV WHERE {where} ORDER BY key {order} LIMIT ?"  # noqa: S608 - no input in it
-    return sql, (*parameters, -1 if limit is None else limit)
+def _sizes(rows: Iterable[tuple[Any, ...]]) -> list[tuple[str, int]]:
+    return [(key, size if type(size) is int else 0) for key, size in rows if type(key) is str]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is read of each row of a range.
+
+    Attributes:
+        columns: the columns behind the key, in SQL.
+        read: makes pairs of a key and what is listed of it from the rows that SQLite returns.
+    """
+
+    columns: str
+    read: Callable[[Iterable[tuple[Any, ...]]], Sequence[tuple[str, Any]]]
+
+    def query(self, bounds: KeyRange, limit: int | None, *, reverse: bool) -> Query:
+        """Return the query for the rows of a range, in order."""
+        where, parameters = _where(bounds)
+        order = "DESC" if reverse else "ASC"
+        sql = (
+            f"SELECT key, {self.columns} FROM _cf_KV INDEXED BY _cf_KV_key "  # noqa: S608 - no input in it
+            f"WHERE {where} ORDER BY key {order} LIMIT ?"
+        )
+        return sql, (*parameters, -1 if limit is None else limit)
+
+
+VALUES = Listing("checksum, value", _values)
+"""The values of a range, checked."""
+SIZES = Listing("length(value)", _sizes)
+"""The bytes of the values of a range, which SQLite knows without reading them."""
 
 
 def run_query(connection: Connection, query: Query) -> list[Any]:
@@ -117,20 +176,49 @@ def run_query(connection: Connection, query: Query) -> list[Any]:
 
 
 def read_alarm(connection: Connection, _argument: None = None) -> int | None:
-    """Return the alarm, in nanoseconds since the epoch, or None."""
-    row = connection.execute(_GET_METADATA, (_ALARM,)).fetchone()
-    return None if row is None else row[0]
+    """Return the alarm, in nanoseconds since the epoch, or None.
+
+    Raises:
+        CorruptRecordError: its row is damaged.
+    """
+    alarm = _read_metadata(connection, _ALARM)
+    if alarm is None or isinstance(alarm, int):
+        return alarm
+    raise CorruptRecordError("the alarm is damaged: its checksum does not match; set it again")
 
 
 def read_name(connection: Connection, _argument: None = None) -> str | None:
-    """Return the name that the object was made by, or None."""
-    row = connection.execute(_GET_METADATA, (_NAME,)).fetchone()
-    return None if row is None else row[0]
+    """Return the name that the object was made by, or None.
+
+    Raises:
+        CorruptStorageError: its row is damaged.
+    """
+    name = _read_metadata(connection, _NAME)
+    if name is None or isinstance(name, str):
+        return name
+    raise CorruptStorageError("the name of the object is damaged: its checksum does not match")
 
 
 def write_name(connection: Connection, name: str) -> None:
-    """Write the name that the object is made by."""
-    connection.execute(_PUT_METADATA, (_NAME, name))
+    """Write the name that the object is made by, unless there is one that can be read."""
+    if _read_metadata(connection, _NAME) in (None, DAMAGED):
+        _write_metadata(connection, _NAME, name)
+
+
+def _read_metadata(connection: Connection, key: int) -> Any:
+    row = connection.execute(_GET_METADATA, (key,)).fetchone()
+    if row is None:
+        return None
+    expected, value = row
+    return value if _metadata_checksum(key, value) == expected else DAMAGED
+
+
+def _write_metadata(connection: Connection, key: int, value: int | str | None) -> None:
+    connection.execute(_PUT_METADATA, (key, _metadata_checksum(key, value), value))
+
+
+def _metadata_checksum(key: int, value: Any) -> int:
+    return checksum(str(key), repr(value).encode())
 
 
 def write_layer(connection: Connection, layer: Layer, firing: int | None) -> int | Unknown | None:
@@ -145,14 +233,23 @@ def write_layer(connection: Connection, layer: Layer, firing: int | None) -> int
         connection.executemany(_DELETE, deleted)
     if len(deleted) < len(layer.rows):
         # in the order of the file, which is quicker than any other
-        connection.executemany(_PUT, sorted((key, value) for key, value in layer.rows.items() if value is not None))
+        rows = sorted((key, value) for key, value in layer.rows.items() if value is not None)
+        connection.executemany(_PUT, [(key, checksum(key, value), value) for key, value in rows])
     alarm = layer.alarm
     if isinstance(alarm, Unknown) and layer.latest is not None:
-        is_set = read_alarm(connection)
-        alarm = layer.latest if is_set in (None, firing) or is_set > layer.latest else UNKNOWN
-    if alarm is not UNKNOWN:
-        connection.execute(_PUT_METADATA, (_ALARM, alarm))
+        is_set = _alarm_to_replace(connection)
+        alarm = layer.latest if is_set is None or is_set == firing or is_set > layer.latest else UNKNOWN
+    if not isinstance(alarm, Unknown):
+        _write_metadata(connection, _ALARM, alarm)
     return alarm
+
+
+def _alarm_to_replace(connection: Connection) -> int | None:
+    """Return the alarm, or None also where it is damaged: then another one takes its place."""
+    try:
+        return read_alarm(connection)
+    except CorruptRecordError:
+        return None
 
 
 def has_much_free(connection: Connection) -> bool:

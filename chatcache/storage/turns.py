@@ -37,8 +37,9 @@ from chatcache.clock import Clock
 from chatcache.errors import CorruptStorageError, StorageError, TransactionError
 from chatcache.interrupts import raise_interrupt, suppress
 
-from .database import SHRINKS, Database, Durability, explained, is_busy
+from .database import SHRINKS, Database, Durability, explained
 from .layer import UNKNOWN, Layer, Unknown
+from .opening import is_busy
 from .rows import give_back_pages, has_much_free, write_layer
 from .turn import CURRENT, Turn
 
@@ -465,7 +466,7 @@ class Turns(Database):
             with self._reading:
                 self._release()
                 try:
-                    for beside in ("", "-wal", "-shm"):
+                    for beside in ("", "-journal", "-wal", "-shm"):
                         self.path.with_name(self.path.name + beside).unlink(missing_ok=True)
                 except OSError as error:
                     raise explained(error, self.path) from error

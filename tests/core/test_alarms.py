@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from weakref import ref
+from zlib import crc32
 
 import pytest
 
@@ -785,13 +786,13 @@ def test_the_rows_on_disk(opened: Open, tmp_path: Path) -> None:
     gone.storage.set_alarm(NOW + timedelta(hours=1))
     gone.storage.delete_alarm()
     assert dump(thing.path) == [
-        "CREATE TABLE _cf_KV (key TEXT NOT NULL, value BLOB)",
-        "CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",
-        "_cf_METADATA (1, 1700000001500000000)",
-        "_cf_METADATA (3, 'thing')",
+        "CREATE TABLE _cf_KV (key TEXT NOT NULL, checksum INTEGER, value BLOB)",
+        "CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, checksum INTEGER, value BLOB)",
+        f"_cf_METADATA {metadata(1, 1700000001500000000)}",
+        f"_cf_METADATA {metadata(3, 'thing')}",
     ]
-    assert dump(nameless.path)[2:] == ["_cf_METADATA (1, 1700003600000000000)"]
-    assert dump(gone.path)[2:] == ["_cf_METADATA (1, None)", "_cf_METADATA (3, 'gone')"]
+    assert dump(nameless.path)[2:] == [f"_cf_METADATA {metadata(1, 1700003600000000000)}"]
+    assert dump(gone.path)[2:] == [f"_cf_METADATA {metadata(1, None)}", f"_cf_METADATA {metadata(3, 'gone')}"]
     assert dump(tmp_path / "default" / "metadata.sqlite") == [
         "CREATE TABLE _cf_ALARM (actor_id TEXT PRIMARY KEY, scheduled_time INTEGER, actor_name TEXT) WITHOUT ROWID",
         f"_cf_ALARM ('{thing.id}', 1700000001500000000, 'thing')",
@@ -801,6 +802,11 @@ def test_the_rows_on_disk(opened: Open, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "default").iterdir() if "-" not in path.name) == sorted(
         ["alarms.lock", "metadata.sqlite", *(f"{each.id}.sqlite" for each in (thing, nameless, gone))]
     )
+
+
+def metadata(key: int, value: int | str | None) -> tuple[Any, ...]:
+    text = repr(value).encode()
+    return key, crc32(text, crc32(str(key).encode(), len(text))), value
 
 
 def dump(path: Path) -> list[str]:

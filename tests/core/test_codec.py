@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from chatcache import CorruptRecordError, InvalidValueError
-from chatcache.codec import decode, encode, part_of
+from chatcache.codec import DAMAGED, decode, encode, part_of
 
 NOON = datetime(2024, 2, 29, 12, 30, 0, 7, timezone(timedelta(hours=1)))
 
@@ -268,7 +268,7 @@ def test_a_part_that_is_encoded_stands_for_its_value(value: Any) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"\x00", b"\x04{}", b"\x01", b"\x01{", b"\x01NaN", b"\x01\xff", b"\x02", b"\x01" + b"[" * 9_000,
+        b"", b"\x00\x00", b"\x04{}", b"\x01", b"\x01{", b"\x01NaN", b"\x01\xff", b"\x02", b"\x01" + b"[" * 9_000,
         b"\x02" + b"[" * 1_000 + b"]" * 1_000, b"\x02" + b'{"$tuple":[' * 500 + b"]}" * 500,
         b'\x02{"$float":"1"}', b'\x02{"$float":1}', b'\x02{"$int":"x"}', b'\x02{"$int":1}', b'\x02{"$str":"/w=="}',
         b'\x02{"$str":null}', b'\x02{"$bytes":"a"}', '\x02{"$bytes":"é"}'.encode(), b'\x02{"$bytes":"YQ==\\n"}',
@@ -282,6 +282,11 @@ def test_a_part_that_is_encoded_stands_for_its_value(value: Any) -> None:
 def test_damaged_bytes_are_one_error(data: bytes) -> None:
     with pytest.raises(CorruptRecordError, match=r"^stored bytes "):
         decode(data)
+
+
+def test_what_stands_for_a_damaged_row_is_told_as_such() -> None:
+    with pytest.raises(CorruptRecordError, match="the record is damaged: its checksum does not match"):
+        decode(DAMAGED)
 
 
 def test_the_tag_of_a_newer_version_is_named() -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from chatcache import ObjectNamespace, Storage
+from chatcache.codec import encode
 from chatcache.storage import recent, rows
+from chatcache.storage.rows import checksum
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is kept in memory on Windows")
 
@@ -56,9 +58,10 @@ async def test_what_lies_in_one_gap_is_searched_for_once(storage: Storage, monke
 
 
 async def test_whatever_is_written_is_read_from_the_file_again(storage: Storage, tmp_path: Path) -> None:
-    def elsewhere(sql: str) -> None:
+    def elsewhere() -> None:
+        row = "key", checksum("key", encode(2)), encode(2)
         with sqlite3.connect(next(tmp_path.rglob("*.sqlite"))) as connection:
-            connection.execute(sql)
+            connection.execute("INSERT INTO _cf_KV VALUES (?, ?, ?)", row)
         connection.close()
 
     storage.put("key", 0)
@@ -66,10 +69,10 @@ async def test_whatever_is_written_is_read_from_the_file_again(storage: Storage,
         (lambda: storage.put("key", 1), 1),
         (lambda: storage.put_many({"key": 2, "other": 2}), 2),
         (lambda: storage.delete("key"), None),
-        (lambda: elsewhere("INSERT INTO _cf_KV SELECT 'key', value FROM _cf_KV WHERE key = 'other'"), 2),
+        (elsewhere, 2),
         (lambda: ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage.put("key", 3), 3),
         (lambda: storage.delete_prefix("k"), None),
-        (lambda: elsewhere("INSERT INTO _cf_KV SELECT 'key', value FROM _cf_KV WHERE key = 'other'"), 2),
+        (elsewhere, 2),
     ]
     for write, expected in writes:
         storage.get("key")
@@ -145,6 +148,7 @@ def test_closing_one_object_of_a_file_leaves_the_locks_of_another(tmp_path: Path
     assert second.storage.get("key") == 1
     connection = second.storage._turns._connections.reader
     assert connection is not None
+    connection.execute("PRAGMA query_only = OFF")
     connection.execute("BEGIN IMMEDIATE")
     first.storage.get("key")
     first.close()

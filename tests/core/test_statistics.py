@@ -18,6 +18,7 @@ import pytest
 from chatcache import DurableObject, DurableObjectPersistence, ObjectNamespace, Refusal, Statistics
 from chatcache.cache.statistics import Counts
 from chatcache.codec import encode
+from chatcache.storage.rows import checksum
 
 Call = Callable[..., Awaitable[Any]]
 ROW = "%stats:store"
@@ -133,7 +134,8 @@ async def test_the_row_is_as_it_was_in_every_version(tmp_path: Path, call: Call)
     assert await call(counts, "save")
     thing.close()
     with closing(sqlite3.connect(thing.path)) as connection:
-        assert connection.execute("SELECT * FROM _cf_KV WHERE key LIKE '\\%stats%' ESCAPE '\\'").fetchall() == [
+        query = "SELECT key, value FROM _cf_KV WHERE key LIKE '\\%stats%' ESCAPE '\\'"
+        assert connection.execute(query).fetchall() == [
             (
                 "%stats:a%3Ab%25",
                 b'\x01{"hits":1,"tokens_saved":30,"seconds_saved":1.5,"refusals.content_filter":1}',
@@ -281,7 +283,8 @@ async def test_a_damaged_row_is_begun_anew(tmp_path: Path, call: Call, damaged: 
     thing.storage.put(ROW, 0)
     thing.close()
     with closing(sqlite3.connect(thing.path)) as connection, connection:
-        connection.execute("UPDATE _cf_KV SET value = ? WHERE key = ?", (damaged, ROW))
+        row = checksum(ROW, damaged), damaged, ROW
+        connection.execute("UPDATE _cf_KV SET checksum = ?, value = ? WHERE key = ?", row)
     counts = counts_of(thing)
     assert await call(counts, "stats") == Statistics()
     counts.add(misses=1)

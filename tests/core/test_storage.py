@@ -3,6 +3,7 @@
 import math
 import sqlite3
 import tracemalloc
+import zlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -400,13 +401,15 @@ def test_the_rows_on_disk(storage: Storage, tmp_path: Path) -> None:
     connection = sqlite3.connect(next(tmp_path.glob("default/*.sqlite")))
     tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
     rows = {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name, _ in tables}  # noqa: S608
+    header = [connection.execute(f"PRAGMA {each}").fetchone()[0] for each in ("application_id", "user_version")]
     connection.close()
+    assert header == [int.from_bytes(b"chcc"), 1]
     assert [sql for _, sql in tables] == [
-        "CREATE TABLE _cf_KV (key TEXT NOT NULL, value BLOB)",
-        "CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, value BLOB)",
+        "CREATE TABLE _cf_KV (key TEXT NOT NULL, checksum INTEGER, value BLOB)",
+        "CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, checksum INTEGER, value BLOB)",
         "CREATE TABLE own (number INTEGER PRIMARY KEY, any)",
     ]
-    assert rows == {
+    expected: dict[str, list[tuple[Any, ...]]] = {
         "_cf_KV": [
             ("\0\U0001f5fc", b"\x01true"),
             ("beyond", b'\x02[{"$float":"nan"},{"$int":"0x10000000000000000"}]'),
@@ -415,9 +418,13 @@ def test_the_rows_on_disk(storage: Storage, tmp_path: Path) -> None:
             ("plain", '\x01{"a":[1,2.5,null,"ü"]}'.encode()),
             ("python", b'\x02[{"$bytes":"eA=="},{"$tuple":[1]},{"$set":[1,2]},{"$dict":[[1,2]]},{"$str":"7aCA"}]'),
         ],
-        "_cf_METADATA": [(3, "thing")],
+        "_cf_METADATA": [(3, zlib.crc32(b"'thing'", zlib.crc32(b"3", 7)), "thing")],
         "own": [(1, b"\0"), (2, 2.5)],
     }
+    expected["_cf_KV"] = [
+        (key, zlib.crc32(value, zlib.crc32(key.encode(), len(value))), value) for key, value in expected["_cf_KV"]
+    ]
+    assert rows == expected
 
 
 def test_an_object_is_one_file_for_its_owner_only(tmp_path: Path) -> None:
