@@ -13,6 +13,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from chatcache.interrupts import raise_interrupt, suppress
 
+from .starting import start
+
 __all__ = [
     "CANCELLATIONS",
     "Loop",
@@ -194,10 +196,7 @@ def finish_apart(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
             asyncio.run(bounded())
 
     thread = Thread(target=run, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as error:  # the interpreter is ending and starts no more threads
-        raise_interrupt(error)
-        run()
-    else:
+    if start(thread):
         thread.join(_FINISH_WITHIN)
+    elif running_loop() is None:
+        run()

@@ -9,8 +9,6 @@ from time import monotonic
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from chatcache.interrupts import suppress
-
 from .forks import anew_in_children
 from .loops import Loop, running_loop
 from .pings import stalled
@@ -106,9 +104,9 @@ class Renewals:
     def _go_on(self, due: float) -> None:
         """Have the thread there at a time, if it can be. The lock is held."""
         if self._thread is None:
-            self._thread = LoopThread(self._step)
-            with suppress(RuntimeError):  # the interpreter is ending and starts no more threads
-                self._thread.start()
+            thread = LoopThread(self._step)
+            if thread.start():
+                self._thread = thread
         elif due < self._next:
             self._thread.wake()
 

@@ -154,12 +154,7 @@ class PulledStream(Stream[C]):
     async def _pull_apart(self, position: int) -> None:
         """Pull in a thread of its own: an item may be long in coming, and is waited for by no end of a program."""
         self._apart = True
-        try:
-            await LoopThread.call(self._try_to_pull, position)
-        except RuntimeError:  # there are no more threads to be had
-            self._apart = False
-            self._wake()
-            raise
+        await LoopThread.call(self._try_to_pull, position)
 
     def _try_to_pull(self, position: int) -> None:
         try:

@@ -13,6 +13,7 @@ from chatcache.interrupts import raise_interrupt, suppress
 
 from .forks import anew_in_children
 from .loops import Loop, Outcome
+from .starting import start
 
 __all__ = ["LoopThread", "Worker", "born_daemon"]
 
@@ -96,14 +97,11 @@ class Worker:
         if not _WORKERS.add(self):
             return None
         try:
-            Thread(target=_work, args=(jobs,), daemon=False, name="chatcache").start()
-        except RuntimeError as error:
-            raise_interrupt(error)
-            return None
+            begun = start(Thread(target=_work, args=(jobs,), daemon=False, name="chatcache"))
         except BaseException:  # a person's Ctrl-C, for example: the thread may have begun
             jobs.put(None)
             raise
-        return jobs
+        return jobs if begun else None
 
     def __del__(self) -> None:
         if hasattr(self, "_jobs"):  # else it was interrupted before it was made
@@ -136,9 +134,7 @@ class _Workers:
                 return False
             self._all.add(worker)
             if not self._looks_out:
-                with suppress(RuntimeError):  # there are no more threads to be had
-                    Thread(target=self._look_out, daemon=True, name="chatcache").start()
-                    self._looks_out = True
+                self._looks_out = start(Thread(target=self._look_out, daemon=True, name="chatcache"))
             return self._looks_out
 
     def _look_out(self) -> None:
@@ -168,10 +164,17 @@ class LoopThread:
         self._stopping = False
         self._thread = Thread(target=self._run, daemon=True, name="chatcache")
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self) -> bool:
+        """Begin; return False if no thread can be started, see `chatcache._bridge.starting`."""
         atexit.register(self._end)
-        self._thread.start()
+        try:
+            begun = start(self._thread)
+        except BaseException:  # a signal handler's exception, for example: the thread may have begun
+            self._stopping = True
+            raise
+        if not begun:
+            atexit.unregister(self._end)
+        return begun
 
     def wake(self) -> None:
         """Take the next step now."""
@@ -184,12 +187,15 @@ class LoopThread:
         atexit.unregister(self._end)
         self._stopping = True
         self.wake()
-        if self._thread is not current_thread():
+        if self._thread.is_alive() and self._thread is not current_thread():
             self._thread.join(timeout)
 
     @staticmethod
     async def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Await a call that may block, made in a daemon thread of its own, which holds up no end of a program."""
+        """Await a call that may block, made in a daemon thread of its own, which holds up no end of a program.
+
+        If no thread can be started, it is made in place.
+        """
         future: Future[R] = Future()
         future.set_running_or_notify_cancel()
 
@@ -199,7 +205,8 @@ class LoopThread:
             except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
                 future.set_exception(error)
 
-        Thread(target=run, daemon=True, name="chatcache").start()
+        if not start(Thread(target=run, daemon=True, name="chatcache")):
+            run()
         return await asyncio.wrap_future(future)
 
     async def attempt(self, work: Coroutine[Any, Any, None]) -> BaseException | None:
@@ -234,6 +241,7 @@ def born_daemon(make: Callable[[], R]) -> R:
     """
     made: list[R] = []
     thread = Thread(target=lambda: made.append(make()), daemon=True)
-    thread.start()
+    if not start(thread):
+        return make()
     thread.join()
     return made[0]

@@ -224,8 +224,9 @@ class Alarms:
         with self._starting:
             self._stopped = False
             if self._thread is None:
-                self._thread = LoopThread(self._step)
-                self._thread.start()
+                thread = LoopThread(self._step)
+                if thread.start():
+                    self._thread = thread
 
     def stop(self) -> None:
         """Look no more, until the next start. A handler that runs is not waited for, and is called again then."""

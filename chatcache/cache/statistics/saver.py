@@ -4,7 +4,6 @@ import atexit
 from typing import Protocol
 
 from chatcache._bridge import LoopThread, Outcome, RLock, anew_in_children, finish_apart
-from chatcache.interrupts import suppress
 
 __all__ = ["Saver"]
 
@@ -38,9 +37,10 @@ class Saver:
         with self._lock:
             self._due.add(savable)
             if self._thread is None:
-                self._thread, self._begun = LoopThread(self._step), False
-                with suppress(RuntimeError):  # the interpreter is ending and starts no more threads
-                    self._thread.start()
+                thread, self._begun = LoopThread(self._step), False
+                if not thread.start():
+                    return
+                self._thread = thread
                 atexit.unregister(self._finish)
                 atexit.register(self._finish)  # after the thread's own, so that this is called before that
 

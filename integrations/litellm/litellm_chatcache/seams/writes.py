@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from threading import Thread
+from threading import Thread, main_thread
 from typing import Any
 
 from litellm.caching import caching_handler
@@ -29,9 +29,12 @@ def briefly(work: Callable[[], None]) -> Thread | None:
     What takes longer goes on in a thread, which is returned, and for which the program waits at its end.
     """
     thread = Thread(target=work)
+    if not main_thread().is_alive():  # the program is ending, and Python 3.11 would wait forever for a new thread
+        work()
+        return None
     try:
         thread.start()
-    except RuntimeError as error:  # the interpreter is ending and starts no more threads
+    except RuntimeError as error:  # the system has no more threads
         raise_interrupt(error)
         work()
         return None
