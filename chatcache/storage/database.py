@@ -25,7 +25,7 @@ from weakref import WeakSet, finalize, ref
 
 import aiosqlite
 
-from chatcache._bridge import Gate, Lock, PerLoop, RLock, Worker, born_daemon, finish_apart, off_loop
+from chatcache._bridge import Gate, Lock, PerLoop, RLock, Worker, born_daemon, finish_apart, get_ident, off_loop
 from chatcache.errors import CorruptStorageError, InvalidInputError, StorageError
 from chatcache.interrupts import raise_interrupt
 
@@ -79,6 +79,7 @@ class _Connections:
         self.writing = RLock()
         self.reader: sqlite3.Connection | None = None
         self.writer: sqlite3.Connection | None = None
+        self._ended_by: int | None = None  # the thread in which the program ends
 
     def close_reader(self) -> None:
         if self.reader is not None:
@@ -91,12 +92,22 @@ class _Connections:
         self.writer = None
 
     def close_for_good(self) -> None:
-        """Close what nobody uses any more. At the end of the program daemon threads may, and are not let go on."""
+        """Close what nobody uses any more, or what is open when the program ends: then it is not opened again."""
+        self._ended_by = get_ident()
         with AT_WORK:
-            if self.writing.acquire(timeout=_END_WITHIN):
-                self.close_writer()
-            if self.reading.acquire(timeout=_END_WITHIN):
-                self.close_reader()
+            for lock, close in ((self.writing, self.close_writer), (self.reading, self.close_reader)):
+                if lock.acquire(timeout=_END_WITHIN):
+                    try:
+                        close()
+                    finally:
+                        lock.release()
+
+    def check_open(self, path: Path) -> None:
+        """Raise `StorageError` where the program has ended; a daemon thread ends instead, and quietly."""
+        if self._ended_by == get_ident():
+            raise StorageError(f"{path} is closed, since the program has ended: use it before, or in an exit handler")
+        if self._ended_by is not None:
+            raise SystemExit
 
 
 class Database:
@@ -318,11 +329,17 @@ class Database:
 
     def _reopened(self) -> sqlite3.Connection | None:
         """Open the file to read by, if something was ever written to it."""
+        self._connections.check_open(self.path)
         if not self.path.exists():
             return None
         file = _identity(self.path)  # before, so that it is noticed where another one takes its place just now
         connection = self._connect()
-        if not has_schema(connection):
+        try:
+            ours = has_schema(connection)
+        except BaseException:
+            connection.close()
+            raise
+        if not ours:
             connection.close()
             return None
         self._connections.reader, self._read_file = connection, file
@@ -332,6 +349,7 @@ class Database:
 
     def _create(self) -> sqlite3.Connection:
         """Open the file to write to, and make it where there is none, readable for its owner only."""
+        self._connections.check_open(self.path)
         self._connections.close_writer()
         with self._reading:  # what it reads by may be a file that was deleted
             self._release_reader()

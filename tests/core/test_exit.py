@@ -93,24 +93,11 @@ PROGRAMS = {
         import atexit
         atexit.register(lambda: print(cache.call("q", lambda _: "a")))
     """,
-    "a call within a finalizer": """
-        class Holder:
-            def __init__(self, cache): self.cache = cache
-            def __del__(self): self.cache.call("q", lambda _: "a")
-        holder = Holder(cache)
-    """,
-    "a stream within a finalizer": """
-        class Holder:
-            def __init__(self, cache): self.cache = cache
-            def __del__(self): next(self.cache.stream("q", lambda _: iter(["a", "b"])))
-        holder = Holder(cache)
-    """,
     "an alarm that is set within an exit handler": """
         import atexit
-        class Alarmed(chatcache.DurableObject):
-            def alarm(self, alarm): pass
-        storage = chatcache.ObjectNamespace("more", handler=Alarmed).get_by_name("thing").storage
-        atexit.register(storage.set_alarm, 1e12)
+        namespace = chatcache.ObjectNamespace("more", alarm=lambda thing, alarm: None)
+        storage = namespace.get_by_name("thing").storage
+        atexit.register(storage.set_alarm, 4e9)
     """,
 }
 
@@ -122,13 +109,34 @@ cache.call("before", lambda _: "a")
 """
 
 
-def run(folder: Path, program: str, *options: str) -> subprocess.CompletedProcess[str]:
-    code = BEGIN + "\n".join(line.removeprefix("        ") for line in program.splitlines())
-    command = [sys.executable, "-X", "dev", *options, "-c", code]
+def run(folder: Path, program: str, begin: str = BEGIN) -> subprocess.CompletedProcess[str]:
+    code = begin + "\n".join(line.removeprefix("        ") for line in program.splitlines())
+    command = [sys.executable, "-X", "dev", "-c", code]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_ends_although_it_leaves(name: str, tmp_path: Path) -> None:
     ended = run(tmp_path, PROGRAMS[name])
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("use", ['cache.call("q", lambda _: "a")', 'next(cache.stream("q", lambda _: iter("a")))'])
+def test_a_finalizer_gets_an_answer_when_the_program_has_ended(use: str, tmp_path: Path) -> None:
+    program = f"""
+        class Holder:
+            def __init__(self, cache): self.cache = cache
+            def __del__(self, write=sys.stdout.write): write((lambda cache: {use})(self.cache))
+        holder = Holder(cache)
+    """
+    ended = run(tmp_path, "import sys" + program)
+    assert (ended.returncode, ended.stdout) == (0, "a")
+    assert "the program has ended" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_cache_can_be_closed_when_its_files_were(tmp_path: Path) -> None:
+    """Exit handlers run in reverse order: this one after that which closes the files."""
+    before = "import atexit, sys; atexit.register(lambda: cache.close())\n"
+    ended = run(tmp_path, "", begin=before + BEGIN)
     assert (ended.returncode, ended.stderr) == (0, "")
