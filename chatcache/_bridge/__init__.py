@@ -28,7 +28,7 @@ from .pauses import apause, pause
 from .pings import stalled
 from .renewals import RENEWALS, Held
 from .shared import Shared
-from .threads import LoopThread, Worker, born_daemon
+from .threads import LoopThread, StepThread, Worker, born_daemon
 from .turnstile import Holder, Turnstile, WouldWaitForItself
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "Shared",
     # threads
     "LoopThread",
+    "StepThread",
     "Worker",
     "born_daemon",
 ]

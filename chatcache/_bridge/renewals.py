@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from .forks import anew_in_children
 from .loops import Loop, running_loop
 from .pings import stalled
-from .threads import LoopThread
+from .threads import StepThread
 
 __all__ = ["RENEWALS", "Held", "Renewals"]
 
@@ -60,7 +60,7 @@ class Renewals:
         self._held = WeakValueDictionary()
         self._gone: deque[Held] = deque()
         self._work: dict[Callable[[], None], float] = {}  # and when it is to be done
-        self._thread: LoopThread | None = None
+        self._thread: StepThread | None = None
         self._next = 0.0
 
     def new_owner(self) -> str:
@@ -104,7 +104,7 @@ class Renewals:
     def _go_on(self, due: float) -> None:
         """Have the thread there at a time, if it can be. The lock is held."""
         if self._thread is None:
-            thread = LoopThread(self._step)
+            thread = StepThread(self._step)
             if thread.start():
                 self._thread = thread
         elif due < self._next:
@@ -117,7 +117,7 @@ class Renewals:
         lease = self._held.get(owner)
         return lease is None or stalled(lease.loop)
 
-    async def _step(self) -> float:
+    def _step(self) -> float:
         while self._gone:
             self._gone.popleft().drop()
         with self._lock:

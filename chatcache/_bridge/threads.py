@@ -2,9 +2,10 @@
 
 import asyncio
 import atexit
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread, main_thread
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
@@ -15,7 +16,7 @@ from .forks import anew_in_children
 from .loops import Loop, Outcome
 from .starting import start
 
-__all__ = ["LoopThread", "Worker", "born_daemon"]
+__all__ = ["LoopThread", "StepThread", "Worker", "born_daemon"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -148,19 +149,12 @@ class _Workers:
 _WORKERS = _Workers()
 
 
-class LoopThread:
-    """A daemon thread with an event loop of its own, for what goes on beside the program, at most until its end.
-
-    Args:
-        step: is awaited again and again; returns how many seconds to wait until the next time.
-    """
+class _SideThread(ABC):
+    """A daemon thread for what goes on beside the program, at most until its end."""
 
     _END_WITHIN = 0.2  # seconds, where the program ends
 
-    def __init__(self, step: Callable[[], Coroutine[Any, Any, float]]) -> None:
-        self._step = step
-        self._loop: Loop | None = None
-        self._woken = asyncio.Event()
+    def __init__(self) -> None:
         self._stopping = False
         self._thread = Thread(target=self._run, daemon=True, name="chatcache")
 
@@ -176,11 +170,9 @@ class LoopThread:
             atexit.unregister(self._end)
         return begun
 
+    @abstractmethod
     def wake(self) -> None:
-        """Take the next step now."""
-        if self._loop is not None:
-            with suppress(RuntimeError):  # it was closed
-                self._loop.call_soon_threadsafe(self._woken.set)
+        """Take the next step now. This takes no lock."""
 
     def stop(self, timeout: float) -> None:
         """Take no further step; what the last one left running is cancelled. Wait for so many seconds at most."""
@@ -189,6 +181,58 @@ class LoopThread:
         self.wake()
         if self._thread.is_alive() and self._thread is not current_thread():
             self._thread.join(timeout)
+
+    def _end(self) -> None:
+        self.stop(self._END_WITHIN)
+
+    @abstractmethod
+    def _run(self) -> None:
+        """Take steps until it is stopped."""
+
+
+class StepThread(_SideThread):
+    """A thread without an event loop, so that nothing that watches over loops forbids it to use files.
+
+    Args:
+        step: is called again and again; returns how many seconds to wait until the next time.
+    """
+
+    _LONGEST = 3600.0  # seconds
+
+    def __init__(self, step: Callable[[], float]) -> None:
+        super().__init__()
+        self._step = step
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+
+    def wake(self) -> None:
+        self._wakes.put(None)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            pause = self._step()
+            with suppress(Empty):
+                self._wakes.get(timeout=min(pause, self._LONGEST))
+                while True:
+                    self._wakes.get_nowait()
+
+
+class LoopThread(_SideThread):
+    """A thread with an event loop of its own.
+
+    Args:
+        step: is awaited again and again; returns how many seconds to wait until the next time.
+    """
+
+    def __init__(self, step: Callable[[], Coroutine[Any, Any, float]]) -> None:
+        super().__init__()
+        self._step = step
+        self._loop: Loop | None = None
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it was closed
+                self._loop.call_soon_threadsafe(self._woken.set)
 
     @staticmethod
     async def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -218,9 +262,6 @@ class LoopThread:
                 raise
             return error
         return None
-
-    def _end(self) -> None:
-        self.stop(self._END_WITHIN)
 
     def _run(self) -> None:
         asyncio.run(self._main())

@@ -3,10 +3,11 @@
 import atexit
 from typing import Protocol
 
-from chatcache._bridge import LoopThread, Outcome, RLock, anew_in_children, finish_apart
+from chatcache._bridge import Outcome, RLock, StepThread, anew_in_children
 
 __all__ = ["Saver"]
 
+_FINISH_WITHIN = 1.0  # seconds: nothing that is saved when a program ends may hold it up
 _PERIOD = 60.0  # seconds; each time it is a commit, after which nothing that was read is held in memory
 
 
@@ -28,7 +29,7 @@ class Saver:
         """Have nothing to save, and no thread: for a child process, whose parent saves what was counted there."""
         self._lock = RLock()  # a handler of a signal may count as well
         self._due: set[_Savable] = set()
-        self._thread: LoopThread | None = None
+        self._thread: StepThread | None = None
         self._begun = False
         self._ending: Outcome | None = None
 
@@ -37,7 +38,7 @@ class Saver:
         with self._lock:
             self._due.add(savable)
             if self._thread is None:
-                thread, self._begun = LoopThread(self._step), False
+                thread, self._begun = StepThread(self._step), False
                 if not thread.start():
                     return
                 self._thread = thread
@@ -49,7 +50,7 @@ class Saver:
         with self._lock:
             self._due.discard(savable)
 
-    async def _step(self) -> float:
+    def _step(self) -> float:
         with self._lock:
             begun, self._begun, ending = self._begun, True, self._ending
             if not begun and ending is None:
@@ -71,6 +72,7 @@ class Saver:
         with self._lock:
             if self._thread is None:
                 return
-            self._ending = Outcome()
+            ending = self._ending = Outcome()
+            bell = ending.bell()
             self._thread.wake()
-        finish_apart(self._ending.wait)
+        ending.rung(bell, _FINISH_WITHIN)
