@@ -6,12 +6,27 @@ from typing import Any
 
 import click
 
+from chatcache.storage.paths import expanded
+
 from .output import as_json
 
-__all__ = ["FOLDER", "OBJECT", "PATHS", "chatcache", "reading"]
+__all__ = ["FOLDER", "OBJECT", "PATHS", "ExpandedPath", "chatcache", "reading"]
 
-PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-FOLDER = click.option("--path", "folder", type=click.Path(path_type=Path), help="The folder of the store's object.")
+
+class ExpandedPath(click.Path):
+    """A path whose ``~`` is expanded, which a shell does not do in ``--path=~/x``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path.
+
+        Raises:
+            InvalidInputError: there is no such home folder.
+        """
+        return super().convert(expanded(value), param, ctx)
+
+
+PATHS = click.argument("paths", nargs=-1, type=ExpandedPath(path_type=Path))
+FOLDER = click.option("--path", "folder", type=ExpandedPath(path_type=Path), help="The folder of the store's object.")
 OBJECT = click.option("--object", "thing", default="default", show_default=True, help="The object of the store.")
 _STORE = click.option("--store", help="Read the store of this id, and no bundles.")
 

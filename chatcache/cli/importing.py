@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from chatcache.cache import ResponseCache
 from chatcache.recording import Bundle, Record, from_store, from_vcr, into_store
 
-from .group import FOLDER, chatcache
+from .group import FOLDER, ExpandedPath, chatcache
 from .intake import beside, checked, reasons, told
 from .output import as_json, progress, say
 from .source import records_of, store_of
@@ -23,7 +23,7 @@ _CASSETTES = {".yaml", ".yml"}
 
 
 @chatcache.command("import")
-@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("source", type=ExpandedPath(path_type=Path, exists=True))
 @click.option("--store", help="The store id of the records; by default, in a bundle, the one that they have.")
 @FOLDER
 @click.option(
@@ -34,7 +34,7 @@ _CASSETTES = {".yaml", ".yml"}
     help="The object of the store, and of the one in a folder of stores.",
 )
 @click.option("--from", "origin", help="The store to import from, in a folder of stores; by default of the same id.")
-@click.option("--to", "target", type=click.Path(path_type=Path), help="Import into this bundle, and no store.")
+@click.option("--to", "target", type=ExpandedPath(path_type=Path), help="Import into this bundle, and no store.")
 @click.option(
     "--test", help="The test that the records are to be of in a bundle; by default those of a bundle stay as they are."
 )

@@ -13,6 +13,7 @@ import click
 from rich.markup import escape
 
 from chatcache.recording import Bundle, Record, differences, model_of
+from chatcache.storage.paths import expanded
 
 from .group import chatcache, reading
 from .output import console, printable, say_json, say_line, table
@@ -82,7 +83,7 @@ def grep(pattern: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
 @reading
 def diff(one: str, other: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
     """Show what two records, ONE and OTHER, or two bundles, do not have in common."""
-    if Path(one).is_file() and Path(other).is_file():
+    if expanded(one).is_file() and expanded(other).is_file():
         told = _between_bundles(Bundle(one), Bundle(other))
     else:
         found = [*sources(**where)]

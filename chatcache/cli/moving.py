@@ -7,7 +7,7 @@ import click
 
 from chatcache.recording import Bundle, Head, Record, from_store, name_of, sketch_of
 
-from .group import FOLDER, OBJECT, PATHS, chatcache
+from .group import FOLDER, OBJECT, PATHS, ExpandedPath, chatcache
 from .intake import checked, reasons, told
 from .output import as_json, progress, say
 from .source import bundles_in, records_of, store_of
@@ -19,7 +19,7 @@ _Block = tuple[Head, bytes]
 
 
 @chatcache.command()
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=ExpandedPath(path_type=Path))
 @click.option("--store", required=True, help="The store to export.")
 @FOLDER
 @OBJECT
@@ -50,9 +50,9 @@ def export(target: Path, store: str, folder: Path | None, thing: str, test: str,
 
 
 @chatcache.command()
-@click.argument("base", type=click.Path(path_type=Path))
-@click.argument("ours", type=click.Path(path_type=Path))
-@click.argument("theirs", type=click.Path(path_type=Path))
+@click.argument("base", type=ExpandedPath(path_type=Path))
+@click.argument("ours", type=ExpandedPath(path_type=Path))
+@click.argument("theirs", type=ExpandedPath(path_type=Path))
 @as_json
 def merge(base: Path, ours: Path, theirs: Path, as_json: bool) -> None:  # noqa: FBT001
     """Merge two bundles record by record: for git, which then has no conflicts in bundles.

@@ -8,6 +8,7 @@ from typing import Self
 
 from chatcache.cache.taping import put_in
 from chatcache.errors import InvalidInputError
+from chatcache.storage.paths import expanded
 
 from .policy import Policy, RecordMode
 from .shelf import Shelves
@@ -80,7 +81,7 @@ def recording(path: str | Path, policy: Policy | None = None, *, scope: str = ""
     if chosen.mode is RecordMode.OFF:
         raise InvalidInputError("recording() in mode 'off' has nothing to do: leave it out")
     with Session() as session:
-        tape = session.tape(scope, Path(path), chosen)
+        tape = session.tape(scope, expanded(path), chosen)
         assert tape is not None  # noqa: S101 - it is not off
         with session.playing(tape):
             yield tape

@@ -29,7 +29,8 @@ from chatcache._bridge import Gate, Lock, PerLoop, RLock, Worker, born_daemon, f
 from chatcache.errors import CorruptStorageError, InvalidInputError, StorageError
 from chatcache.interrupts import raise_interrupt
 
-from .opening import connect
+from .descriptors import descriptor_limit, is_at_the_limit, share_of_descriptors
+from .opening import Immutable, connect
 from .recent import Recent, WalIndex
 from .rows import SCHEMA, has_schema, run_query, write_name
 
@@ -46,7 +47,8 @@ _FOREIGN_KEYS = "PRAGMA foreign_keys = ON"  # as workerd's SQLite is built; for 
 _FETCHED_AT_ONCE = 64  # rows
 _END_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may hold it up
 _LOOK = 0.1  # seconds between looks at whether the file that is read is still there
-_MOST_OPEN = 24  # objects with connections, of which each has up to seven descriptors
+_MOST_OPEN = 24  # objects with connections
+_DESCRIPTORS = 8  # that one of them has at most
 
 
 class Durability(Enum):
@@ -292,8 +294,8 @@ class Database:
         self._end = finalize(self, self._connections.close_for_good)
         self._reading, self.writing = self._connections.reading, self._connections.writing
         self._recent = Recent()
-        self._file: tuple[int, int] | None = None
-        self._read_file: tuple[int, int] | None = None
+        self._file: tuple[int, ...] | None = None
+        self._read_file: tuple[int, ...] | None = None
         self._looks_at = 0.0
         self._is_named = False
         self.afterwards = None
@@ -310,7 +312,8 @@ class Database:
         now = time.monotonic()
         if now > self._looks_at:
             self._looks_at = now + _LOOK
-            if self._connections.reader is not None and self._read_file != _identity(self.path):
+            reader = self._connections.reader
+            if reader is not None and self._read_file != _identity(self.path, whole=isinstance(reader, Immutable)):
                 with self._reading:
                     self._release_reader()
 
@@ -332,7 +335,8 @@ class Database:
         self._connections.check_open(self.path)
         if not self.path.exists():
             return None
-        file = _identity(self.path)  # before, so that it is noticed where another one takes its place just now
+        # before, so that it is noticed where another one takes its place just now
+        files = {whole: _identity(self.path, whole=whole) for whole in (False, True)}
         connection = self._connect()
         try:
             ours = has_schema(connection)
@@ -342,8 +346,9 @@ class Database:
         if not ours:
             connection.close()
             return None
-        self._connections.reader, self._read_file = connection, file
-        self._recent.begin(WalIndex.beside(self.path))
+        is_immutable = isinstance(connection, Immutable)
+        self._connections.reader, self._read_file = connection, files[is_immutable]
+        self._recent.begin(None if is_immutable else WalIndex.beside(self.path))
         self._stay_few()
         return connection
 
@@ -369,7 +374,7 @@ class Database:
         with _COUNTING:
             if self not in (held() for held in _OPEN):
                 _OPEN.append(ref(self))
-            for _ in range(len(_OPEN) - _MOST_OPEN):
+            for _ in range(len(_OPEN) - share_of_descriptors(_DESCRIPTORS, _MOST_OPEN)):
                 oldest = _OPEN.popleft()
                 database = oldest()
                 if database is not None and (database is self or not database.close_if_idle()):
@@ -484,21 +489,34 @@ def _is_there(_connection: sqlite3.Connection, _argument: None) -> bool:
     return True
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what a file is whatever its name, or None where there is none."""
+def _identity(path: Path, *, whole: bool = False) -> tuple[int, ...] | None:
+    """Return what a file is whatever its name, or None where there is none.
+
+    Args:
+        path: the file.
+        whole: also what changes when it is written to, for a reader that SQLite does not tell.
+    """
     try:
         found = path.stat()
+        if not whole:
+            return found.st_dev, found.st_ino
+        log = path.with_name(f"{path.name}-wal")
+        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size, log.stat().st_size if log.exists() else 0
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
 
 
 def explained(error: Exception, path: Path) -> StorageError:  # noqa: PLR0911 - a table, a case a row
     """Return an error of SQLite or of the system as one that says what to do."""
     raise_interrupt(error)
     elsewhere = "use another folder"
+    if is_at_the_limit():
+        return StorageError(
+            f"{path} cannot be opened ({error}): this process has as many files open as it may, {descriptor_limit()}; "
+            "close objects that are not needed, or raise the limit (ulimit -n)"
+        )
     match getattr(error, "sqlite_errorname", type(error).__name__):
-        case "SQLITE_NOTADB" | "SQLITE_CORRUPT" | "SQLITE_CORRUPT_INDEX" | "SQLITE_CORRUPT_VTAB":
+        case "SQLITE_NOTADB" | "SQLITE_CORRUPT" | "SQLITE_CORRUPT_INDEX" | "SQLITE_CORRUPT_VTAB" | "OperationalError":
             return CorruptStorageError(
                 f"{path} is no SQLite database, or a damaged one ({error}): move it away to begin anew, or {elsewhere}"
             )

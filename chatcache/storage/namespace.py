@@ -22,6 +22,7 @@ from chatcache.interrupts import raise_interrupt
 from .alarms import Alarm, Alarms, ObjectSchedule
 from .database import Durability
 from .ids import check_namespace, check_object_name, is_id, new_id, object_id, parse_id
+from .paths import default_folder, expanded
 from .rows import read_alarm, read_name
 from .storage import Storage, empty
 from .turn import Turn
@@ -275,7 +276,7 @@ class ObjectNamespace:
         clock: Clock = time.time,
     ) -> None:
         self.name = check_namespace(name)
-        self.root = _folder(os.environ.get("CHATCACHE_DIR") or ".chatcache" if root is None else root)
+        self.root = _folder(default_folder() if root is None else root)
         if not isinstance(timeout, int | float) or not 0 <= timeout <= _LONGEST_TIMEOUT:
             raise InvalidInputError(f"timeout {timeout!r:.200}: pass seconds, from 0 on, a million at most")
         if alarm is not None and not callable(alarm):
@@ -336,7 +337,7 @@ class ObjectNamespace:
         for path in sorted(self._objects.settings.folder.glob("*.sqlite")):
             if is_id(path.stem):
                 try:
-                    files = [path.stat(), *(each.stat() for each in path.parent.glob(f"{path.name}-wal"))]
+                    files = [path.lstat(), *(each.lstat() for each in path.parent.glob(f"{path.name}-wal"))]
                 except FileNotFoundError:  # it was deleted meanwhile
                     continue
                 modified = datetime.fromtimestamp(max(file.st_mtime for file in files), UTC)
@@ -400,7 +401,7 @@ def _folder(root: str | PathLike[str]) -> Path:
     """Return a folder by its whole path, so that it stays the same where the program changes its own."""
     if not isinstance(root, str | PathLike) or not str(root) or "\0" in str(root):
         raise InvalidInputError(f"path {root!r:.200}: pass the path of a folder, as a str or a Path")
-    folder = Path(root).absolute()
+    folder = expanded(root).absolute()
     try:
         found = folder.stat()
     except FileNotFoundError:

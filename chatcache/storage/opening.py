@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EACCES
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any
@@ -32,7 +33,7 @@ _VERSION = 1  # of the format; https://www.sqlite.org/fileformat.html#user_versi
 _INTERNAL = "_cf_"
 _JOURNAL = bytes.fromhex("d9d505f920a163d7")  # how a rollback journal begins, and how one ends that names another file
 _HEADER_OF_JOURNAL = struct.Struct(">16x L 4x L")  # how many pages the file had before, and how large they are
-_MOST_STEPS = 1_000  # thousands of instructions of SQLite's machine that reading a schema may take
+_MOST_STEPS = 200  # thousands of instructions of SQLite's machine that reading a schema may take, some ten an entry
 _LONGEST_SQL = 1_000_000  # bytes of a statement, and of one in a schema
 _HEADER = ("PRAGMA application_id", "PRAGMA user_version", "PRAGMA encoding")
 _ENTRIES = "SELECT type, name, tbl_name, sql FROM sqlite_master"
@@ -95,7 +96,7 @@ def connect(
     given_up = time.monotonic() + timeout
     while True:
         _check_files(path, make=make)
-        connection = _opened(path, timeout, factory) if make or _is_writable(path) else _opened_to_read(path, factory)
+        connection = _opened(path, timeout, factory, make=make)
         try:
             if make and path.stat().st_size == 0:
                 path.chmod(0o600)  # while nothing is in it; SQLite gives the files beside it the same
@@ -115,8 +116,12 @@ def is_busy(error: BaseException | None) -> bool:
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname.startswith("SQLITE_BUSY")
 
 
-def _opened(path: Path, timeout: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False, factory=factory)
+def _opened(path: Path, timeout: float, factory: type[sqlite3.Connection], *, make: bool) -> sqlite3.Connection:
+    if _is_writable(path) or (make and not path.exists()):
+        return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False, factory=factory)
+    if make:  # SQLite would make the files beside it, which its owner could not write
+        raise PermissionError(EACCES, "it cannot be written by this user", str(path))
+    return _opened_to_read(path, timeout, factory)
 
 
 def _is_writable(path: Path) -> bool:
@@ -124,7 +129,7 @@ def _is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
-def _opened_to_read(path: Path, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+def _opened_to_read(path: Path, timeout: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
     """Open a file that cannot be written: with locks if the files for them are there, else as one that cannot change.
 
     Raises:
@@ -133,7 +138,7 @@ def _opened_to_read(path: Path, factory: type[sqlite3.Connection]) -> sqlite3.Co
     log = _beside(path, "-wal")
     if log.exists() or _beside(path, "-shm").exists():  # somebody may be writing
         try:
-            connection = _opened_by_uri(path, "mode=ro", factory)
+            connection = _opened_by_uri(path, "mode=ro", timeout, factory)
             connection.execute("SELECT 1 FROM sqlite_master")
         except sqlite3.Error as error:
             if log.exists() and log.stat().st_size > 0:
@@ -144,12 +149,15 @@ def _opened_to_read(path: Path, factory: type[sqlite3.Connection]) -> sqlite3.Co
                 ) from error
         else:
             return connection
-    return _opened_by_uri(path, "mode=ro&immutable=1", Immutable if factory is sqlite3.Connection else factory)
+    immutable = Immutable if factory is sqlite3.Connection else factory
+    return _opened_by_uri(path, "mode=ro&immutable=1", timeout, immutable)
 
 
-def _opened_by_uri(path: Path, query: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+def _opened_by_uri(path: Path, query: str, timeout: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?{query}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, factory=factory)
+    return sqlite3.connect(
+        uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False, factory=factory
+    )
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -158,7 +166,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 def _check_files(path: Path, *, make: bool) -> None:
     """Check what SQLite is going to open."""
-    real = path.resolve() if path.is_symlink() and not make else path  # nothing is written through a link
+    real = Path(os.path.realpath(path)) if path.is_symlink() and not make else path  # nothing is written through a link
     for suffix in ("", "-journal", "-wal", "-shm"):
         file = f"{real}{suffix}"
         try:
@@ -200,7 +208,7 @@ def _prepare(
 ) -> None:
     """Check a file, and make its tables if they are to be made."""
     _harden(connection, may_write=make)
-    with _limited(connection):
+    with _limited(connection, path):
         is_new = not _check(connection, path, schema)
     for statement in statements:
         connection.execute(statement)
@@ -220,13 +228,17 @@ def _harden(connection: sqlite3.Connection, *, may_write: bool) -> None:
 
 
 @contextmanager
-def _limited(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let a schema be read that is as large as any of ours, and no larger."""
+def _limited(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Let a schema be read that is as large as a user's may be, and no larger."""
     steps = iter(range(_MOST_STEPS))
     longest = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_SQL)
     connection.set_progress_handler(lambda: next(steps, None) is None, 1_000)
     try:
         yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorname", "") not in {"SQLITE_INTERRUPT", "SQLITE_TOOBIG"}:
+            raise
+        raise CorruptStorageError(f"{path} holds more tables and views than chatcache reads: {_REMEDY}") from error
     finally:
         connection.set_progress_handler(None, 0)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)

@@ -26,6 +26,7 @@ from weakref import finalize
 from chatcache._bridge import Lock
 from chatcache.interrupts import raise_interrupt, suppress
 
+from .descriptors import share_of_descriptors
 from .rows import read_next
 
 __all__ = ["Recent", "WalIndex"]
@@ -33,7 +34,8 @@ __all__ = ["Recent", "WalIndex"]
 _HEADER = 48  # bytes, https://www.sqlite.org/walformat.html#the_wal_index_header
 _LONGEST_ROW = 65_536  # bytes of one row that is kept
 _MOST = 16_777_216  # bytes of all, with the names; where they are more, keeping begins anew
-_MOST_INDEXES = 64  # each of two descriptors
+_MOST_INDEXES = 64
+_DESCRIPTORS = 8  # two of an index, and those of the connections that it is beside
 
 
 class WalIndex:
@@ -66,7 +68,7 @@ class WalIndex:
             try:
                 found = beside.stat()
                 file = found.st_dev, found.st_ino
-                if file not in cls._open and len(cls._open) < _MOST_INDEXES:
+                if file not in cls._open and len(cls._open) < share_of_descriptors(_DESCRIPTORS, _MOST_INDEXES):
                     cls._open[file] = cls(os.open(beside, os.O_RDONLY | os.O_CLOEXEC))
             except (OSError, ValueError) as error:  # it is shorter than a header; what was opened stays so
                 raise_interrupt(error)

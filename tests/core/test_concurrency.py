@@ -631,6 +631,58 @@ def test_ten_thousand_objects_leave_few_files_open_and_few_threads(memory: str) 
     assert len(list((Path(memory) / "default").glob("*.sqlite"))) == 10_000
 
 
+FEW_DESCRIPTORS = """
+import asyncio, resource, sys
+from chatcache import ObjectNamespace, ResponseCache
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+namespace = ObjectNamespace(sys.argv[1])
+things = [namespace.get_by_name(str(number)) for number in range(120)]
+caches = [
+    ResponseCache("s", path=sys.argv[1], object=str(number), on_store_error="raise") for number in range(120)
+]
+for thing, cache in zip(things, caches):
+    thing.storage.put("key", 1)
+    assert thing.storage.get("key") == 1
+    assert cache.call({"q": 1}, lambda _: "called") == "called"
+async def main():
+    for thing, cache in zip(things, caches):
+        assert await thing.storage.alist() == {"key": 1}
+        assert await cache.acall({"q": 1}, None) == "called"
+asyncio.run(main())
+"""
+
+NO_DESCRIPTORS = """
+import os, resource, sys
+from chatcache import ObjectNamespace, StorageError
+storage = ObjectNamespace(sys.argv[1]).get_by_name("thing").storage
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+try:
+    storage.put("key", 1)
+except StorageError as error:
+    print("this process has as many files open as it may, 64;" in str(error))
+for descriptor in held:
+    os.close(descriptor)
+storage.put("key", 1)
+print(storage.get("key"))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_many_objects_need_few_descriptors_where_few_are_allowed(tmp_path: Path) -> None:
+    assert run(FEW_DESCRIPTORS, str(tmp_path)) == (0, "", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_without_descriptors_the_error_says_so(tmp_path: Path) -> None:
+    assert run(NO_DESCRIPTORS, str(tmp_path)) == (0, "True\n1\n", "")
+
+
 ENDS = """
 import asyncio, os, sys, threading
 from chatcache import ObjectNamespace

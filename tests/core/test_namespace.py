@@ -323,3 +323,27 @@ async def test_closing_can_be_awaited_and_keeps_the_turn(tmp_path: Path) -> None
         assert not things[0].path.with_name(f"{things[0].path.name}-wal").exists()
     assert {path.suffix for path in (tmp_path / "default").iterdir()} == {".sqlite"}
     assert [thing.storage.get("key") for thing in things] == [1, 1]
+
+
+@pytest.mark.parametrize("path", ["~", "~/.cache/llm", Path("~/x")])
+def test_a_tilde_is_the_home_folder_where_no_shell_expands_it(
+    path: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CHATCACHE_DIR", str(path))
+    expected = Path(str(path).replace("~", str(tmp_path)))
+    assert ObjectNamespace(path).root == ObjectNamespace(None).root == expected
+
+
+def test_the_environment_may_name_the_folder_by_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    monkeypatch.setenv("CHATCACHE_DIR", "$PLACE/${PLACE}x")
+    assert ObjectNamespace(None).root == Path(f"{tmp_path}/{tmp_path}x")
+    monkeypatch.setenv("CHATCACHE_DIR", "$NO_SUCH_PLACE/x")
+    with pytest.raises(InvalidInputError, match=r"CHATCACHE_DIR is '\$NO_SUCH_PLACE/x': \$NO_SUCH_PLACE is not set"):
+        ObjectNamespace(None)
+
+
+def test_the_home_folder_of_nobody_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="there is no home folder for ~no-such-user"):
+        ObjectNamespace("~no-such-user/x")

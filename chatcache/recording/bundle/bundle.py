@@ -18,6 +18,7 @@ import orjson
 
 from chatcache.errors import BundleError, shown
 from chatcache.interrupts import raise_interrupt
+from chatcache.storage.paths import expanded
 
 from . import files
 from .layout import DEEPEST, Blobs, is_too_deep, parsed
@@ -67,7 +68,7 @@ class Bundle:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
 
     def read(self) -> list[Record]:
         """Return the records, in their order; none where there is no file.

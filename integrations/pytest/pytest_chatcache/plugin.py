@@ -205,9 +205,9 @@ class _Run:
     def _write_reports(self) -> None:
         if self._settings.report:
             results = [json.loads(each.to_json()) for each in self._ledger.results.values()]
-            Path(self._settings.report).write_text(json.dumps(results, indent=2), encoding="utf-8")
+            Path(self._settings.report).expanduser().write_text(json.dumps(results, indent=2), encoding="utf-8")
         if self._settings.summary:
-            with Path(self._settings.summary).open("a", encoding="utf-8") as file:
+            with Path(self._settings.summary).expanduser().open("a", encoding="utf-8") as file:
                 file.write(markdown(self._ledger, self._verdict, self._settings.root))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:

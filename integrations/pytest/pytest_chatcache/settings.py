@@ -123,7 +123,7 @@ class Settings:
 
     def _check_folder(self) -> None:
         folder = PurePath(self.folder)
-        if folder.is_absolute() or ".." in folder.parts or not folder.parts:
+        if folder.is_absolute() or ".." in folder.parts or not folder.parts or self.folder.startswith("~"):
             raise InvalidInputError(
                 f"chatcache_dir is {self.folder!r}: name a folder beside the tests, such as cassettes"
             )

@@ -630,3 +630,16 @@ def test_merge_takes_what_both_sides_recorded(tmp_path: Path) -> None:
         ("test_5", ""),
         ("test_6", ""),
     ]
+
+
+def test_a_tilde_in_an_option_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    cache = ResponseCache("app", path="~/store")
+    cache.call({"q": 1}, lambda _: "said")
+    cache.close()
+    assert run("export", "~/b.chatcache", "--store=app", "--path=~/store").exit_code == 0
+    assert run("ls", "~/b.chatcache").exit_code == 0
+    with recording("~/c.chatcache"):
+        ResponseCache("app", path="~/store", mode="refresh").call({"q": 1}, lambda _: "said")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.chatcache", "c.chatcache", "store"]
