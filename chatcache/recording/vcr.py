@@ -99,7 +99,7 @@ def _check(yaml: Any, events: Iterator[Any]) -> None:
                 case yaml.AliasEvent():
                     sizes.add_alias(event.anchor)
                 case yaml.ScalarEvent():
-                    sizes.add_text(event.value, event.anchor, is_plain=event.style is None)
+                    sizes.add_text(event.value, event.anchor, is_plain=not event.style)
         except ValueError as error:
             raise_interrupt(error)
             raise ValueError(f"line {event.start_mark.line + 1}: {error}") from None

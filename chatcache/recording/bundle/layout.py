@@ -168,11 +168,12 @@ def _pieces(text: str) -> Iterator[str]:
         line += piece
         if len(line) < _SHORT and not piece.endswith("\n"):
             continue
-        while len(line) > _WIDTH:
-            at = _end_of_line(line)
-            yield line[:at]
-            line = line[at:]
-        yield line
+        begin = 0
+        while len(line) - begin > _WIDTH:
+            at = begin + _end_of_line(line[begin : begin + _WIDTH])
+            yield line[begin:at]
+            begin = at
+        yield line[begin:]
         line = ""
     if line:
         yield line

@@ -47,7 +47,7 @@ def head_of(text: bytes) -> tuple[Head, str | None]:
     end = text.find(_END_OF_HEAD)
     try:
         head = _loaded(text[:end] + b"}") if end > 0 else parsed(text)
-        if isinstance(head, dict) and text.count(b'\n "', 0, max(end, 0)) != len(head):  # edited
+        if isinstance(head, dict) and _may_hold_twice(text[:end], head):
             head = unique(text[:end] + b"}" if end > 0 else text)
     except (ValueError, RecursionError) as error:
         raise_interrupt(error)
@@ -69,6 +69,12 @@ def shape_of(text: bytes, *values: Any, deepest: int = DEEPEST) -> str | None:
     if text.count(b",") > MOST_VALUES and sum(map(count_values, values)) > MOST_VALUES:
         return f"it has more than {MOST_VALUES:,} values"
     return None
+
+
+def _may_hold_twice(text: bytes, head: Head) -> bool:
+    """Whether a name may be there twice in a head, by how many seem to be in its text."""
+    versions = head.get("versions")
+    return text.count(b'":') != len(head) + (len(versions) if isinstance(versions, dict) else 0)
 
 
 def _loaded(text: bytes) -> Any:
