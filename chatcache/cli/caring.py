@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from chatcache.recording import Bundle, Head, Record, secrets_of, sketch_of
 from chatcache.recording.bundle import at_of
 
 from .group import PATHS, chatcache, reading
-from .output import as_json, printable, progress, say, say_json, say_line, table
+from .output import as_json, console, progress, say, say_json, say_line, table
 from .source import bundles_in, called, remove_leftovers, sources
 
 __all__ = ["plan", "prune", "scan", "verify"]
@@ -69,7 +68,7 @@ def prune(paths: tuple[Path, ...], older_than: float | None, test: str | None, d
     word = "would be removed" if dry_run else "removed"
     say(
         {"records": removed, **blobs},
-        "\n".join([*(f"{printable(name)}: {n}" for name, n in counted.items()), f"{sum(counted.values())} {word}"]),
+        "\n".join([*(f"{name}: {n}" for name, n in counted.items()), f"{sum(counted.values())} {word}"]),
         as_json=as_json,
     )
     if test is not None and test not in tests:
@@ -87,7 +86,7 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
         try:
             blocks = [*bundle.check()]
         except BundleError as error:
-            problems.append(_problem(bundle, error))
+            problems.append({"where": str(bundle.path), "problem": str(error)})
             continue
         number += len(blocks)
         problems += _problems(bundle, progress(blocks, f"verifying {bundle.path}"))
@@ -95,7 +94,7 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
         say_json({"records": number, "problems": problems})
     else:
         for each in problems:
-            say_line(": ".join(printable(each[name]) for name in ("where", "problem")))
+            say_line(f"{each['where']}: {each['problem']}")
         click.echo(f"{number:,} records, {len(problems):,} problems")
     sys.exit(1 if problems else 0)
 
@@ -113,8 +112,7 @@ def scan(as_json: bool, **where: Any) -> None:  # noqa: FBT001
         say_json(found)
     else:
         for each in found:
-            of = f"{each['record']} of {each['test'] or 'no test'}"
-            say_line(": ".join(map(printable, (each["where"], of, each["secret"]))))
+            say_line(f"{each['where']}: {each['record']} of {each['test'] or 'no test'}: {each['secret']}")
         click.echo(f"{len(found):,} secrets")
     sys.exit(1 if found else 0)
 
@@ -143,8 +141,8 @@ def plan(arguments: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001
             command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         )
         if done.returncode not in _RAN or not report.exists():
-            click.echo(printable(done.stdout, keep="\n\t"), err=True)
-            raise _NotRunError(f"the tests did not run: {printable(shlex.join(command))} ended with {done.returncode}")
+            click.echo(done.stdout, err=True)
+            raise _NotRunError(f"the tests did not run: {' '.join(command)} ended with {done.returncode}")
         missed = [each for each in json.loads(report.read_text()) if each["misses"]]
     for each in missed:
         of = [record for record in Bundle(each["path"]).read() if record.scope == each["scope"]]
@@ -155,7 +153,7 @@ def plan(arguments: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001
         rows = [[each["node"], each["misses"][0]["reason"], each["tokens"], f"{each['cost']:.4f}"] for each in missed]
         table(["test", "why", "tokens", "cost"], rows, numbers=["tokens", "cost"])
         total = sum(each["cost"] for each in missed)
-        say_line(f"{len(missed):,} tests would miss; to record them anew cost ${total:,.4f} the last time")
+        console.print(f"{len(missed):,} tests would miss; to record them anew cost ${total:,.4f} the last time")
     sys.exit(1 if missed else 0)
 
 
@@ -163,10 +161,6 @@ class _NotRunError(click.ClickException):
     """The tests did not run, so that nothing is known of what they would miss."""
 
     exit_code = 2
-
-
-def _problem(bundle: Bundle, error: BundleError) -> dict[str, str]:
-    return {"where": str(bundle.path), "problem": str(error).removeprefix(f"{printable(str(bundle.path))}: ")}
 
 
 def _problems(bundle: Bundle, blocks: Iterable[tuple[Head, bytes] | BundleError]) -> Iterator[dict[str, str]]:
@@ -178,7 +172,7 @@ def _problems(bundle: Bundle, blocks: Iterable[tuple[Head, bytes] | BundleError]
                 raise block
             record = bundle.record(block[1])
         except BundleError as error:
-            yield _problem(bundle, error)
+            yield {"where": str(bundle.path), "problem": str(error)}
             continue
         said = [*_drift(record)]
         if record.name in names:

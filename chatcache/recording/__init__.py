@@ -7,12 +7,10 @@ there is nothing to replay.
 The plugin for pytest is a distribution of its own, ``pytest-chatcache``.
 """
 
-from chatcache.errors import printable
-
 from .bundle import SUFFIX, Bundle, Changes, Head, Record, model_of, name_of
 from .difference import Difference, differences
 from .miss import ExplainedMiss, Explanation, Nearest, Reason, nearest
-from .policy import Exhausted, Fault, Policy, RecordMode, parse_ignore, parse_record_mode
+from .policy import Exhausted, Fault, Policy, RecordMode, parse_ignore, parse_not_secret, parse_record_mode
 from .secrets import MASK, scrubbed, secrets_in, secrets_of
 from .session import Session, recording
 from .shelf import Entry, Shelf, Shelves
@@ -52,8 +50,8 @@ __all__ = [
     "name_of",
     "nearest",
     "parse_ignore",
+    "parse_not_secret",
     "parse_record_mode",
-    "printable",
     "recording",
     "sample",
     "scrubbed",

@@ -1,9 +1,11 @@
 """What is done with the calls of a scope."""
 
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from chatcache.clock import Clock
@@ -12,7 +14,7 @@ from chatcache.interrupts import raise_interrupt
 
 from .volatile import Volatile
 
-__all__ = ["Exhausted", "Policy", "RecordMode", "parse_record_mode"]
+__all__ = ["Exhausted", "Policy", "RecordMode", "parse_not_secret", "parse_record_mode"]
 
 
 class RecordMode(StrEnum):
@@ -81,6 +83,10 @@ class Policy:
         exhausted: what is done where a request is made more often than it was recorded.
         ignore: the names in a request that do not count, wherever they are; ``arguments.seed`` is one within another.
         volatile: finds what is another in each run.
+        not_secret: patterns (Python's ``re``) of texts that look like secrets and are none. They are recorded as they
+            are.
+        masked_answers: whether to record an answer with a secret that is not in its request. A replay has the mask in
+            the place of the secret. By default such a call is not recorded, and `SecretError` says where the secret is.
         errors: whether errors are recorded, and replayed.
         max_age: how old a record may be, in seconds; None for any age.
         faults: which calls are to fail.
@@ -91,10 +97,17 @@ class Policy:
     exhausted: Exhausted = Exhausted.ERROR
     ignore: tuple[str, ...] = ()
     volatile: Volatile = field(default_factory=lambda: Volatile({}, time.time))
+    not_secret: tuple[str, ...] = ()
+    masked_answers: bool = False
     errors: bool = False
     max_age: float | None = None
     faults: list[Fault] = field(default_factory=_no_faults)
     clock: Clock = time.time
+
+    @property
+    def allowed(self) -> re.Pattern[str] | None:
+        """The pattern of the texts that are no secrets, if there are any."""
+        return _any_of(self.not_secret) if self.not_secret else None
 
     def counting(self, value: Any) -> Any:
         """Return a request without what is to be ignored."""
@@ -112,6 +125,27 @@ def parse_ignore(names: Any) -> tuple[str, ...]:
     if not isinstance(names, Collection) or isinstance(names, str) or not all(isinstance(n, str) and n for n in names):
         raise InvalidInputError(f"ignore={shown(names)}: pass a list of names, such as ['seed', 'metadata.run']")
     return tuple(names)
+
+
+def parse_not_secret(patterns: Any) -> tuple[str, ...]:
+    """Return patterns of texts that are no secrets.
+
+    Raises:
+        InvalidInputError: they are no list of regular expressions.
+    """
+    if not isinstance(patterns, Collection) or isinstance(patterns, str):
+        raise InvalidInputError(f"not_secret={shown(patterns)}: pass a list of patterns, such as ['ACME-[0-9]+']")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as error:
+            raise InvalidInputError(f"not_secret {shown(pattern)} is no regular expression: {error}") from error
+    return tuple(patterns)
+
+
+@lru_cache(maxsize=64)
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
 
 
 def _without(value: Any, path: list[str]) -> Any:

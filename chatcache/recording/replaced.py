@@ -1,11 +1,14 @@
 """A request without what is volatile and secret in it, and its answer without the same: so both are recorded. Pure."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .secrets import Masks, is_told, scrubbed
-from .volatile import Found, Volatile, hidden, hidden_in_stream, put_back
+from .masks import Masks
+from .secrets import Allowed, is_told, mask_answer, mask_stream, scrubbed
+from .texts import StreamTexts
+from .volatile import Found, Volatile, hidden, hide_in_stream, put_back
 
 __all__ = ["Replaced"]
 
@@ -17,35 +20,58 @@ class Replaced:
     Attributes:
         request: the request, without what is volatile or secret.
         volatile: what is volatile in it, by its placeholders.
-        masks: what is secret in it, and is so wherever else it stands, with its masks.
+        masks: what is secret in it.
+        allowed: what is no secret.
     """
 
     request: Any
     volatile: Found
     masks: Masks
+    allowed: Allowed = None
 
     @classmethod
-    def of(cls, request: Any, volatile: Volatile | None) -> "Replaced":
+    def of(cls, request: Any, volatile: Volatile | None, allowed: Allowed = None) -> "Replaced":
         """Return a request as it is recorded.
 
         Args:
             request: the request, a JSON value.
             volatile: finds what is volatile; None leaves it.
+            allowed: what is no secret.
         """
         held, found = (request, {}) if volatile is None else volatile.replaced(request)
-        masks: Masks = {}
-        asked = scrubbed(held, masks)
-        return cls(asked, found, {text: mask for text, mask in masks.items() if is_told(text)})
+        masks = Masks.beside(held)
+        return cls(scrubbed(held, masks, allowed=allowed), found, masks, allowed)
 
-    def recorded(self, answer: Any, *, is_stream: bool) -> Any:
-        """Return an answer as it is recorded: without what was replaced in the request, and without secrets."""
-        hide: Callable[[Any, Found], Any] = hidden_in_stream if is_stream else hidden
-        for found in (self.volatile, *({mask: text} for text, mask in self.masks.items())):
-            answer = hide(answer, found)
-        return scrubbed(answer, {**self.masks}, random=False)
+    def recorded(self, answer: Any, *, is_stream: bool, lost: list[str] | None = None) -> Any:
+        """Return an answer as it is recorded: without what was replaced in the request, and without secrets.
+
+        Args:
+            answer: the answer; of a stream the list of its chunks.
+            is_stream: whether it is a list of chunks.
+            lost: takes which secrets are masked, and where, that are not in the request: a replay cannot put them back.
+        """
+        lost = [] if lost is None else lost
+        masks = self.masks.copy()
+        known = masks.known(is_told)
+        found = _with_escaped({**self.volatile, **{mask: text for text, mask in known.items()}})
+        if not is_stream:
+            return mask_answer(hidden(answer, found), masks, self.allowed, lost)
+        texts = StreamTexts(answer)
+        hide_in_stream(texts, found)
+        mask_stream(texts, masks, self.allowed, lost)
+        return texts.chunks
 
     def put_back(self, answer: Any) -> Any:
         """Return an answer with what this request has in the places of what was replaced, as far as that is known."""
-        masks = [*self.masks.values()]
-        secrets = {mask: text for text, mask in self.masks.items() if masks.count(mask) == 1}
-        return put_back(answer, {**self.volatile, **secrets})
+        return put_back(answer, _with_escaped({**self.volatile, **self.masks.texts}))
+
+
+def _with_escaped(found: Mapping[str, str]) -> dict[str, str]:
+    """Return placeholders beside those of the same texts in JSON within a text: ``<<secret_json>>``."""
+    made = {**found}
+    for token, text in found.items():
+        escaped = json.dumps(text, ensure_ascii=False)[1:-1]
+        if escaped != text:
+            name, dash, number = token[2:-2].partition("-")
+            made[f"<<{name}_json{dash}{number}>>"] = escaped
+    return made

@@ -14,7 +14,6 @@ from .bundle import Bundle, Head, Record, at_of, form_of
 
 __all__ = ["Entry", "Shelf", "Shelves"]
 
-_LONGEST_ROW = 32 * 1024 * 1024  # bytes: twice as many as a record has at most
 _NEAR = 16 * 1024 * 1024  # bytes of texts that are in memory, too, since each is read from there in no time
 
 
@@ -131,7 +130,7 @@ class Shelves:
     @cached_property
     def _namespace(self) -> ObjectNamespace:
         self._folder = TemporaryDirectory(prefix="chatcache-", ignore_cleanup_errors=True)
-        return ObjectNamespace(self._folder.name, "bundles", durability="normal", longest_row=_LONGEST_ROW)
+        return ObjectNamespace(self._folder.name, "bundles", durability="normal")
 
     def __iter__(self) -> Iterator[Shelf]:
         return iter([*self._shelves.values()])

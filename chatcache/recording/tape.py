@@ -26,7 +26,7 @@ from .bundle import STREAMS, Record, model_of
 from .miss import ExplainedMiss, Explanation, Reason, nearest
 from .policy import Exhausted, Policy, RecordMode
 from .replaced import Replaced
-from .secrets import known_in, named_in, scrubbed, secrets_of
+from .secrets import MASK, Masks, known_in, scrubbed, secrets_in_names, texts_of_places
 from .shelf import Entry, Shelf
 from .sketch import sketch_of
 from .volatile import Found
@@ -107,7 +107,7 @@ class Tape:
 
     def keyed(self, key: str, request: Any) -> tuple[str, Replaced]:
         """Return the key of a request on a tape, and the request as it is recorded."""
-        replaced = Replaced.of(self.policy.counting(request), self.policy.volatile)
+        replaced = Replaced.of(self.policy.counting(request), self.policy.volatile, self.policy.allowed)
         if replaced.request != request or len(key) != _DIGITS:
             key = request_key(replaced.request if _is_of(key, request) else key)
         sample = _SAMPLE.get()
@@ -116,7 +116,7 @@ class Tape:
     def known(self, store: str, key: str, request: Any) -> tuple[str, Replaced]:
         """Return what `keyed` does; a request that is recorded as it stands has nothing in it to be replaced."""
         if not _SAMPLE.get() and self.shelf.find(self.scope, store, key):
-            return key, Replaced(request, {}, {})
+            return key, Replaced(request, {}, Masks(), self.policy.allowed)
         return self.keyed(key, request)
 
     def next_of(self, store: str, key: str, forms: Collection[Form]) -> tuple[Entry | None, int]:
@@ -138,20 +138,36 @@ class Tape:
             self._played.add(left[0].row)
             return left[0], asked
 
-    def add(self, store: str, key: str, made: Callable[[int], Record]) -> bool:
-        """Record what has the next number of a request."""
+    def add(self, store: str, key: str, made: Callable[[int], Record], lost: Sequence[str]) -> bool:
+        """Record what has the next number of a request.
+
+        Args:
+            store: the store id.
+            key: the key of the request.
+            made: makes the record of a number.
+            lost: the secrets in the answer that a replay cannot put back.
+        """
         with self._lock:
             record = made(self._number(store, key))
-            problems = secrets_of(record.request, record.answer)
-            problems += [f"{problem} in the name of its test" for problem in known_in(record.scope)]
-            if problems:
-                self.problems.append(
-                    f"a call of store {store!r} was not recorded, it holds a secret: {problems[0]}; leave it out of "
-                    "what is asked, or have it ignored"
-                )
+            problem = self._problem(record, lost)
+            if problem:
+                self.problems.append(f"a call of store {store!r} was not recorded, it holds a secret: {problem}")
                 return False
             self.made.append(record)
             return True
+
+    def _problem(self, record: Record, lost: Sequence[str]) -> str:
+        """Return which secret keeps a call from being recorded, and what to do; nothing if none does."""
+        named = [*secrets_in_names(record.request), *secrets_in_names(record.answer)]
+        named += [f"{sort} in the name of its test" for sort in known_in(record.scope)]
+        if named:
+            return f"{named[0]}; a name cannot be masked: leave the secret out, or ignore what holds it"
+        if lost and not self.policy.masked_answers:
+            return (
+                f"{lost[0]} of the answer; it is not in the request, so a replay would return {MASK} in its place. If "
+                "it is no secret, add a pattern of it to not_secret. If tests can do without it, set masked_answers"
+            )
+        return ""
 
     def _number(self, store: str, key: str) -> int:
         """Return the number of the next record of a request: that of one that is too old, or one that is not taken."""
@@ -177,7 +193,7 @@ class Tape:
 
     def missed(self, store: str, key: str | None, request: Any, volatile: Found, **why: Any) -> ExplainedMiss:
         """Return a miss, which is noted."""
-        secret = named_in(request)
+        secret = texts_of_places(request)
         explanation = Explanation(
             scope=self.scope,
             bundle=_shown(self.shelf.bundle.path),
@@ -246,7 +262,8 @@ class _Track(Track):
         if tape.mode is RecordMode.REPLAY:
             return False
         ident, replaced = tape.keyed(key, about.request)
-        said = replaced.recorded(answer, is_stream=offsets is not None)
+        lost: list[str] = []
+        said = replaced.recorded(answer, is_stream=offsets is not None, lost=lost)
         at = milliseconds(tape.policy.clock)
         _, tokens, cost, took = record_of(answer, offsets, about, at=at, size=0)["saves"]
 
@@ -268,7 +285,7 @@ class _Track(Track):
                 versions=about.versions,
             )
 
-        return tape.add(self._store, ident, made)
+        return tape.add(self._store, ident, made, lost)
 
     def keep_failure(self, key: str, request: Any, error: Exception) -> None:
         note = self._outcomes.written(Failure(error)) if self.errors else None

@@ -11,7 +11,8 @@ program that asks. ``2024-02-29`` in a prompt is a part of it, and so is the dat
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -20,7 +21,11 @@ from chatcache.clock import Clock
 from chatcache.errors import InvalidInputError
 from chatcache.interrupts import raise_interrupt
 
-__all__ = ["BUILT_IN", "Found", "Volatile", "hidden", "hidden_in_stream", "put_back"]
+from .literals import Literals
+from .payloads import outside_payloads
+from .texts import StreamTexts
+
+__all__ = ["BUILT_IN", "Found", "Volatile", "hidden", "hide_in_stream", "put_back"]
 
 Found = Mapping[str, str]
 """Placeholders, and what they stand for."""
@@ -34,7 +39,6 @@ BUILT_IN: Mapping[str, str] = {
 }
 """The patterns of what is volatile by default, by their names; ``path``, a temporary folder, is beside them."""
 
-_SHORTEST = 4  # characters of what is replaced in an answer
 _NEAR = timedelta(hours=1)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"<<[a-z][a-z0-9_]*(?:-[0-9a-f]+)?>>")
@@ -65,16 +69,27 @@ class Volatile:
     def replaced(self, value: Any) -> tuple[Any, Found]:
         """Return a JSON value with placeholders, and what they stand for."""
         tokens: dict[tuple[str, str], str] = {}
+        numbers = Counter[str]()
 
         def placeholder(match: re.Match[str]) -> str:
             kind, text = str(match.lastgroup), match.group()
             if kind == "time" and not self._is_near(text):
                 return text
-            numbers = sum(1 for each, _ in tokens if each == kind)
-            return tokens.setdefault((kind, text), f"<<{kind}-{numbers + 1}>>")
+            if (kind, text) not in tokens:
+                numbers[kind] += 1
+                tokens[kind, text] = f"<<{kind}-{numbers[kind]}>>"
+            return tokens[kind, text]
 
-        made = mapped(value, lambda text: self._pattern.sub(placeholder, text))
+        made = mapped(value, lambda text: self._replaced(text, placeholder))
         return made, {token: text for (_, text), token in tokens.items()}
+
+    def _replaced(self, text: str, placeholder: Callable[[re.Match[str]], str]) -> str:
+        parts, at = [], 0
+        for begin, end in outside_payloads(text):
+            for match in self._pattern.finditer(text, begin, end):
+                parts += [text[at : match.start()], placeholder(match)]
+                at = match.end()
+        return "".join([*parts, text[at:]]) if parts else text
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -92,60 +107,19 @@ class Volatile:
 
 
 def hidden(value: Any, found: Found) -> Any:
-    """Return an answer with the placeholders of its request, where they stand for what is long enough to be told."""
-    tokens = {text: token for token, text in found.items() if len(text) >= _SHORTEST}
-    if not tokens:
-        return value
-    pattern = re.compile("|".join(map(_alone, sorted(tokens, key=len, reverse=True))))
-    return mapped(value, lambda text: pattern.sub(lambda match: tokens[match.group()], text))
+    """Return an answer with the placeholders of its request, if they stand for at least 4 characters."""
+    known = Literals({text: token for token, text in found.items()})
+    return mapped(value, known.replaced) if known else value
 
 
-def _alone(text: str) -> str:
-    """Return the pattern of a text that is no part of a longer word."""
-    begin = r"(?<![0-9a-zA-Z])" if text[0].isalnum() else ""
-    return f"{begin}{re.escape(text)}" + (r"(?![0-9a-zA-Z])" if text[-1].isalnum() else "")
-
-
-def hidden_in_stream(chunks: list[Any], found: Found) -> list[Any]:
-    """Return the chunks of a stream as `hidden` does; what runs over several chunks is whole in the first of them."""
-    if not found:
-        return chunks
-    made: list[Any] = hidden(chunks, found)
-    spots: dict[str, list[tuple[Any, Any]]] = {}
-    for at, chunk in enumerate(made):
-        leaves = [("", made, at)] if isinstance(chunk, str) else _leaves(chunk, "")
-        for path, holder, place in leaves:
-            spots.setdefault(path, []).append((holder, place))
-    for held in spots.values():
-        for token, text in found.items():
-            if len(held) > 1 and len(text) >= _SHORTEST and text not in token:
-                _join(held, text, token)
-    return made
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the texts of a JSON value: the path of each, what holds it, and where in that it is."""
-    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for place, item in pairs:
-        if isinstance(item, str):
-            yield f"{path}.{place}", value, place
-        else:
-            yield from _leaves(item, f"{path}.{place}")
-
-
-def _join(held: list[tuple[Any, Any]], text: str, token: str) -> None:
-    """Put a placeholder into the first of those texts over which a text runs, and take that out of the others."""
-    searched = 0
-    while (begin := "".join(holder[place] for holder, place in held).find(text, searched)) >= 0:
-        end, at, said = begin + len(text), 0, token
-        for holder, place in held:
-            piece = holder[place]
-            first, last = max(begin - at, 0), min(end - at, len(piece))
-            if first < last:
-                holder[place] = piece[:first] + said + piece[last:]
-                said = ""
-            at += len(piece)
-        searched = begin + len(token)
+def hide_in_stream(texts: StreamTexts, found: Found) -> None:
+    """Put placeholders into the texts of a stream as `hidden` does. One over several chunks is whole in the first."""
+    known = Literals({text: token for token, text in found.items()})
+    if known:
+        texts.edit(
+            lambda text, _name, _path: [*known.find(text)],
+            lambda text, _name, _path: [each for each in known.find(text) if each[:2] == (0, len(text))],
+        )
 
 
 def put_back(value: Any, found: Found) -> Any:

@@ -315,6 +315,27 @@ def test_a_secret_fails_the_recording(run: Run) -> None:
     assert not run.bundle().path.exists()
 
 
+def test_an_answer_that_a_replay_could_not_return_fails_the_recording_unless_it_is_allowed(run: Run) -> None:
+    asked = "cache.call({'question': 'x'}, lambda request: {'password': 'hunter2-Blue42!'})"
+    run.tests(f"def test_one(): assert {asked} == {{'password': 'hunter2-Blue42!'}}\n")
+    result = run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*SecretError: *a value under the name of a secret at $.password of the answer*"])
+    assert not run.bundle().path.exists()
+    run.pytester.makeini("[pytest]\nchatcache_not_secret =\n    hunter2-.*\n")
+    run().assert_outcomes(passed=1)
+    run("--chatcache=replay").assert_outcomes(passed=1)
+
+
+def test_a_test_can_do_without_the_secrets_of_its_answers(run: Run) -> None:
+    asked = "cache.call({'question': 'x'}, lambda request: {'password': 'hunter2-Blue42!'})"
+    marker = "import pytest\n@pytest.mark.chatcache(masked_answers=True)\n"
+    run.tests(f"{marker}def test_one(): assert 'password' in {asked}\n")
+    run().assert_outcomes(passed=1)
+    assert "hunter2" not in run.bundle().path.read_text()
+    run("--chatcache=replay").assert_outcomes(passed=1)
+
+
 def test_the_network_is_blocked_on_request(run: Run) -> None:
     run.tests("import urllib.request\ndef test_one(): urllib.request.urlopen('http://127.0.0.1:9/')\n")
     result = run("--chatcache-block-network", "-W", "ignore")

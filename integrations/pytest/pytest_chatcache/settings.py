@@ -13,17 +13,28 @@ from typing import Any
 import pytest
 
 from chatcache import ChatcacheError, InvalidInputError
-from chatcache.recording import Exhausted, Policy, RecordMode, Volatile, parse_ignore, parse_record_mode
+from chatcache.recording import (
+    Exhausted,
+    Policy,
+    RecordMode,
+    Volatile,
+    parse_ignore,
+    parse_not_secret,
+    parse_record_mode,
+)
 
 from .faults import faults_of
 
 __all__ = ["Layout", "Settings", "add_options"]
 
 _OPTION = "--chatcache"
-_MARKER = """chatcache(mode=, store=, ignore=, volatile=, exhausted=, max_age=, errors=, fail=, times=): \
-how the LLM calls of a test are recorded and replayed; see docs/pytest.md of chatcache"""
+_MARKER = """chatcache(mode=, store=, ignore=, volatile=, not_secret=, masked_answers=, exhausted=, max_age=, errors=, \
+fail=, times=): how the LLM calls of a test are recorded and replayed; see docs/pytest.md of chatcache"""
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_TAKEN = ("mode", "store", "ignore", "volatile", "exhausted", "max_age", "errors", "fail", "times")
+_TAKEN = (
+    *("mode", "store", "ignore", "volatile", "not_secret", "masked_answers", "exhausted", "max_age", "errors"),
+    *("fail", "times"),
+)
 
 
 class Layout(StrEnum):
@@ -62,6 +73,12 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("chatcache_dir", "the folder of the bundles, beside the tests", default="cassettes")
     parser.addini("chatcache_ignore", "names in requests that do not count, one a line", type="linelist")
     parser.addini("chatcache_volatile", "name=regular expression, one a line; name= alone: not that", type="linelist")
+    parser.addini(
+        "chatcache_not_secret", "patterns of texts that look like secrets and are none, one a line", type="linelist"
+    )
+    parser.addini(
+        "chatcache_masked_answers", "record answers with secrets masked that a replay cannot put back", type="bool"
+    )
     parser.addini("chatcache_exhausted", "error, last or cycle: when asked more often than recorded", default="error")
     parser.addini("chatcache_max_age", "how old records may be, such as 90d; by default any age", default="")
     parser.addini("chatcache_errors", "record the errors of providers, and replay them", type="bool", default=False)
@@ -166,7 +183,14 @@ class Settings:
             exhausted=_exhausted(asked.get("exhausted", self._config.getini("chatcache_exhausted"))),
             ignore=(*parse_ignore(self._config.getini("chatcache_ignore")), *parse_ignore(asked.get("ignore", []))),
             volatile=self._volatile(asked.get("volatile", None)),
-            errors=_flag(asked.get("errors", self._config.getini("chatcache_errors"))),
+            not_secret=(
+                *parse_not_secret(self._config.getini("chatcache_not_secret")),
+                *parse_not_secret(asked.get("not_secret", [])),
+            ),
+            masked_answers=_flag(
+                "masked_answers", asked.get("masked_answers", self._config.getini("chatcache_masked_answers"))
+            ),
+            errors=_flag("errors", asked.get("errors", self._config.getini("chatcache_errors"))),
             max_age=_seconds(asked.get("max_age", self._config.getini("chatcache_max_age") or None)),
             faults=faults_of(asked.get("fail", None), asked.get("times", None)),
         )
@@ -250,9 +274,9 @@ def _exhausted(name: str) -> Exhausted:
         ) from None
 
 
-def _flag(value: object) -> bool:
+def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise InvalidInputError(f"chatcache(errors={value!r}): say True or False")
+        raise InvalidInputError(f"chatcache({name}={value!r}): say True or False")
     return value
 
 

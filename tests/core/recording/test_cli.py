@@ -270,14 +270,19 @@ def test_what_is_exported_is_what_a_test_would_have_recorded(tmp_path: Path) -> 
     assert not [each for each in ("hunter2", "abcdef", "123456") if each in target.read_text()]
 
 
-def test_what_holds_a_secret_after_all_is_neither_exported_nor_imported(bundle: Bundle, tmp_path: Path) -> None:
-    target = tmp_path / "b.chatcache"
-    cache = ResponseCache("app", path=tmp_path / "one")
+def test_a_secret_that_runs_over_chunks_is_exported_masked(tmp_path: Path) -> None:
+    cache = ResponseCache("app", path=tmp_path)
     [*cache.stream(WORDS, lambda _request: [{"text": KEY[:12]}, {"text": KEY[12:]}])]
+    target = tmp_path / "b.chatcache"
+    said("export", target, "--store", "app", "--path", tmp_path)
+    assert Bundle(target).read()[0].answer == [{"text": "<<secret>>"}, {"text": ""}]
+
+
+def test_what_holds_a_secret_after_all_is_not_imported(bundle: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "b.chatcache"
     record = replace(bundle.read()[-1], answer=KEY)
     bundle.write([record])
     for command in (
-        ("export", target, "--store", "app", "--path", tmp_path / "one"),
         ("import", bundle.path, "--to", target),
         ("import", bundle.path, "--store", "app", "--path", tmp_path / "two"),
     ):
@@ -558,13 +563,13 @@ def test_scan_finds_secrets(bundle: Bundle) -> None:
 
 
 def test_scan_finds_the_secrets_of_a_store_as_they_are_in_there(tmp_path: Path) -> None:
-    cache = recorded(tmp_path, {json.dumps({"text": f"My key is {KEY}."}): {"api_key": "hunter2"}})
+    cache = recorded(tmp_path, {json.dumps({"text": f"My key is {KEY}."}): {"api_key": "q7f2k9m4z"}})
     [*cache.stream(WORDS, lambda _request: [{"text": KEY[:12]}, {"text": KEY[12:]}])]
     found = [each["secret"] for each in said("scan", "--store", "app", "--path", tmp_path)]
     assert sorted(found) == [
         "OpenAI key at $.text",
         "OpenAI key over several texts at $[].text",
-        "the value under 'api_key' at $.api_key",
+        "a value under the name of a secret at $.api_key",
     ]
     assert run("scan", "--store", "app", "--path", tmp_path).exit_code == 1
 

@@ -21,6 +21,7 @@ from chatcache.recording import (
     Reason,
     RecordMode,
     Volatile,
+    parse_not_secret,
     recording,
     sample,
 )
@@ -384,7 +385,7 @@ def test_a_key_for_nothing_replays_what_a_real_one_recorded(cache: ResponseCache
         assert cache.call(asked(api_key="placeholder"), never) == {"content": "this is a test of it"}
 
 
-def test_two_secrets_of_a_request_are_in_no_answer(cache: ResponseCache, bundle: Path) -> None:
+def test_two_secrets_of_a_request_are_masked_in_its_answer_and_put_back(cache: ResponseCache, bundle: Path) -> None:
     request = {"password": "hunter2pass", "api_key": "abcdef123456"}
     with recording(bundle):
         cache.call(request, lambda _request: {"content": "hunter2pass, abcdef123456"})
@@ -392,7 +393,8 @@ def test_two_secrets_of_a_request_are_in_no_answer(cache: ResponseCache, bundle:
     assert "hunter2" not in bundle.read_text()
     assert "123456" not in bundle.read_text()
     with recording(bundle, replaying()):
-        assert cache.call(request, never) == {"content": "<<secret>>, <<secret>>"}
+        assert cache.call(request, never) == {"content": "hunter2pass, abcdef123456"}
+        assert "".join(cache.stream(request, never)) == "hunter2pass, abcdef123456"
 
 
 def test_an_id_that_stands_for_a_secret_is_put_back_and_not_told(cache: ResponseCache, bundle: Path) -> None:
@@ -414,15 +416,67 @@ def test_a_secret_in_the_name_of_a_test_fails_the_recording(cache: ResponseCache
     assert not bundle.exists()
 
 
-def test_a_secret_that_survives_fails_the_recording(cache: ResponseCache, bundle: Path) -> None:
-    key = "sk-proj-" + "aB3_" * 12
+KEY = "sk-proj-" + "aB3_" * 12
 
-    def spell(_request: Any) -> Iterator[Any]:
-        yield from ({"delta": key[at : at + 5]} for at in range(0, len(key), 5))
 
-    with pytest.raises(SecretError, match="holds a secret"), recording(bundle):
-        assert "".join(each["delta"] for each in cache.stream(SKY, spell)) == key
+def spell(_request: Any) -> Iterator[Any]:
+    yield from ({"delta": KEY[at : at + 5]} for at in range(0, len(KEY), 5))
+
+
+def test_a_secret_that_only_the_answer_has_fails_the_recording(cache: ResponseCache, bundle: Path) -> None:
+    with pytest.raises(SecretError, match=r"OpenAI key at \$\[\].delta of the answer.*not_secret"), recording(bundle):
+        assert "".join(each["delta"] for each in cache.stream(SKY, spell)) == KEY
+    with pytest.raises(SecretError, match=r"a value under the name of a secret at \$.password"), recording(bundle):
+        cache.call(SKY, lambda _request: {"password": "hunter2-Blue42!"})
     assert not bundle.exists()
+
+
+def test_an_answer_with_a_secret_can_be_recorded_masked(cache: ResponseCache, bundle: Path) -> None:
+    with recording(bundle, refreshing(masked_answers=True)):
+        [*cache.stream(SKY, spell)]
+    assert KEY[:20] not in bundle.read_text()
+    with recording(bundle, replaying()):
+        assert "".join(each["delta"] for each in cache.stream(SKY, never)) == "<<secret>>"
+
+
+def test_what_is_said_to_be_no_secret_is_recorded_as_it_is(cache: ResponseCache, bundle: Path) -> None:
+    allowed = (r"hunter2-.*", r"sk-proj-(aB3_)+")
+    with recording(bundle, refreshing(not_secret=allowed)):
+        cache.call({"q": f"password=hunter2-Blue42! and {KEY}"}, lambda _request: {"password": "hunter2-Blue42!"})
+    assert "hunter2-Blue42!" in bundle.read_text()
+    assert KEY in bundle.read_text()
+    with recording(bundle, replaying(not_secret=allowed)):
+        asked = {"q": f"password=hunter2-Blue42! and {KEY}"}
+        assert cache.call(asked, never) == {"password": "hunter2-Blue42!"}
+
+
+@pytest.mark.parametrize("patterns", ["a+", ["("], [1]])
+def test_a_pattern_of_no_secret_that_cannot_be_right_is_refused(patterns: Any) -> None:
+    with pytest.raises(InvalidInputError, match="not_secret"):
+        parse_not_secret(patterns)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Halve this recipe. Cookie: 2 cups of flour", "Halve this recipe. Cookie: 9 cups of salt, 3 eggs"),
+        ("api_key=settings.openai_key_v2", "api_key=request.args['k1'] or eval(x1)"),
+        ("api_key: ${OPENAI_API_KEY_2}", "api_key: ${ANTHROPIC_API_KEY_7}"),
+        ('"password": "12345678"', '"password": "kX9#vvQ2-mm!!aB7"'),
+        ('"password": "kX9#vvQ2-mm!!aB7"', '"password": "hunter2-Blue42!"'),
+        ("https://x.y/a?token=1", "https://x.y/a?token=2"),
+        ('{"secret": "the butler did it"}', '{"secret": "the maid did it"}'),
+    ],
+)
+def test_a_changed_prompt_is_never_answered_by_the_record_of_another(
+    cache: ResponseCache, bundle: Path, one: str, other: str
+) -> None:
+    with recording(bundle):
+        cache.call({"messages": [{"role": "user", "content": one}]}, Model())
+    with recording(bundle, replaying()):
+        with pytest.raises(ReplayMiss):
+            cache.call({"messages": [{"role": "user", "content": other}]}, never)
+        cache.call({"messages": [{"role": "user", "content": one}]}, never)
 
 
 MISS = """\

@@ -1,56 +1,203 @@
-"""No secret is in a record."""
+"""No secret is in a record, and a mask changes no answer and joins no two requests."""
 
+import base64
 import json
+import random
+import string
+import tracemalloc
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from chatcache.keys import request_key
 from chatcache.recording import MASK, scrubbed, secrets_in
+from chatcache.recording.replaced import Replaced
 
-SECRETS = [
+ALNUM = string.ascii_letters + string.digits
+HEX = "0123456789abcdef"
+UPPER = string.ascii_uppercase + "234567"
+RANDOM = random.Random(19)  # noqa: S311 - samples, no secrets
+
+
+def chosen(number: int, signs: str = ALNUM) -> str:
+    """Return so many characters, a digit and a letter among them where there are both."""
+    text = "".join(RANDOM.choice(signs) for _ in range(number - 2))
+    return f"{signs[1]}{text}{'7' if '7' in signs else signs[2]}"
+
+
+def pem(kind: str) -> str:
+    lines = "\n".join(chosen(64, ALNUM + "+/") for _ in range(6))
+    return f"-----BEGIN {kind}-----\n{lines}\n-----END {kind}-----"
+
+
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+FORMATS = [
     "sk-ant-api03-" + "aB3" * 20,
     "sk-proj-" + "aB3_" * 12,
     "sk-" + "aB3d" * 12,
+    "sk-or-v1-" + chosen(64, HEX),
     "AIza" + "aB3-d" * 7,
     "AKIA" + "ABCD" * 4,
     "ghp_" + "aB3d" * 9,
     "gsk_" + "aB3d" * 13,
     "hf_" + "aBcD" * 9,
-    "xoxb-1234567890-abcdef",
+    "xoxb-173456789012-" + chosen(24),
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
-    "Bearer abcdef0123456789abcdef",
-    "zX9kQ2vB7nM4pL8wR3tY6uI1oA5sD0fG",
+    *(prefix + chosen(40) for prefix in ("xai-", "pplx-", "nvapi-", "tvly-", "pcsk_", "fw_", "r8_", "csk-", "tgp_v1_")),
+    *(prefix + chosen(40) for prefix in ("glpat-", "npm_", "pypi-AgEIcHlwaS5vcmc", "dckr_pat_", "lin_api_", "ntn_")),
+    *(prefix + chosen(48, HEX) for prefix in ("dop_v1_", "shpat_", "rubygems_", "lsv2_pt_", "sgp_")),
+    "SG." + chosen(22) + "." + chosen(43),
+    "sk_live_" + chosen(24),
+    "SK" + chosen(32, HEX),
+    "dapi" + chosen(32, HEX),
+    "hvs." + chosen(90),
+    "dp.pt." + chosen(43),
+    "123987456:AA" + chosen(33),
+    "M" + chosen(23) + "." + chosen(6) + "." + chosen(38),
+    "k7Q8Q~" + chosen(34),
+    "AGE-SECRET-KEY-1" + chosen(58, UPPER),
+    "xapp-1-A" + chosen(10, UPPER) + "-1234567890123-" + chosen(64, HEX),
+    "GOCSPX-" + chosen(28),
+    "1//0" + chosen(60),
+    "IQoJb3JpZ2luX2Vj" + chosen(300, ALNUM + "/+") + "=",
+    "ABSK" + chosen(128),
+    "ATATT3x" + chosen(180),
+    "$2b$12$" + chosen(53, ALNUM + "./"),
+    "otpauth://totp/ACME:ann?secret=" + chosen(32, UPPER) + "&issuer=ACME",
+    "https://hooks.slack.com/services/T" + chosen(8, UPPER) + "/B" + chosen(8, UPPER) + "/" + chosen(24),
+    "https://discord.com/api/webhooks/123456789012345678/" + chosen(68),
+    *map(pem, ("PRIVATE KEY", "RSA PRIVATE KEY", "OPENSSH PRIVATE KEY", "PGP PRIVATE KEY BLOCK")),
+    base64.b64encode(pem("PRIVATE KEY").encode()).decode(),
 ]
+"""Credentials told by their format."""
+
+NAMED = [
+    ('{{"api_key": "{}"}}', "zk9-prod-7731-abcd"),
+    ('{{\\"password\\": \\"{}\\"}}', "hunter2-Blue42!"),
+    ("{{'password': '{}'}}", "kX9#vvQ2-mm!!aB7"),
+    ('client = Client(api_key="{}")', "a8f3k2m1q9"),
+    ("AZURE_API_KEY={}\nX=1", chosen(32, HEX)),
+    ("curl -H 'api-key: {}'", chosen(32, HEX)),
+    ("curl -u admin:{} https://host", "Tr0ub4dor&3xyz"),
+    ("tool --password {} --verbose", "Tr0ub4dor&3xyz"),
+    ("Cookie: theme=dark; sessionid={}\nHost: a", chosen(32)),
+    ("sessionid={}; theme=dark", chosen(32)),
+    ("Authorization: Token {}", chosen(40, HEX)),
+    ("Authorization: Basic {}", base64.b64encode(b"admin:pa55-w0rd").decode()),
+    ("It needs Bearer {} to work.", chosen(40)),
+    ("postgres://svc:{}@db:5432/prod", "S3cr3tPw_99"),
+    ("redis://:{}@cache:6379/0", chosen(32)),
+    ("https://host/v1?api_key={}&x=1", "q7f2k9m4z"),
+    ("https://a.blob.core.windows.net/c?sv=2022&sig={}&se=1", chosen(40) + "%3D"),
+    ("https://b.s3.amazonaws.com/k?X-Amz-Signature={}", chosen(64, HEX)),
+    ("AccountName=acme;AccountKey={};EndpointSuffix=x", chosen(86, ALNUM + "+/") + "=="),
+    ("Server=db;User ID=sa;Password={};Encrypt=true;", chosen(16)),
+    ("aws_secret_access_key = {}", chosen(40, ALNUM + "/+")),
+    ("The secret access key is {}.", chosen(40, ALNUM + "/+")),
+    ("<password>{}</password>", "Tr0ub4dor-3xyz"),
+    ("machine github.com\n  login ann\n  password {}", "Tr0ub4dor&3xyz"),
+    ("    client-key-data: {}", chosen(120)),
+    ('{{"kty":"RSA","d":"{}"}}', chosen(43)),
+]
+"""Texts, and the credential that stands in each after a name."""
+
+HARMLESS = [
+    "the hash is d41d8cd98f00b204e9800998ecf8427ed41d8cd98f00b204e9800998ecf8427e",
+    "sha384-oqVuAfXRKap7fdgcCY5uykM6+R9GqQ8K/uxy9rx7HNQlGYl1kPzQho1wx4JwY8wC",
+    "alpine@sha256:8a5edab282632443219e051e4ade2d1d5bbc671c781051bf1437897cbdfea0f1",
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8Zq1fJ5kQ0x7YpVt2cGmN3bRs4wLhUaEo9Xd6PiKvT ann@host",
+    "![x](data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7)",
+    "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----",
+    "A key begins with -----BEGIN PRIVATE KEY----- and is kept private.",
+    "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
+    "a_very_long_function_name_that_somebody_wrote_v2",
+    "getHTTPResponseFromV2EndpointWithRetryPolicy3Attempts",
+    "Enter your password: it is a task-oriented risk-assessment",
+    "an API key is a secret, and the token is a word",
+    "This is basic troubleshooting. These are the basic characteristics, and basic responsibilities.",
+    "See https://x.com/sk-hynix-announces-new-memory-chips",
+    "https://docs.google.com/document/d/1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms/edit",
+    "https://a.com/h/m/557/2025/9/Historical-Weather-in-September-2025-in-San-Francisco-United-States",
+    "Halve this recipe. Cookie: 2 cups of flour and 300 g of sugar",
+    "The secret: banana42. Guess again!",
+    '{"cookie": "oatmeal raisin", "minutes": 12}',
+    '{"tokens": [{"id_token": "Berlin", "label": "LOC"}], "next_page_token": "CAUQAA8xYz17"}',
+    '{"user": "ann", "password": "Spring2024!"}',
+    '{"account_key": "ACME-0042", "access_keys": ["A", "B"]}',
+    'client = Client(api_key="YOUR_API_KEY")',
+    "export OPENAI_API_KEY=sk-your-key-here-1234567890abcd",
+    "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE",
+    "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "sk-ant-api03-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "Send the header `Authorization: Bearer abcdef0123456789abcdef` with each request.",
+    "Authorization: Bearer <token>",
+    "postgresql://app:app@localhost:5432/app",
+    "http://127.0.0.1:8000/v1 and mail@host",
+    "curl 'https://api.example.com/v1?api_key=DEMO_KEY_1'",
+    'api_key = os.environ["OPENAI_API_KEY"]',
+    "password = getpass.getpass(prompt='Password 1: ')",
+    "client = OpenAI(api_key=settings.openai_key_v2)",
+    "api_key: ${OPENAI_API_KEY_2}",
+    "password: {{ vault_db_password_2 }}",
+    "WHERE user_password = $1 AND id = 2",
+    "def test_getUserFromV2Endpoint_returns404(): ...",
+    "密码: 请输入您的密码12345678",
+    "chatcmpl-BvZ2mT0q5gD3xJ8sKf1wPnYcR7uE4aB3 and toolu_01A09q90qw90lq917835lq9",
+    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+]
+"""Texts without a secret."""
 
 
-@pytest.mark.parametrize("secret", SECRETS)
-def test_what_looks_like_a_secret_is_masked(secret: str) -> None:
-    value = {"content": f"use {secret} for it", "list": [secret]}
-    clean = scrubbed(value)
-    assert secret not in json.dumps(clean)
-    assert MASK[:-2] in clean["content"]
-    assert clean["content"].startswith("use ")
-    assert secrets_in(value)
-    assert not secrets_in(clean)
+def placed(text: str) -> list[Any]:
+    """Return requests and answers in which a text stands as providers have it."""
+    return [
+        {"content": f"use {text} for it"},
+        {"list": [text]},
+        {"arguments": json.dumps({"value": text})},
+        {"arguments": json.dumps({"inner": json.dumps({"value": f"is:\n{text}"})})},
+    ]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("api_key", "Authorization", "x-api-key", "password", "client_secret", "access_token", "aws_session_token"),
-        *("hf_token", "azure_ad_token", "X-Amz-Security-Token", "openaiApiKey"),
-    ],
-)
-def test_what_stands_under_the_name_of_a_secret_is_masked(name: str) -> None:
-    assert scrubbed({name: "correct horse"}) == {name: MASK}
-    assert secrets_in({name: "hunter2"})
+def needle(text: str) -> str:
+    """Return the part of a credential that must be nowhere."""
+    return text.rpartition("/")[2][-20:] if text.startswith("https://") else max(text.split("\n"), key=len)[-16:]
 
 
-def test_the_secrets_of_the_environment_are_masked_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_SERVICE_KEY", "correct horse battery")
-    assert scrubbed(["say correct horse battery staple"]) == [f"say {MASK} staple"]
-    monkeypatch.setenv("MY_SERVICE_KEY", "another one altogether")
-    assert scrubbed(["say another one altogether"]) == [f"say {MASK}"]
+@pytest.mark.parametrize("secret", FORMATS, ids=lambda secret: secret[:16])
+@pytest.mark.parametrize("random", [True, False], ids=["request", "answer"])
+def test_a_credential_is_told_by_its_format_wherever_it_stands(secret: str, random: bool) -> None:  # noqa: FBT001
+    part = secret[31:63] if secret.startswith("otpauth") else needle(secret)
+    for value in placed(secret):
+        assert part in json.dumps(value)
+        clean = scrubbed(value, random=random)
+        assert part not in json.dumps(clean)
+        assert MASK in json.dumps(clean)
+        assert secrets_in(value, random=random)
+        assert not secrets_in(clean, random=random)
+
+
+@pytest.mark.parametrize(("text", "secret"), NAMED, ids=[text[:24] for text, _ in NAMED])
+@pytest.mark.parametrize("random", [True, False], ids=["request", "answer"])
+def test_the_value_of_a_name_in_a_text_is_masked(text: str, secret: str, random: bool) -> None:  # noqa: FBT001
+    begin, _, end = text.replace("{{", "{").replace("}}", "}").partition("{}")
+    clean = scrubbed({"content": text.format(secret)}, random=random)["content"]
+    assert secret not in clean
+    assert clean.startswith(begin + "<<secret")
+    assert clean.endswith(end)
+    assert not secrets_in({"content": clean}, random=random)
+
+
+@pytest.mark.parametrize("text", HARMLESS, ids=lambda text: text[:24])
+def test_words_examples_and_program_text_stay(text: str) -> None:
+    for value in placed(text):
+        assert scrubbed(value, random=False) == value
+        assert scrubbed(value) == value
+        assert not secrets_in(value)
 
 
 @pytest.mark.parametrize(
@@ -61,70 +208,37 @@ def test_the_secrets_of_the_environment_are_masked_wherever_they_are(monkeypatch
         {"signature": "EooDCokBCA8YAipArdh/ugu99mvdK4hF5/E+woVxkF8lFPvFqh8srWpXNR3k"},
         {"image_url": {"url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"}},
         {"encrypted_content": "gAAAAABotFmzX9kQ2vB7nM4pL8wR3tY6uI1oA5sD0fGabcDEF"},
-        {"content": "the hash is d41d8cd98f00b204e9800998ecf8427ed41d8cd98f00b204e9800998ecf8427e"},
-        {"content": "a_very_long_function_name_that_somebody_wrote_v2"},
         {"token": "Hello", "max_tokens": 5, "name": "api_key"},
-        {"content": "Enter your password: it is a task-oriented risk-assessment"},
-        {"content": "an API key is a secret"},
-        {"content": "This is basic troubleshooting. These are the basic characteristics, and basic responsibilities."},
-        {"content": "See https://x.com/sk-hynix-announces-new-memory-chips"},
         {"tools": [{"parameters": {"properties": {"api_key": {"type": "string", "description": "yours"}}}}]},
         {"password": None, "secret": True, "api_key": ""},
-        {"content": "https://a.com/h/m/557/2025/9/Historical-Weather-in-September-2025-in-San-Francisco-United-States"},
     ],
 )
-def test_what_is_none_stays(value: Any) -> None:
+def test_ids_payloads_and_schemas_stay(value: Any) -> None:
     assert scrubbed(value) == value
     assert not secrets_in(value)
 
 
 @pytest.mark.parametrize(
-    ("text", "masked"),
+    "name",
     [
-        ('{"api_key": "abcsecret12345"}', '{"api_key": "<<secret>>"}'),
-        ('{\\"password\\": \\"hunter2\\"}', '{\\"password\\": \\"<<secret>>\\"}'),
-        ("https://user:hunter2pass@host/v1", "https://user:<<secret>>@host/v1"),
-        ("https://host/v1?api_key=abc123&x=1", "https://host/v1?api_key=<<secret>>&x=1"),
-        ('{"password": "correct horse battery staple"}', '{"password": "<<secret>>"}'),
-        ('{"password": "p@ssw0rd!longer"}', '{"password": "<<secret>>"}'),
-        ('{"password": 12345678}', '{"password": <<secret>>}'),
-        ('{"Authorization": "Token 9944b09199c62bcf"}', '{"Authorization": "<<secret>>"}'),
-        ('{"Cookie": "theme=dark; sessionid=abc"}', '{"Cookie": "<<secret>>"}'),
-        ("{'api_key': 'abc def'}", "{'api_key': '<<secret>>'}"),
-        ('client = Client(api_key="abcdef")', 'client = Client(api_key="<<secret>>")'),
-        ("AZURE_API_KEY=0123456789abcdef\nX=1", "AZURE_API_KEY=<<secret>>\nX=1"),
-        ("curl -H 'api-key: 0123456789abcdef'", "curl -H 'api-key: <<secret>>'"),
-        ("Cookie: theme=dark; id=1234\nHost: a", "Cookie: <<secret>>\nHost: a"),
-        ("http://localhost:8000", "http://localhost:8000"),
-        ("http://127.0.0.1:8000/v1 and mail@host", "http://127.0.0.1:8000/v1 and mail@host"),
+        *("api_key", "Authorization", "x-api-key", "password", "client_secret", "access_token", "aws_session_token"),
+        *("hf_token", "azure_ad_token", "X-Amz-Security-Token", "openaiApiKey"),
     ],
 )
-def test_secrets_within_texts(text: str, masked: str) -> None:
-    assert scrubbed({"content": text}) == {"content": masked}
-    assert bool(secrets_in({"content": text})) == (text != masked)
-    assert not secrets_in({"content": masked})
+def test_what_is_passed_as_a_credential_is_masked_whatever_it_is(name: str) -> None:
+    assert scrubbed({name: "correct horse"}) == {name: MASK}
+    assert secrets_in({name: "hunter2"})
 
 
-def test_random_texts_are_told_apart_and_stay_in_answers() -> None:
-    one, other = "zX9kQ2vB7nM4pL8wR3tY6uI1oA5sD0fG", "aX9kQ2vB7nM4pL8wR3tY6uI1oA5sD0fG"
-    assert scrubbed([one]) != scrubbed([other])
-    assert scrubbed([one], random=False) == [one]
-
-
-def test_a_secret_that_runs_over_chunks_is_found() -> None:
-    secret = SECRETS[1]
-    chunks = [{"delta": {"content": secret[at : at + 9]}} for at in range(0, len(secret), 9)]
-    assert "over several texts" in secrets_in(scrubbed(chunks))[0]
-
-
-def test_which_secrets_there_are_makes_no_difference() -> None:
-    one, other = SECRETS[0], SECRETS[2]
-    assert scrubbed([one, f"{other} {one}"]) == [MASK, f"{MASK} {MASK}"]
-    assert scrubbed({"api_key": "placeholder", "q": "placeholder text"}) == {"api_key": MASK, "q": "placeholder text"}
+@pytest.mark.parametrize("name", ["X-Acme-Auth", "Cookie", "api-key", "X-Vault-Token"])
+def test_headers_that_hold_credentials_are_masked(name: str) -> None:
+    assert scrubbed({"extra_headers": {name: "correct horse", "X-Team": "a"}}) == {
+        "extra_headers": {name: MASK, "X-Team": "a"}
+    }
 
 
 @pytest.mark.parametrize("value", [12345678, {"value": "hunter2"}, ["hunter2"]])
-def test_whatever_stands_under_the_name_of_a_secret_is_one(value: Any) -> None:
+def test_all_that_is_passed_as_a_credential_is_masked(value: Any) -> None:
     clean = scrubbed({"api_key": value})
     assert "hunter2" not in str(clean)
     assert "12345678" not in str(clean)
@@ -132,9 +246,49 @@ def test_whatever_stands_under_the_name_of_a_secret_is_one(value: Any) -> None:
     assert not secrets_in(clean)
 
 
+def test_the_secrets_of_the_environment_are_masked_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVICE_KEY", "correct horse battery")
+    assert scrubbed(["say correct horse battery staple"]) == [f"say {MASK} staple"]
+    monkeypatch.setenv("MY_SERVICE_KEY", "another one altogether")
+    assert scrubbed(["say another one altogether"]) == [f"say {MASK}"]
+
+
+def test_random_texts_are_told_apart_and_stay_in_answers() -> None:
+    one, other = "zX9kQ2vB7nM4pL8wR3tY6uI1oA5sD0fG", "aX9kQ2vB7nM4pL8wR3tY6uI1oA5sD0fG"
+    assert one not in str(scrubbed([one]))
+    assert scrubbed([one]) != scrubbed([other])
+    assert scrubbed([one], random=False) == [one]
+
+
+def test_a_credential_has_one_mask_in_a_request_and_any_other_one_has_another() -> None:
+    one, other = FORMATS[0], FORMATS[2]
+    assert scrubbed([one, f"{other} {one}"]) == [MASK, f"<<secret-2>> {MASK}"]
+    assert scrubbed({"api_key": "placeholder", "q": "placeholder text"}) == {"api_key": MASK, "q": "placeholder text"}
+
+
+def test_which_credentials_a_run_has_makes_no_difference() -> None:
+    def asked(one: str, other: str) -> str:
+        return request_key(scrubbed({"api_key": one, "client_secret": other, "q": f"{FORMATS[0]} or {FORMATS[1]}"}))
+
+    assert asked("sk-real-7731", "zk9-prod") == asked("dummy", "dummy") == asked("x", "")[:0] + asked("x", "y")
+
+
+def test_a_mask_that_a_text_has_already_is_not_given_again() -> None:
+    assert scrubbed([f"{MASK} is not {FORMATS[0]}"]) == [f"{MASK} is not <<secret-2>>"]
+
+
 def test_a_key_over_several_lines_is_masked_to_its_end() -> None:
     key = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEow\n-----END RSA PRIVATE KEY-----"
     assert scrubbed([f"a {key} b"]) == [f"a {MASK} b"]
+    cut = pem("PRIVATE KEY").partition("\n-----END")[0]
+    assert scrubbed([cut]) == [MASK]
+
+
+def test_a_secret_beside_a_payload_is_masked_and_the_payload_stays() -> None:
+    payload = base64.b64encode(RANDOM.randbytes(60_000)).decode()
+    url = "data:image/png;base64," + payload[:400]
+    for text in (payload, encoded(payload), url):
+        assert scrubbed([f"{text} {FORMATS[0]}"]) == [f"{text} {MASK}"]
 
 
 @pytest.mark.parametrize("part", ["sk-", "eyJabcdefgh", "password=", "a-", "api_", "cookie: ", "http://a:b", "token "])
@@ -145,4 +299,124 @@ def test_a_long_text_that_begins_like_a_secret_again_and_again_is_read_once(part
 
 
 def test_a_secret_in_a_name_is_found() -> None:
-    assert "the name of" in secrets_in(scrubbed({SECRETS[0]: 1}))[0]
+    assert "the name of" in secrets_in(scrubbed({FORMATS[0]: 1}))[0]
+
+
+def test_chunks_are_looked_at_together() -> None:
+    secret = FORMATS[1]
+    chunks = [{"delta": {"content": secret[at : at + 9]}} for at in range(0, len(secret), 9)]
+    assert "over several texts" in secrets_in(chunks, random=False)[0]
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="<>"), max_size=40)
+VALUES = st.one_of(
+    WORDS,
+    st.sampled_from(
+        ["the butler did it", "vanilla", "${NAME_2}", "hunter2", "12345678", "kX9#vvQ2-mm!!aB7", "a1b2c3d4e5"]
+    ),
+)
+FRAMES = st.sampled_from(
+    [
+        '{{"secret": "{}"}}',
+        "Cookie: {}",
+        "password={}",
+        "https://x.y/a?token={}",
+        "api_key: {}",
+        "{}",
+        "https://ann:{}@host",
+        "Authorization: Bearer {}",
+        'Is this strong? "password": "{}"',
+    ]
+)
+
+
+@settings(deadline=None)
+@given(frame=FRAMES, one=VALUES, other=VALUES)
+def test_requests_with_different_words_have_different_keys(frame: str, one: str, other: str) -> None:
+    def asked(value: str) -> Any:
+        text = frame.replace("{{", "{").replace("}}", "}").replace("{}", value)
+        return {"model": "m", "messages": [{"role": "user", "content": text}]}
+
+    assert (request_key(scrubbed(asked(one))) == request_key(scrubbed(asked(other)))) == (one == other)
+
+
+@settings(deadline=None)
+@given(
+    secret=st.sampled_from([*FORMATS, *(text.format(secret) for text, secret in NAMED)]),
+    cuts=st.lists(st.integers(0, 400), max_size=60),
+)
+def test_a_stream_is_masked_like_the_text_that_its_chunks_make_up(secret: str, cuts: list[int]) -> None:
+    text = f"I say {secret} and more."
+    pieces = [text[a:b] for a, b in zip([0, *sorted(cuts)], [*sorted(cuts), len(text)], strict=True)]
+    replaced = Replaced.of({"q": "why"}, None)
+    whole = replaced.recorded({"content": text}, is_stream=False)["content"]
+    chunks = replaced.recorded(
+        [{"id": "c", "choices": [{"index": 0, "delta": {"content": each}}]} for each in pieces], is_stream=True
+    )
+    assert "".join(each["choices"][0]["delta"]["content"] for each in chunks) == whole
+    assert len(chunks) == len(pieces)
+
+
+@settings(deadline=None)
+@given(
+    secret=st.sampled_from(FORMATS),
+    text=st.sampled_from(["use {}", "{}", '{{"a": "{}"}}', "first {} then {}"]),
+    size=st.integers(1, 30),
+)
+def test_a_replay_returns_what_the_recorded_run_was_answered(secret: str, text: str, size: int) -> None:
+    request = {"q": text.format(secret, secret), "other": FORMATS[3]}
+    said = f"{FORMATS[3]}, {secret}: {json.dumps({'args': secret})} {text.format(secret, secret)}"
+    replaced = Replaced.of(request, None)
+    lost: list[str] = []
+    answer = replaced.recorded({"content": said}, is_stream=False, lost=lost)
+    chunks = replaced.recorded([said[at : at + size] for at in range(0, len(said), size)], is_stream=True, lost=lost)
+    assert not lost
+    assert needle(secret) not in json.dumps([answer, "".join(chunks)])
+    again = Replaced.of(request, None)
+    assert again.put_back(answer) == {"content": said}
+    assert "".join(again.put_back(chunks)) == said
+
+
+def test_texts_that_take_turns_in_a_stream_are_kept_apart() -> None:
+    secrets = [FORMATS[0], FORMATS[1]]
+    openai = [
+        {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": which, "function": {"arguments": secret[at]}}]}}]}
+        for at in range(50)
+        for which, secret in enumerate(secrets)
+        if at < len(secret)
+    ]
+    anthropic = [
+        {
+            "type": "content_block_delta",
+            "index": which,
+            "delta": {"type": "input_json_delta", "partial_json": secret[at]},
+        }
+        for at in range(50)
+        for which, secret in enumerate(secrets)
+        if at < len(secret)
+    ]
+    responses = [
+        {"type": "response.output_text.delta", "item_id": f"msg_{which}", "output_index": which, "delta": secret[at]}
+        for at in range(50)
+        for which, secret in enumerate(secrets)
+        if at < len(secret)
+    ]
+    for chunks in (openai, anthropic, responses):
+        lost: list[str] = []
+        masked = Replaced.of({"q": 1}, None).recorded(chunks, is_stream=True, lost=lost)
+        assert len(lost) == 2
+        assert json.dumps(masked).count("<<secret") == 2
+
+
+def test_a_long_stream_takes_memory_in_proportion_to_its_length() -> None:
+    def peak(number: int) -> int:
+        chunks = [{"id": "c", "choices": [{"index": 0, "delta": {"content": "word "}}]} for _ in range(number)]
+        replaced = Replaced.of({"q": "x"}, None)
+        tracemalloc.start()
+        replaced.recorded(chunks, is_stream=True)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(10)
+    assert peak(4_000) < 6 * peak(1_000)

@@ -9,7 +9,8 @@ from uuid import UUID
 import pytest
 
 from chatcache import InvalidInputError
-from chatcache.recording.volatile import Volatile, hidden, hidden_in_stream, put_back
+from chatcache.recording.replaced import Replaced
+from chatcache.recording.volatile import Volatile, hidden, put_back
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 ONE, TWO = "3f2a8c1e-0f6b-4a58-9d55-0a8f5a0c9b11", "b1c1d1e1-0f6b-4a58-9d55-0a8f5a0c9b22"
@@ -124,8 +125,7 @@ def test_an_id_that_is_none_of_the_request_stays(volatile: Volatile) -> None:
 def test_an_id_that_runs_over_chunks_is_whole_in_one_of_them(volatile: Volatile, size: int) -> None:
     text = f"Order {ONE}, that is {ONE}, is sent."
     chunks: list[Any] = [{"delta": {"content": text[at : at + size]}, "i": "x"} for at in range(0, len(text), size)]
-    _, found = volatile.replaced({"q": ONE})
-    made: Any = hidden_in_stream(chunks, found)
+    made: Any = Replaced.of({"q": ONE}, volatile).recorded(chunks, is_stream=True)
     assert "".join(each["delta"]["content"] for each in made) == "Order <<uuid-1>>, that is <<uuid-1>>, is sent."
     again: Any = put_back(made, {"<<uuid-1>>": TWO})
     assert "".join(each["delta"]["content"] for each in again) == text.replace(ONE, TWO)
@@ -133,7 +133,18 @@ def test_an_id_that_runs_over_chunks_is_whole_in_one_of_them(volatile: Volatile,
     assert chunks[0]["delta"]["content"] == text[:size]
 
 
-def test_a_short_text_that_is_in_its_own_placeholder_is_no_endless_work() -> None:
-    chunks = [{"d": "no abcd"}, {"d": "abcd"}]
-    token = "<<abcd-1>>"
-    assert hidden_in_stream(chunks, {token: "abcd"}) == [{"d": f"no {token}"}, {"d": token}]
+def test_an_id_that_stands_alone_in_each_chunk_is_replaced_in_each(volatile: Volatile) -> None:
+    chunks = [{"id": ONE, "delta": {"content": text}} for text in ("ab", "cd")]
+    made = Replaced.of({"q": ONE}, volatile).recorded(chunks, is_stream=True)
+    assert [each["id"] for each in made] == ["<<uuid-1>>"] * 2
+
+
+def test_a_part_of_a_longer_word_is_replaced_in_no_chunk() -> None:
+    replaced = Replaced.of({"q": "job-1"}, Volatile({"job": r"job-\d+"}, NOW.timestamp))
+    assert replaced.recorded(["no job-1", "0, but ", "job-1"], is_stream=True) == ["no job-1", "0, but ", "<<job-1>>"]
+
+
+def test_many_ids_are_found_in_one_pass(volatile: Volatile) -> None:
+    ids = [f"{number:08x}-0f6b-4a58-9d55-0a8f5a0c9b11" for number in range(3_000)]
+    made = Replaced.of({"q": ids}, volatile).recorded({"content": " ".join(reversed(ids))}, is_stream=False)
+    assert made == {"content": " ".join(f"<<uuid-{number}>>" for number in range(3_000, 0, -1))}

@@ -1,0 +1,101 @@
+"""What tells a credential from what a person wrote: words, examples, placeholders and program text. Pure."""
+
+import re
+from functools import lru_cache
+from operator import eq, ne
+
+__all__ = ["is_credible", "is_example", "is_guessable", "is_machine_made", "is_random", "is_random_word"]
+
+_SHORTEST, _LONGEST = 8, 8_192  # characters of a value that can be a credential
+_SAMPLE = 96  # characters of a long text that stand for all of it
+_LEAST_MIXED = 0.18  # changes between kinds of characters, for each character
+_SHORTEST_MIXED = 10  # characters
+_LONGEST_PART = 2.8  # characters of a word or a number, on the average, in random letters
+_SHORTEST_RANDOM, _LONGEST_RANDOM = 20, 200  # characters
+_LEAST_MIXED_RANDOM = 0.4  # camel case has 0.2 to 0.3, random letters and digits 0.6
+_LEAST_LEFT = 8  # characters that are no part of a sequence
+_RUNS = ("01234567890", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_NEXT = str.maketrans("".join(run[:-1] for run in _RUNS), "".join(run[1:] for run in _RUNS))
+_WORDS = re.compile(
+    r"example|placeholder|changeme|change[_-]me|redacted|replace[_-]?(?:me|with|this)|insert[_-]|goes[_-]here|dummy"
+    r"|not[_-]a[_-]|deadbeef|x{4}|\*{3}|\.{3}|…"
+    r"|(?<![a-z0-9])(?:your?|my|demo|fake|sample|mock|test(?:ing)?|here|foo|foobar|todo|tbd|hidden)(?![a-z0-9])"
+)
+_TEMPLATE = re.compile(
+    r"[$%#@&]?\{|\{\{|<[^<>]*>|\$\(|\$[A-Za-z_]\w*$|%[A-Za-z_]\w*%?$|%\(|<<|.*(?:environ|getenv|process\.env)"
+    r"|(?:https?:/)?/|~/|\./|[A-Za-z_][\w.]*[(\[]|\d{4}-\d\d-\d\d"
+)
+_IDENTIFIERS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_WORDS_AND_NUMBER = re.compile(r"[^\W\d_]+(?:[-_./'][^\W\d_]+)*[-_]{0,2}\d{0,4}[-_!.?*#$]{0,2}")
+_KINDS = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", "A" * 26 + "a" * 26 + "0" * 10)
+_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_SEPARATORS = re.compile(r"[^A-Za-z0-9]+")
+_RUN = re.compile(rb"\x01{5,}")  # of characters each of which follows the one before, or is the same
+_SPACE, _DIGIT, _LETTER = re.compile(r"\s"), re.compile(r"\d"), re.compile(r"[^\W\d_]")
+_DASHES = re.compile(r"[/_=-]")
+_HEX = re.compile(r"[0-9a-fA-F]{32,}")
+
+
+def is_example(text: str) -> bool:
+    """Whether a text that has the form of a credential is there to show the form: ``sk-your-key-here``, ``1234567``."""
+    head = text[:_SAMPLE]
+    if _WORDS.search(head.lower()):
+        return True
+    plain = _SEPARATORS.sub("", head)
+    steps = bytes(map(eq, plain.translate(_NEXT), plain[1:])), bytes(map(eq, plain, plain[1:]))
+    in_order = sum(len(run) for each in steps for run in _RUN.findall(each))
+    return len(plain) - in_order < _LEAST_LEFT and 2 * in_order > len(plain)
+
+
+def is_machine_made(text: str) -> bool:
+    """Whether the kinds of characters of a text change too often for words and numbers."""
+    return _mixed(text) >= _LEAST_MIXED
+
+
+def is_random_word(text: str) -> bool:
+    """Whether a word after a prefix that is a word itself, such as ``test_``, is too mixed for a name in a program."""
+    return any(map(str.isdigit, text)) and (_mixed(text) >= _LEAST_MIXED_RANDOM or _HEX.fullmatch(text) is not None)
+
+
+def is_random(text: str) -> bool:
+    """Whether nobody wrote a text of letters, digits and ``/_=+-``: a part of it has all kinds of characters, mixed."""
+    return len(text) <= _LONGEST_RANDOM and any(map(_is_random_part, _DASHES.split(text)))
+
+
+def _is_random_part(part: str) -> bool:
+    return (
+        len(part) >= _SHORTEST_RANDOM
+        and _DIGIT.search(part) is not None
+        and part not in {part.lower(), part.upper()}
+        and _mixed(part) >= _LEAST_MIXED_RANDOM
+    )
+
+
+def is_guessable(text: str) -> bool:
+    """Whether a person may have made a text up, so that who has a hash of it can find it by trying."""
+    return len(text) < _SHORTEST_RANDOM or not (is_random(text) or (_HEX.fullmatch(text) and is_machine_made(text)))
+
+
+def is_credible(value: str) -> bool:
+    """Whether the value of a name such as ``password`` is one, and no word, example, placeholder or program text."""
+    if not _SHORTEST <= len(value) <= _LONGEST or _SPACE.search(value):
+        return False
+    return _is_credible(value) if len(value) <= _SAMPLE else _is_credible.__wrapped__(value)
+
+
+@lru_cache(maxsize=1024)
+def _is_credible(value: str) -> bool:
+    if _WORDS_AND_NUMBER.fullmatch(value):
+        if len(value) < _SHORTEST_MIXED or len(value) > _LONGEST_PART * len(_PARTS.findall(value)):
+            return False
+    elif not (_DIGIT.search(value) and _LETTER.search(value)):
+        return False
+    if _TEMPLATE.match(value) or (_IDENTIFIERS.fullmatch(value) and not is_machine_made(value)):
+        return False
+    return not is_example(value)
+
+
+def _mixed(text: str) -> float:
+    plain = _SEPARATORS.sub("", text[:_SAMPLE])
+    kinds = plain.translate(_KINDS)
+    return sum(map(ne, kinds, kinds[1:])) / len(kinds) if kinds else 0.0

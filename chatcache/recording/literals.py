@@ -1,0 +1,74 @@
+"""Known texts, found in one pass whatever their number. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+__all__ = ["Literals"]
+
+_FEW = 16  # for so many of them it is quicker to look whether each is there at all
+_HEAD = 4  # characters by which the texts are found
+
+
+class Literals:
+    """Texts to be replaced, each by its own replacement.
+
+    A text is found only where it is no part of a longer word. Of two that begin at one place the longer one counts.
+
+    Args:
+        replacements: what takes the place of each text. Texts of less than 4 characters are left out.
+    """
+
+    def __init__(self, replacements: Mapping[str, str]) -> None:
+        self._replacements = {text: other for text, other in replacements.items() if len(text) >= _HEAD}
+
+    def __bool__(self) -> bool:
+        return bool(self._replacements)
+
+    def find(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Yield where a known text begins and ends, and its replacement, in order; none of them overlap."""
+        if len(self._replacements) <= _FEW and not any(each in text for each in self._replacements):
+            return
+        at = 0
+        for match in self._heads.finditer(text):
+            begin = match.start()
+            if begin >= at:
+                found = self._at(text, begin)
+                if found is not None:
+                    at = begin + len(found)
+                    yield begin, at, self._replacements[found]
+
+    def replaced(self, text: str) -> str:
+        """Return a text with each known text replaced."""
+        parts, at = [], 0
+        for begin, end, other in self.find(text):
+            parts += [text[at:begin], other]
+            at = end
+        return "".join([*parts, text[at:]]) if parts else text
+
+    def _at(self, text: str, begin: int) -> str | None:
+        """Return the longest known text that begins at a place."""
+        for size in self._sizes.get(text[begin : begin + _HEAD], ()):
+            known = text[begin : begin + size]
+            if known in self._replacements and not (
+                known[-1].isalnum() and text[begin + size : begin + size + 1].isalnum()
+            ):
+                return known
+        return None
+
+    @cached_property
+    def _sizes(self) -> dict[str, list[int]]:
+        """The lengths of the texts that begin with the same characters, the longest first."""
+        sizes: dict[str, set[int]] = {}
+        for text in self._replacements:
+            sizes.setdefault(text[:_HEAD], set()).add(len(text))
+        return {head: sorted(each, reverse=True) for head, each in sizes.items()}
+
+    @cached_property
+    def _heads(self) -> re.Pattern[str]:
+        """The pattern of the places where one of the texts may begin."""
+        firsts = {text[0] for text in self._replacements}
+        words = "".join(sorted(each for each in firsts if each.isalnum()))
+        others = "".join(sorted(firsts - {*words}))
+        parts = [rf"(?:(?<![0-9a-zA-Z])|(?<=\\[nrtbf]))[{re.escape(words)}]"] if words else []
+        return re.compile("|".join([*parts, *([f"[{re.escape(others)}]"] if others else [])]))

@@ -1,0 +1,35 @@
+"""Base64 payloads in a text: images, audio, signatures. They are data, so nothing looks for secrets or ids in them.
+
+A payload is what follows ``;base64,`` in a ``data:`` URL, or an unbroken run of at least 4,096 characters of Base64,
+which no credential is, or one of at least 64 characters under a name such as ``signature``. Pure.
+"""
+
+import re
+from collections.abc import Iterator
+
+__all__ = ["outside_payloads"]
+
+_LEAST = 4_096  # characters: more than a private key of 4,096 bits in one line
+_MARK = ";base64,"
+_PAYLOAD = re.compile(
+    rf"(?<=;base64,)[A-Za-z0-9+/_-]+={{0,2}}"
+    rf"|(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/]{{{_LEAST},}}|[A-Za-z0-9_-]{{{_LEAST},}})={{0,2}}"
+)
+
+
+_NAMES = re.compile(r"b64_json|data|file_data|.*(?:signatures?|encrypted.*|redacted.*)", re.IGNORECASE)
+_NAMED = re.compile(r"[A-Za-z0-9+/_=\s-]{64,}")
+
+
+def outside_payloads(text: str, name: str = "") -> Iterator[tuple[int, int]]:
+    """Yield the parts of a text, which stands under a name, that are no payload: each as its begin and its end."""
+    begin = 0
+    if name and _NAMES.fullmatch(name) and _NAMED.fullmatch(text):
+        return
+    if len(text) >= _LEAST or _MARK in text:
+        for match in _PAYLOAD.finditer(text):
+            if match.start() > begin:
+                yield begin, match.start()
+            begin = match.end()
+    if begin < len(text):
+        yield begin, len(text)

@@ -1,0 +1,220 @@
+"""The texts of an answer, each as a whole: those of a stream are put together from its chunks. Pure.
+
+The pieces of one text stand at the same path in chunk after chunk. Several texts may take turns at one path: those of
+several choices, tool calls and items. What tells them apart are the numbers and ids beside them, such as ``index``, and
+the type of the event.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Edit", "Leaf", "StreamTexts", "edited", "leaves", "rewritten"]
+
+Edit = tuple[int, int, str]
+"""A part of a text, by its begin and end, and what takes its place."""
+
+Edits = Callable[[str, str, str], list[Edit]]
+"""Returns the edits of a text, in order, by the text, the name that it stands under, and its path."""
+
+_TOLD_BY = frozenset({"index", "output_index", "content_index", "summary_index", "item_id", "type"})
+_LONG = 12  # characters of a piece that may be a text of its own
+_HOLDING = {str, dict, list, tuple}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A text, or a number, in a JSON value.
+
+    Attributes:
+        path: where it is, such as ``$.messages[0].content``.
+        name: the name that it stands under; in a list that of the list.
+        value: the text or number.
+        is_place: whether a credential is passed there; see `chatcache.recording.secrets`.
+    """
+
+    path: str
+    name: str
+    value: Any
+    is_place: bool = False
+
+
+@dataclass(slots=True)
+class _Pieces:
+    """The pieces of one text of a stream: what holds each, and where in that it is."""
+
+    path: str
+    name: str
+    held: list[tuple[Any, Any]] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(holder[place] for holder, place in self.held)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether each piece is the same text."""
+        (holder, place), *others = self.held
+        return all(other[at] == holder[place] for other, at in others)
+
+    def edit(self, edits: Iterable[Edit]) -> None:
+        """Replace parts of the text, in order. What takes the place of one stands in the piece where that begins."""
+        waiting = iter(edits)
+        edit = next(waiting, None)
+        at = 0
+        for holder, place in self.held:
+            if edit is None:
+                return
+            piece = holder[place]
+            end = at + len(piece)
+            kept, parts = at, []
+            while edit is not None and edit[0] < end:
+                begin, last, other = edit
+                parts += [piece[kept - at : max(begin, kept) - at], other if begin >= at else ""]
+                kept = min(last, end)
+                if last > end:
+                    break
+                edit = next(waiting, None)
+            if parts:
+                holder[place] = "".join([*parts, piece[kept - at :]])
+            at = end
+
+    def edit_each(self, edits: Edits) -> None:
+        """Make the edits of the first piece in each, since all are the same."""
+        holder, place = self.held[0]
+        text = holder[place]
+        made = edits(text, self.name, self.path) if len(text) >= _LONG else []
+        if made:
+            other = edited(text, made)
+            for each, at in self.held:
+                each[at] = other
+
+    def edit_long(self, edits: Edits) -> None:
+        """Make edits in each piece that is long enough to be a text of its own."""
+        for holder, place in self.held:
+            text = holder[place]
+            if len(text) >= _LONG:
+                holder[place] = edited(text, edits(text, self.name, self.path))
+
+
+def leaves(value: Any, path: str = "$", name: str = "") -> Iterator[Leaf]:
+    """Yield the texts and numbers of a JSON value; the members of an object by their names."""
+    if type(value) is dict:
+        for each, item in sorted(value.items()):
+            yield from leaves(item, f"{path}.{each}", each)
+    elif type(value) in {list, tuple}:
+        for at, item in enumerate(value):
+            yield from leaves(item, f"{path}[{at}]", name)
+    elif isinstance(value, str) or (isinstance(value, int | float) and type(value) is not bool):
+        yield Leaf(path, name, value)
+
+
+def rewritten(value: Any, edits: Edits) -> Any:
+    """Return a JSON value with edits made in its texts.
+
+    Args:
+        value: the value.
+        edits: returns the edits of a text.
+    """
+    return _rewritten(value, edits, "$", "")
+
+
+def _rewritten(value: Any, edits: Edits, path: str, name: str) -> Any:
+    kind = type(value)
+    if kind is str:
+        return edited(value, edits(value, name, path))
+    if kind is dict:
+        return {
+            each: _rewritten(item, edits, f"{path}.{each}", each) if type(item) in _HOLDING else item
+            for each, item in sorted(value.items())
+        }
+    if kind in {list, tuple}:
+        return [
+            _rewritten(item, edits, f"{path}[{at}]", name) if type(item) in _HOLDING else item
+            for at, item in enumerate(value)
+        ]
+    return value
+
+
+def edited(text: str, edits: Iterable[Edit]) -> str:
+    """Return a text with edits made, which are in order."""
+    parts, at = [], 0
+    for begin, end, other in edits:
+        parts += [text[at:begin], other]
+        at = end
+    return "".join([*parts, text[at:]]) if parts else text
+
+
+class StreamTexts:
+    """The texts that the chunks of a stream make up.
+
+    Args:
+        chunks: the chunks.
+
+    Attributes:
+        chunks: a copy of them, which `edit` changes.
+    """
+
+    def __init__(self, chunks: list[Any]) -> None:
+        self.chunks: list[Any] = _copied(chunks)
+        found: dict[tuple[Any, ...], _Pieces] = {}
+        for at, chunk in enumerate(self.chunks):
+            if type(chunk) is str:
+                _pieces(found, (), "$[]", "").held.append((self.chunks, at))
+            else:
+                _collect(found, chunk, (), "$[]", "")
+        self._texts = [each for each in found.values() if len(each.held) > 1 and not each.is_constant]
+        self._alone = [each for each in found.values() if len(each.held) == 1 or each.is_constant]
+
+    def __iter__(self) -> Iterator[Leaf]:
+        """Iterate over what several chunks make up together."""
+        return (Leaf(each.path, each.name, each.text) for each in self._texts)
+
+    def edit(self, edits: Edits, edits_of_piece: Edits) -> None:
+        """Make edits in the texts.
+
+        Args:
+            edits: as in `rewritten`, for what several chunks make up together.
+            edits_of_piece: the same for what is a text by itself in each chunk: what is the same in all of them, such
+                as an id, and pieces of at least 12 characters.
+        """
+        for pieces in self._alone:
+            pieces.edit_each(edits_of_piece)
+        for pieces in self._texts:
+            pieces.edit(edits(pieces.text, pieces.name, pieces.path))
+            pieces.edit_long(edits_of_piece)
+
+
+def _collect(found: dict[tuple[Any, ...], _Pieces], value: Any, spot: tuple[Any, ...], path: str, name: str) -> None:
+    """Note the texts of a chunk. A spot is a path that takes note of what tells texts apart."""
+    if type(value) is dict:
+        told = _TOLD_BY & value.keys()
+        if told:
+            spot = (*spot, *(value[each] for each in sorted(told) if isinstance(value[each], str | int)))
+        for place, item in value.items():
+            if type(item) is str:
+                _pieces(found, (*spot, path, place), f"{path}.{place}", place).held.append((value, place))
+            elif type(item) is dict or type(item) is list:
+                _collect(found, item, spot, f"{path}.{place}", place)
+    else:
+        for place, item in enumerate(value):
+            if type(item) is str:
+                _pieces(found, (*spot, path, place), f"{path}[]", name).held.append((value, place))
+            elif type(item) is list or type(item) is dict:
+                is_told = type(item) is dict and "index" in item
+                _collect(found, item, spot if is_told else (*spot, place), f"{path}[]", name)
+
+
+def _pieces(found: dict[tuple[Any, ...], _Pieces], spot: tuple[Any, ...], path: str, name: str) -> _Pieces:
+    made = found.get(spot)
+    if made is None:
+        made = found[spot] = _Pieces(path, name)
+    return made
+
+
+def _copied(value: Any) -> Any:
+    if type(value) is dict:
+        return {name: _copied(item) if type(item) in _HOLDING else item for name, item in value.items()}
+    if type(value) in {list, tuple}:
+        return [_copied(item) if type(item) in _HOLDING else item for item in value]
+    return value
