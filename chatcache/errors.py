@@ -29,6 +29,7 @@ themselves.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -63,6 +64,10 @@ __all__ = [
 
 class ChatcacheError(Exception):
     """The root: ``except ChatcacheError`` catches whatever chatcache raises."""
+
+    def __str__(self) -> str:
+        """Return the message, in which what cannot be seen is escaped: it may hold names and texts of others."""
+        return printable(super().__str__(), keep="\n")
 
 
 class InvalidInputError(ChatcacheError, ValueError):
@@ -108,7 +113,7 @@ class InvalidValueError(InvalidInputError, PersistenceError):
 
     def __str__(self) -> str:
         """Say where, then what."""
-        return f"{self.path}: {self.problem}"
+        return printable(f"{self.path}: {self.problem}", keep="\n")
 
     def within(self, step: object) -> "InvalidValueError":
         """Return this error as seen from the container that holds the part under a key or an index."""
@@ -150,7 +155,7 @@ class NotStoredError(PersistenceError):
 
     def __str__(self) -> str:
         """Say what failed, and where the answer is."""
-        return f"an answer could not be stored: {self.problem}\nThe answer is in this error's .answer."
+        return f"an answer could not be stored: {printable(self.problem)}\nThe answer is in this error's .answer."
 
 
 class CorruptRecordError(PersistenceError):
@@ -179,7 +184,7 @@ class ReplayedError(ChatcacheError):
     def __str__(self) -> str:
         """Say what failed then, and how to have it differently."""
         return (
-            f"recorded failure: {self.name}: {self.message}\n"
+            f"recorded failure: {printable(self.name)}: {printable(self.message, keep=chr(10))}\n"
             "Nothing was called. To have it raised as itself, pass its class in errors=; to try again, remove the "
             "record."
         )
@@ -211,6 +216,10 @@ class MissingPackageError(ChatcacheError, ImportError):
 
 class BundleError(ChatcacheError):
     """A bundle, a file of recorded calls, cannot be read or written."""
+
+    def __str__(self) -> str:
+        """Return the message in one line."""
+        return printable(super().__str__())
 
 
 class SecretError(ChatcacheError):
@@ -244,11 +253,11 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
 
     def __str__(self) -> str:
         """Say what was asked for, where, and how to record it."""
-        left_out = f"  left out {shortened(', '.join(self.left_out), 300)}\n" if self.left_out else ""
+        left_out = f"  left out {printable(shortened(', '.join(self.left_out), 300))}\n" if self.left_out else ""
         return (
-            f"no record to replay: {self.reason}\n"
-            f"  store    {self.store_id!r} in {self.where}\n"
-            f"  key      {self.key or 'none'}\n"
+            f"no record to replay: {printable(self.reason)}\n"
+            f"  store    {self.store_id!r} in {printable(self.where)}\n"
+            f"  key      {printable(self.key or 'none')}\n"
             f"  request  {shortened(repr(self.request))}\n"
             f"{left_out}"
             "Nothing was called. To record it, run once in a mode that calls, such as 'auto', where the provider can "
@@ -295,6 +304,35 @@ class LeftOut:
         """Tell the miss, if there is one."""
         if isinstance(error, ReplayMiss) and not error.left_out:
             error.left_out = tuple(self._names())
+
+
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\U000e0100-\U000e01ef]"
+)  # that Python calls printable
+_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#[\w.]*\[)", re.MULTILINE)  # of a CI's log
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Return a text as it is printed: what cannot be seen, or changes what is seen around it, stands as its escape.
+
+    So do the beginnings of lines that GitHub, Azure and TeamCity take for commands when they read a log.
+
+    Args:
+        text: the text.
+        keep: the characters that stay as they are, such as a line feed for a text of several lines.
+    """
+    if not text.isprintable() or _INVISIBLE.search(text):
+        text = "".join(each if each.isprintable() or each in keep else _escape(each) for each in text)
+        text = _INVISIBLE.sub(lambda match: _escape(match.group()), text)
+    if "::" in text or "##" in text:
+        text = _COMMAND.sub(lambda match: f"{match[1] or ''}{_escape(match[0][-1])}", text)
+    return text
+
+
+def _escape(character: str) -> str:
+    if character.isascii() and character.isprintable():
+        return f"\\x{ord(character):x}"
+    return ascii(character)[1:-1]
 
 
 def shortened(text: str, limit: int = 2_000) -> str:

@@ -1,17 +1,15 @@
 """What a cache does where its store fails: the call goes on without it, or fails as well."""
 
-import logging
 from collections.abc import Callable
 from typing import Literal
 
-from .errors import InvalidInputError, shown
+from ._bridge import LOGGER
+from .errors import InvalidInputError, printable, shown
 
 __all__ = ["OnStoreError", "StoreErrors"]
 
 OnStoreError = Literal["bypass", "raise"]
 """``bypass``: the call goes on without the store. ``raise``: the error is raised."""
-
-_logger = logging.getLogger("chatcache")
 
 
 class StoreErrors:
@@ -48,9 +46,9 @@ class StoreErrors:
         self._count()
         if type(error) not in self._said:
             self._said.add(type(error))
-            _logger.warning(
+            LOGGER.warning(
                 "store %r is not used for a call: %s\n"
                 "Calls go on without it; this is said once for each kind of problem.",
                 self._store_id,
-                error,
+                printable(str(error)),
             )

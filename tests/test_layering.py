@@ -44,7 +44,7 @@ ONLY_FOR = {
     "pytest": {"testing"},  # another one
     "click": {"cli"},  # as this, and the next two
     "rich": {"cli"},
-    "yaml": {"recording.stores"},
+    "yaml": {"recording.vcr"},
     # no pure module reads, writes, or looks at the time by itself, but for the clock
     **{
         name: {"_bridge", *(["clock"] if name == "time" else [])}.union(

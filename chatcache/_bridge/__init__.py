@@ -23,6 +23,7 @@ from .colours import Colour, awaiting, blocking, drive, each, steps
 from .flights import Flight, Flights, Landing, awaited_within
 from .forks import anew_in_children
 from .gate import Gate
+from .logs import LOGGER
 from .loops import CANCELLATIONS, Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop, running_task
 from .pauses import apause, pause
 from .pings import stalled
@@ -54,6 +55,8 @@ __all__ = [
     "Holder",
     "Turnstile",
     "WouldWaitForItself",
+    # the log
+    "LOGGER",
     # forks
     "anew_in_children",
     # loops

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from chatcache.recording import Bundle, Head, Record, secrets_of, sketch_of
 from chatcache.recording.bundle import at_of
 
 from .group import PATHS, chatcache, reading
-from .output import as_json, console, progress, say, say_json, say_line, table
+from .output import as_json, printable, progress, say, say_json, say_line, table
 from .source import bundles_in, called, remove_leftovers, sources
 
 __all__ = ["plan", "prune", "scan", "verify"]
@@ -68,7 +69,7 @@ def prune(paths: tuple[Path, ...], older_than: float | None, test: str | None, d
     word = "would be removed" if dry_run else "removed"
     say(
         {"records": removed, **blobs},
-        "\n".join([*(f"{name}: {n}" for name, n in counted.items()), f"{sum(counted.values())} {word}"]),
+        "\n".join([*(f"{printable(name)}: {n}" for name, n in counted.items()), f"{sum(counted.values())} {word}"]),
         as_json=as_json,
     )
     if test is not None and test not in tests:
@@ -86,7 +87,7 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
         try:
             blocks = [*bundle.check()]
         except BundleError as error:
-            problems.append({"where": str(bundle.path), "problem": str(error)})
+            problems.append(_problem(bundle, error))
             continue
         number += len(blocks)
         problems += _problems(bundle, progress(blocks, f"verifying {bundle.path}"))
@@ -94,7 +95,7 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
         say_json({"records": number, "problems": problems})
     else:
         for each in problems:
-            say_line(f"{each['where']}: {each['problem']}")
+            say_line(": ".join(printable(each[name]) for name in ("where", "problem")))
         click.echo(f"{number:,} records, {len(problems):,} problems")
     sys.exit(1 if problems else 0)
 
@@ -112,7 +113,8 @@ def scan(as_json: bool, **where: Any) -> None:  # noqa: FBT001
         say_json(found)
     else:
         for each in found:
-            say_line(f"{each['where']}: {each['record']} of {each['test'] or 'no test'}: {each['secret']}")
+            of = f"{each['record']} of {each['test'] or 'no test'}"
+            say_line(": ".join(map(printable, (each["where"], of, each["secret"]))))
         click.echo(f"{len(found):,} secrets")
     sys.exit(1 if found else 0)
 
@@ -141,8 +143,8 @@ def plan(arguments: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001
             command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         )
         if done.returncode not in _RAN or not report.exists():
-            click.echo(done.stdout, err=True)
-            raise _NotRunError(f"the tests did not run: {' '.join(command)} ended with {done.returncode}")
+            click.echo(printable(done.stdout, keep="\n\t"), err=True)
+            raise _NotRunError(f"the tests did not run: {printable(shlex.join(command))} ended with {done.returncode}")
         missed = [each for each in json.loads(report.read_text()) if each["misses"]]
     for each in missed:
         of = [record for record in Bundle(each["path"]).read() if record.scope == each["scope"]]
@@ -153,7 +155,7 @@ def plan(arguments: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001
         rows = [[each["node"], each["misses"][0]["reason"], each["tokens"], f"{each['cost']:.4f}"] for each in missed]
         table(["test", "why", "tokens", "cost"], rows, numbers=["tokens", "cost"])
         total = sum(each["cost"] for each in missed)
-        console.print(f"{len(missed):,} tests would miss; to record them anew cost ${total:,.4f} the last time")
+        say_line(f"{len(missed):,} tests would miss; to record them anew cost ${total:,.4f} the last time")
     sys.exit(1 if missed else 0)
 
 
@@ -161,6 +163,10 @@ class _NotRunError(click.ClickException):
     """The tests did not run, so that nothing is known of what they would miss."""
 
     exit_code = 2
+
+
+def _problem(bundle: Bundle, error: BundleError) -> dict[str, str]:
+    return {"where": str(bundle.path), "problem": str(error).removeprefix(f"{printable(str(bundle.path))}: ")}
 
 
 def _problems(bundle: Bundle, blocks: Iterable[tuple[Head, bytes] | BundleError]) -> Iterator[dict[str, str]]:
@@ -172,7 +178,7 @@ def _problems(bundle: Bundle, blocks: Iterable[tuple[Head, bytes] | BundleError]
                 raise block
             record = bundle.record(block[1])
         except BundleError as error:
-            yield {"where": str(bundle.path), "problem": str(error)}
+            yield _problem(bundle, error)
             continue
         said = [*_drift(record)]
         if record.name in names:

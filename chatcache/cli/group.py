@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from chatcache.errors import printable
+from chatcache.interrupts import raise_interrupt
 from chatcache.storage.paths import expanded
 
 from .output import as_json
@@ -38,7 +40,19 @@ def reading(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """Commands whose errors are printed without what cannot be seen."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            raise_interrupt(error)
+            vars(error).update(message=printable(error.message, keep="\n"))
+            raise
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="chatcache")
 def chatcache() -> None:
     """Look into recorded LLM calls, and take care of them.

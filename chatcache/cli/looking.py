@@ -3,20 +3,19 @@
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.markup import escape
 
 from chatcache.recording import Bundle, Record, differences, model_of
 from chatcache.storage.paths import expanded
 
 from .group import chatcache, reading
-from .output import console, printable, say_json, say_line, table
+from .output import printable, say_json, say_line, table
 from .source import Source, called, records_of, sources
 
 __all__ = ["diff", "grep", "list_records", "show", "stats"]
@@ -26,14 +25,14 @@ __all__ = ["diff", "grep", "list_records", "show", "stats"]
 @reading
 def list_records(as_json: bool, **where: Any) -> None:  # noqa: FBT001 - click's
     """List records: whose they are, what they ask, and what they cost."""
-    found = [*sources(**where)]
+    found = [{**_summary(each), "exact cost": each.record.cost} for each in sources(**where, with_blobs=False)]
     if as_json:
-        say_json([_summary(each) for each in found])
+        say_json([{name: value for name, value in each.items() if name != "exact cost"} for each in found])
     else:
         columns = ["record", "test", "store", "form", "model", "recorded", "tokens", "cost"]
-        rows = [{**_summary(each), "cost": f"{each.record.cost:.6f}"} for each in found]
+        rows = [{**each, "cost": f"{each['exact cost']:.6f}"} for each in found]
         _table(columns, rows, numbers=["tokens", "cost"])
-        console.print(f"{len(found):,} records")
+        click.echo(f"{len(found):,} records")
     _exit(bool(found), "there are no records")
 
 
@@ -42,12 +41,12 @@ def list_records(as_json: bool, **where: Any) -> None:  # noqa: FBT001 - click's
 @reading
 def show(record: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
     """Show RECORD, by its name in chatcache ls, by the first digits of its key, or by the name of its test."""
-    found = _named(record, [*sources(**where)])
+    found = _named(record, sources(**where))
     if as_json:
         say_json([_whole(each.record) for each in found])
     else:
         for each in found:
-            console.print(f"[dim]{escape(printable(str(each.where)))}[/dim]")
+            say_line(printable(str(each.where)))
             say_line(each.record.text({}))
     _exit(bool(found), f"no record {record!r}")
 
@@ -83,11 +82,10 @@ def grep(pattern: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
 @reading
 def diff(one: str, other: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
     """Show what two records, ONE and OTHER, or two bundles, do not have in common."""
-    if expanded(one).is_file() and expanded(other).is_file():
+    if all(expanded(each).exists() and not expanded(each).is_dir() for each in (one, other)):
         told = _between_bundles(Bundle(one), Bundle(other))
     else:
-        found = [*sources(**where)]
-        first, second = _single(one, found).record, _single(other, found).record
+        first, second = (_single(name, sources(**where)).record for name in (one, other))
         told = [
             {**each.to_dict(), "text": str(each)}
             for side in ("request", "answer")
@@ -106,7 +104,7 @@ def diff(one: str, other: str, as_json: bool, **where: Any) -> None:  # noqa: FB
 def stats(as_json: bool, **where: Any) -> None:  # noqa: FBT001
     """Count records, tokens and costs, by bundle, or by store."""
     counted: dict[Path, Counter[str]] = defaultdict(Counter)
-    for each in sources(**where):
+    for each in sources(**where, with_blobs=False):
         of = counted[each.where]
         of.update(records=1, tokens=each.record.tokens, streams=each.record.offsets is not None)
         of["cost"] += each.record.cost  # type: ignore[assignment]  # a Counter of dollars, too
@@ -148,14 +146,13 @@ def _whole(record: Record) -> dict[str, Any]:
     return {each.name: getattr(record, each.name) for each in fields(record)}
 
 
-def _named(name: str, found: Sequence[Source]) -> list[Source]:
+def _named(name: str, found: Iterable[Source]) -> list[Source]:
     """Return the records that have a name; if there are none, those whose key begins so, or whose test is called so."""
-    return [each for each in found if each.name == name] or [
-        each for each in found if name == each.record.scope or each.record.key.startswith(name)
-    ]
+    alike = [each for each in found if name in {each.name, each.record.scope} or each.record.key.startswith(name)]
+    return [each for each in alike if each.name == name] or alike
 
 
-def _single(name: str, found: Sequence[Source]) -> Source:
+def _single(name: str, found: Iterable[Source]) -> Source:
     those = _named(name, found)
     if len(those) != 1:
         raise click.UsageError(f"{name!r} is the name of {len(those)} records; see chatcache ls")
@@ -170,7 +167,7 @@ def _between_bundles(one: Bundle, other: Bundle) -> list[dict[str, Any]]:
         kind = "added" if name not in before else "removed" if name not in after else "changed"
         if kind == "changed" and before[name].says(after[name]):
             continue
-        text = f"{kind:8} {called(*name[2:])} of {name[0] or 'no test'}"
+        text = printable(f"{kind:8} {called(*name[2:])} of {name[0] or 'no test'}")
         told.append({"kind": kind, "test": name[0], "store": name[1], "key": name[2], "number": name[3], "text": text})
     return told
 

@@ -9,7 +9,7 @@ from chatcache.recording import Bundle, Head, Record, from_store, name_of, sketc
 
 from .group import FOLDER, OBJECT, PATHS, ExpandedPath, chatcache
 from .intake import checked, reasons, told
-from .output import as_json, progress, say
+from .output import as_json, printable, progress, say
 from .source import bundles_in, records_of, store_of
 
 __all__ = ["export", "merge", "migrate"]
@@ -76,7 +76,7 @@ def merge(base: Path, ours: Path, theirs: Path, as_json: bool) -> None:  # noqa:
 def migrate(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
     """Write bundles anew in the present layout, whichever version wrote them, or whoever edited them."""
     changed = [str(bundle.path) for bundle in bundles_in(paths) if _migrated(bundle)]
-    say(changed, "\n".join([*changed, f"{len(changed)} bundles changed"]), as_json=as_json)
+    say(changed, "\n".join([*map(printable, changed), f"{len(changed)} bundles changed"]), as_json=as_json)
 
 
 def _migrated(bundle: Bundle) -> bool:

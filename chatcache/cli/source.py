@@ -83,18 +83,27 @@ def store_of(store: str, folder: Path | None, thing: str) -> ResponseCache:
     return cache
 
 
-def records_of(bundle: Bundle) -> Iterator[Record]:
-    """Yield the records of a bundle, and show how far it is read where there are many.
+def records_of(bundle: Bundle, *, with_blobs: bool = True) -> Iterator[Record]:
+    """Yield the records of a bundle, and show that it is read where there are many.
+
+    Args:
+        bundle: the bundle.
+        with_blobs: as `Bundle.records` takes it.
 
     Raises:
         BundleError: it cannot be read.
     """
-    for _, text in progress([*bundle.blocks()], f"reading {bundle.path}"):
-        yield bundle.record(text)
+    yield from progress(bundle.records(with_blobs=with_blobs), f"reading {bundle.path}")
 
 
-def sources(
-    paths: tuple[Path, ...], store: str | None, folder: Path | None, thing: str, *, raw: bool = False
+def sources(  # noqa: PLR0913 - the options of a command, and two of its own
+    paths: tuple[Path, ...],
+    store: str | None,
+    folder: Path | None,
+    thing: str,
+    *,
+    raw: bool = False,
+    with_blobs: bool = True,
 ) -> Iterator[Source]:
     """Yield the records of a store, if one is named, or else those of bundles.
 
@@ -104,13 +113,14 @@ def sources(
         folder: the folder of its object.
         thing: the name of its object.
         raw: whether the secrets in the records of a store are left in them.
+        with_blobs: as `Bundle.records` takes it.
 
     Raises:
         click.UsageError: there is no such bundle or store.
     """
     if store is None:
         for bundle in bundles_in(paths):
-            for record in records_of(bundle):
+            for record in records_of(bundle, with_blobs=with_blobs):
                 yield Source(bundle.path, record)
         return
     cache = store_of(store, folder, thing)

@@ -7,6 +7,8 @@ there is nothing to replay.
 The plugin for pytest is a distribution of its own, ``pytest-chatcache``.
 """
 
+from chatcache.errors import printable
+
 from .bundle import SUFFIX, Bundle, Changes, Head, Record, model_of, name_of
 from .difference import Difference, differences
 from .miss import ExplainedMiss, Explanation, Nearest, Reason, nearest
@@ -52,6 +54,7 @@ __all__ = [
     "parse_ignore",
     "parse_not_secret",
     "parse_record_mode",
+    "printable",
     "recording",
     "sample",
     "scrubbed",

@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any, Literal
 
-from chatcache.errors import shortened
+from chatcache.errors import printable, shortened, shown
 
 __all__ = ["Difference", "differences", "visible"]
 
@@ -74,7 +74,7 @@ def differences(recorded: Any, asked: Any, path: str = "$") -> Iterator[Differen
     match recorded, asked:
         case dict(), dict():
             for name in [*recorded, *(name for name in asked if name not in recorded)]:
-                inner = f"{path}.{name}" if name.isidentifier() else f"{path}[{name!r}]"
+                inner = f"{path}.{name}" if name.isidentifier() else f"{path}[{shown(name)}]"
                 if name not in asked:
                     yield Difference(inner, "removed", recorded=recorded[name])
                 elif name not in recorded:
@@ -88,10 +88,8 @@ def differences(recorded: Any, asked: Any, path: str = "$") -> Iterator[Differen
 
 
 def visible(text: str) -> str:
-    """Return a text in one line, as it is printed: line ends as ``⏎``, and what cannot be seen as ``repr`` has it."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else "⏎" if each == "\n" else repr(each)[1:-1] for each in text)
+    """Return a text in one line, as it is printed: line ends as ``⏎``, and what cannot be seen as its escape."""
+    return printable(text.replace("\n", "⏎"))
 
 
 def _in_lists(recorded: list[Any], asked: list[Any], path: str) -> Iterator[Difference]:

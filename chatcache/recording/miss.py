@@ -95,8 +95,7 @@ class Explanation:
 
     def lines(self, store_id: str, request: Any, left_out: Iterable[str]) -> Iterable[str]:
         """Yield it in lines, in which what cannot be seen is escaped."""
-        for said in self._said(store_id, request, left_out):
-            yield from map(visible, said.split("\n"))
+        return map(visible, self._said(store_id, request, left_out))
 
     def _said(self, store_id: str, request: Any, left_out: Iterable[str]) -> Iterable[str]:
         yield f"no record to replay: {self.reason.value}"

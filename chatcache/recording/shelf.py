@@ -14,6 +14,7 @@ from .bundle import Bundle, Head, Record, at_of, form_of
 
 __all__ = ["Entry", "Shelf", "Shelves"]
 
+_LONGEST_ROW = 32 * 1024 * 1024  # bytes: twice as many as a record has at most
 _NEAR = 16 * 1024 * 1024  # bytes of texts that are in memory, too, since each is read from there in no time
 
 
@@ -130,7 +131,7 @@ class Shelves:
     @cached_property
     def _namespace(self) -> ObjectNamespace:
         self._folder = TemporaryDirectory(prefix="chatcache-", ignore_cleanup_errors=True)
-        return ObjectNamespace(self._folder.name, "bundles", durability="normal")
+        return ObjectNamespace(self._folder.name, "bundles", durability="normal", longest_row=_LONGEST_ROW)
 
     def __iter__(self) -> Iterator[Shelf]:
         return iter([*self._shelves.values()])

@@ -21,8 +21,10 @@ from chatcache.interrupts import raise_interrupt
 from chatcache.storage.paths import expanded
 
 from . import files
-from .layout import DEEPEST, Blobs, is_too_deep, parsed
-from .record import Record, name_of, place_of, problem_of, unique
+from .blobs import BlobReader, no_blob
+from .layout import DEEPEST, Blobs, parsed
+from .record import Record, name_of, place_of
+from .text import MOST_VALUES, Head, head_of, is_in_conflict, paragraphs, shape_of, size_of, why_not_json
 
 __all__ = ["SUFFIX", "Bundle", "Changes", "Head"]
 
@@ -30,19 +32,10 @@ SUFFIX = ".chatcache"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _VERSION = 1
 _HEADER = b'{"chatcache": "bundle", "version": %d}\n' % _VERSION
-_CONFLICT = (b"\n<<<<<<<", b"\n=======", b"\n>>>>>>>", b"\n|||||||")
-_BLANK = re.compile(rb"\n[ \t]*\n\s*")  # between two records
 _UTF8_MARK = b"\xef\xbb\xbf"  # that some editors put before a text
+_LEVELS = 8  # that a record nests in addition to its request and its answer
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_LONGEST = 16 * 1024 * 1024  # bytes of a record, without its blobs
 _MOST_DAMAGED = 100  # records, after which the rest of the file is not looked at
-_MOST_EXPANDED = 64 * 1024 * 1024  # bytes of the blobs that records refer to, each counted as often as it is
-_MOST_TIMES = 32  # as often, in addition, they may refer to each byte of a blob
-
-Head = dict[str, Any]
-"""What stands of a record before its request."""
-
-_END_OF_HEAD = b',\n "request": '
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +80,7 @@ class Bundle:
         Raises:
             BundleError: as `read`.
         """
-        blobs = _BlobReader(self) if with_blobs else _no_blob
+        blobs = BlobReader(self.blob) if with_blobs else no_blob
         for _, text in self.blocks():
             yield self.record(text, blobs)
 
@@ -111,13 +104,13 @@ class Bundle:
         data = self._data()
         if data is None:
             return
-        paragraphs = _paragraphs(data)
-        self._check_header(next(paragraphs, (1, b""))[1])
-        has_conflicts = _in_conflict(data)
+        parts = paragraphs(data)
+        self._check_header(next(parts, (1, b""))[1])
+        has_conflicts = is_in_conflict(data)
         damaged = 0
-        for line, text in paragraphs:
-            head, problem = _head_of(text)
-            if problem is None and not (has_conflicts and _in_conflict(text)):
+        for line, text in parts:
+            head, problem = head_of(text)
+            if problem is None and not (has_conflicts and is_in_conflict(text)):
                 yield head, text
                 continue
             damaged += 1
@@ -125,7 +118,7 @@ class Bundle:
                 raise BundleError(f"{self.path}: more than {_MOST_DAMAGED} records are damaged, up to line {line}")
             yield self._damaged(text, line, problem)
 
-    def record(self, text: bytes, blobs: "_Blob | None" = None) -> Record:
+    def record(self, text: bytes, blobs: Callable[[Any], Any] | None = None) -> Record:
         """Return the record of a text.
 
         Args:
@@ -137,7 +130,7 @@ class Bundle:
         """
         try:
             said = self._parsed(text)
-            return Record.of(said, (blobs or _BlobReader(self)) if b'"$' in text else None)
+            return Record.of(said, (blobs or BlobReader(self.blob)) if b'"$' in text else None)
         except BundleError as error:
             raise BundleError(f"{self.path}: the record at line {self._line_of(text)}: {error}") from error
 
@@ -267,13 +260,15 @@ class Bundle:
             raise_interrupt(error)
             problem = f"it cannot be written: {type(error).__name__}: {error}"
         else:
-            if len(text) <= _LONGEST:
+            problem = size_of(text) or shape_of(text, record.request, record.answer) or ""
+            if not problem:
                 return text
-            problem = f"it has {len(text):,} bytes, and at most {_LONGEST:,} are read again"
         raise BundleError(f"{self.path}: the record {record.key[:12]} of {record.scope or 'no test'}: {problem}")
 
     def _check_sizes(self, data: bytes, blobs: Blobs) -> None:
         for name, content in (("it", data), *((f"its blob {digest}", content) for digest, content in blobs.items())):
+            if content.startswith(b"[") and content.count(b",") > MOST_VALUES:
+                raise BundleError(f"{self.path} could not be written: {name} has more than {MOST_VALUES:,} values")
             if len(content) > files.LARGEST:
                 raise BundleError(
                     f"{self.path} could not be written: {name} would have {len(content):,} bytes, and at most "
@@ -341,119 +336,22 @@ class Bundle:
             said = parsed(text)
         except (ValueError, RecursionError) as error:
             raise_interrupt(error)
-            raise BundleError(f"it is damaged: {_why(error)}: {text[:200].decode(errors='replace')}") from error
-        if text.count(b"[") + text.count(b"{") > DEEPEST and is_too_deep(said):
-            raise BundleError(f"it nests more than {DEEPEST} levels")
-        head, _ = _head_of(text)
+            raise BundleError(f"it is damaged: {why_not_json(error)}: {text[:200].decode(errors='replace')}") from error
+        problem = shape_of(text, said, deepest=DEEPEST + _LEVELS)
+        if problem is not None:
+            raise BundleError(problem)
+        head, _ = head_of(text)
         if not isinstance(said, dict) or any(said.get(name) != value for name, value in head.items()):
             raise BundleError("a name is there twice in it")
         return said
 
     def _damaged(self, text: bytes, line: int, problem: str | None) -> BundleError:
-        if _in_conflict(text):
+        if is_in_conflict(text):
             return BundleError(
                 f"{self.path}: a merge left a conflict in the record at line {line}: keep one side of it, or both "
                 "where they are two records, with a blank line between them"
             )
         return BundleError(f"{self.path}: the record at line {line} is damaged: {problem}: {text[:60]!r}")
-
-
-class _BlobReader:
-    """Reads the blobs of some records, each once, and no more of them than they may expand to.
-
-    Args:
-        bundle: the bundle of the records.
-    """
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
-        self._values: dict[str, tuple[Any, int]] = {}
-        self._distinct = self._expanded = self._held = 0
-
-    def __call__(self, digest: Any) -> Any:
-        """Return the value of a blob.
-
-        Raises:
-            BundleError: it is damaged, or records refer to blobs so often that together they are too large.
-        """
-        known = self._values.get(digest) if isinstance(digest, str) else None
-        value, size = known or self._read(digest)
-        self._expanded += size
-        if self._expanded > _MOST_EXPANDED + _MOST_TIMES * self._distinct:
-            raise BundleError(f"blobs are referred to so often that they expand to over {self._expanded:,} bytes")
-        return value if type(value) is str else [*value]
-
-    def _read(self, digest: Any) -> tuple[Any, int]:
-        content = self._bundle.blob(digest)
-        try:
-            value = parsed(content)
-        except (ValueError, RecursionError) as error:
-            raise_interrupt(error)
-            raise BundleError(f"the blob {digest} is no JSON: {_why(error)}") from error
-        if type(value) is not str and not (type(value) is list and all(type(item) in {int, float} for item in value)):
-            raise BundleError(f"the blob {digest} is neither a text nor a list of numbers")
-        if self._held > _MOST_EXPANDED:
-            self._values, self._held = {}, 0
-        self._values[digest] = value, len(content)
-        self._held += len(content)
-        self._distinct += len(content)
-        return self._values[digest]
-
-
-_Blob = Callable[[Any], Any]
-
-
-def _no_blob(_digest: Any) -> None:
-    """Stand for the value of every blob."""
-
-
-def _paragraphs(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the parts of a text between blank lines, each with the number of its first line."""
-    line, begin = 1, 0
-    while begin < len(data):
-        blank = _BLANK.search(data, begin)
-        end, after = (len(data), len(data)) if blank is None else blank.span()
-        text = data[begin:end].strip()
-        if text:
-            at = data.index(text[:1], begin)
-            yield line + data.count(b"\n", begin, at), text
-        line += data.count(b"\n", begin, after)
-        begin = after
-
-
-def _head_of(text: bytes) -> tuple[Head, str | None]:
-    """Return the head of a record by its text, and what is wrong with it, or None."""
-    if len(text) > _LONGEST:
-        return {}, f"it has {len(text):,} bytes, and at most {_LONGEST:,} are read"
-    end = text.find(_END_OF_HEAD)
-    try:
-        head = _loaded(text[:end] + b"}") if end > 0 else parsed(text)
-        if isinstance(head, dict) and text.count(b'\n "', 0, max(end, 0)) != len(head):  # edited
-            head = unique(text[:end] + b"}" if end > 0 else text)
-    except (ValueError, RecursionError) as error:
-        raise_interrupt(error)
-        return {}, _why(error)
-    return head, problem_of(head)
-
-
-def _loaded(text: bytes) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise_interrupt(error)
-        return parsed(text)
-
-
-def _why(error: Exception) -> str:
-    """Return in a few words why a text is no JSON that is read here."""
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8"
-    return f"it nests more than {DEEPEST} levels" if isinstance(error, RecursionError) else str(error)
-
-
-def _in_conflict(text: bytes) -> bool:
-    """Whether git left the marks of a conflict in a text."""
-    return any(mark in text or text.startswith(mark[1:]) for mark in _CONFLICT)
 
 
 def _digests(value: Any) -> Iterator[str]:

@@ -20,7 +20,7 @@ import orjson
 from chatcache.codec import is_utf8
 from chatcache.errors import BundleError, shown
 
-__all__ = ["DEEPEST", "Blobs", "is_too_deep", "parsed", "restored", "written"]
+__all__ = ["DEEPEST", "Blobs", "count_values", "is_too_deep", "parsed", "restored", "written"]
 
 DEEPEST = 100
 """How many levels a request or an answer may nest; what reads them calls itself once for each level."""
@@ -100,14 +100,25 @@ def parsed(data: bytes) -> Any:
     return json.loads(data)  # takes lone surrogates, too
 
 
-def is_too_deep(value: Any) -> bool:
-    """Whether a JSON value nests more than `DEEPEST` levels, and four more, in which a record holds it."""
+def is_too_deep(value: Any, levels: int = DEEPEST) -> bool:
+    """Whether a JSON value nests more than so many levels."""
     level = [value] if type(value) in _NESTED else []
-    for _ in range(DEEPEST + 4):
+    for _ in range(levels):
         level = [
             item for each in level for item in (each.values() if type(each) is dict else each) if type(item) in _NESTED
         ]
     return bool(level)
+
+
+def count_values(value: Any) -> int:
+    """Return how many values a JSON value consists of, itself among them."""
+    left, number = [value], 1
+    while left:
+        items = left.pop()
+        if type(items) in _NESTED:
+            number += len(items)
+            left += [item for item in (items.values() if type(items) is dict else items) if type(item) in _NESTED]
+    return number
 
 
 def _joined(pieces: Any) -> str:
@@ -157,11 +168,12 @@ def _pieces(text: str) -> Iterator[str]:
         line += piece
         if len(line) < _SHORT and not piece.endswith("\n"):
             continue
-        while len(line) > _WIDTH:
-            at = _end_of_line(line)
-            yield line[:at]
-            line = line[at:]
-        yield line
+        begin = 0
+        while len(line) - begin > _WIDTH:
+            at = begin + _end_of_line(line[begin : begin + _WIDTH])
+            yield line[begin:at]
+            begin = at
+        yield line[begin:]
         line = ""
     if line:
         yield line

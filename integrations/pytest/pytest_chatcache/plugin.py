@@ -11,7 +11,7 @@ import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
 from chatcache import ChatcacheError, InvalidInputError
-from chatcache.recording import ExplainedMiss, Tape
+from chatcache.recording import ExplainedMiss, Tape, printable
 
 from .collected import Collected
 from .ledger import Ledger, Verdict
@@ -104,7 +104,7 @@ class _Run:
         try:
             self._scopes.begin(item)
         except ChatcacheError as error:
-            problem = str(error)
+            problem = printable(str(error), keep="\n")
         if problem:
             pytest.fail(problem, pytrace=False)
 
@@ -221,7 +221,7 @@ class _Run:
             strict = self._settings.flag("strict") and needs_attention(self._verdict)
             terminalreporter.section("LLM calls" + (" (--chatcache-strict: failed)" if strict else ""), sep="=")
             for line in said:
-                terminalreporter.line(line)
+                terminalreporter.line(printable(line))
         if self._settings.annotates:
             for line in annotations(self._ledger):
                 terminalreporter.line(line)
@@ -257,5 +257,5 @@ def _told(miss: ExplainedMiss, call: pytest.CallInfo[None], item: pytest.Item) -
         with suppress(OSError, IndexError):
             statement = str(own[-1].statement).strip()
     where = ReprFileLocation(path, line + 1, f"{miss.explanation.reason.value}")
-    text = f"{path}:{line + 1}: {statement}\n\n{miss}\n"
+    text = f"{printable(f'{path}:{line + 1}: {statement}')}\n\n{miss}\n"
     return ReprExceptionInfo(ReprTraceback([ReprEntryNative(text.splitlines(keepends=True))], None, "native"), where)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from chatcache.recording import Changes
+from chatcache.recording import Changes, printable
 
 from .ledger import Files, Ledger, Verdict
 
@@ -46,14 +46,14 @@ def markdown(ledger: Ledger, verdict: Verdict, root: Path) -> str:
     if ledger.changes:
         said += ["| bundle | added | changed | removed |", "|---|---:|---:|---:|"]
         said += [
-            f"| `{_shown(path, root)}` | {each.added} | {each.changed} | {each.removed} |"
+            f"| {_code(_shown(path, root))} | {each.added} | {each.changed} | {each.removed} |"
             for path, each in sorted(ledger.changes.items())
         ]
         said.append("")
     matters = {path: ", ".join(_matters(files)) for path, files in verdict.items()}
-    said += [f"* `{_shown(path, root)}`: {what}" for path, what in matters.items() if what]
+    said += [f"* {_code(_shown(path, root))}: {what}" for path, what in matters.items() if what]
     misses = [(result.node, miss) for result in ledger.results.values() for miss in result.misses]
-    said += [f"* `{node}` missed: {miss['reason']}" for node, miss in misses]
+    said += [f"* {_code(node)} missed: {miss['reason']}" for node, miss in misses]
     return "\n".join(said) + "\n"
 
 
@@ -62,8 +62,8 @@ def annotations(ledger: Ledger) -> Iterator[str]:
     for result in ledger.results.values():
         for miss in result.misses:
             message = [f"{result.node}: {miss['reason']}", *_changes(miss), f"To record it: {miss['command']}"]
-            where = f"file={_escaped(result.file)},line={result.line}"
-            yield f"::error {where},title=LLM call not recorded::{_escaped(chr(10).join(message))}"
+            where = f"file={_escaped(result.file, _IN_A_PROPERTY)},line={result.line}"
+            yield f"::error {where},title=LLM call not recorded::{_escaped(chr(10).join(map(printable, message)))}"
 
 
 def _changes(miss: dict[str, object]) -> Iterator[str]:
@@ -101,5 +101,15 @@ def _shown(path: Path, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+def _code(text: str) -> str:
+    """Return a text as code in a table of Markdown."""
+    return f"`{printable(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+
+
+_IN_A_MESSAGE = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
+_IN_A_PROPERTY = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A", ":": "%3A", ",": "%2C"})
+
+
+def _escaped(text: str, table: dict[int, str] = _IN_A_MESSAGE) -> str:
+    """Return a text as a command of GitHub's workflows has it."""
+    return text.translate(table)
