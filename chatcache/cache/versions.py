@@ -3,9 +3,19 @@
 from collections.abc import Mapping
 from functools import cache
 
+from chatcache._bridge import off_loop
 from chatcache.interrupts import suppress
 
-__all__ = ["versions_of"]
+__all__ = ["learn_versions", "versions_of"]
+
+_LEARNED: set[tuple[str, ...]] = set()
+
+
+async def learn_versions(packages: tuple[str, ...]) -> None:
+    """Read the versions of some packages off the loop, so that `versions_of` finds them without reading files."""
+    if packages not in _LEARNED:
+        await off_loop(versions_of, packages)
+        _LEARNED.add(packages)
 
 
 @cache

@@ -286,9 +286,10 @@ class Alarms:
 
     async def _look(self) -> float:
         """Begin the handlers that are due; return in how many seconds the next may be."""
-        if not self.index.exists() or not self._lock.acquire():
+        found = await LoopThread.call(self._due)
+        if found is None:
             return _LOOK
-        entries, following = await LoopThread.call(self.index.due, self._now())
+        entries, following = found
         now = self.clock()
         for identifier, _, name in entries:
             idle = identifier not in self._running and self._broken.get(identifier, now) <= now
@@ -298,6 +299,15 @@ class Alarms:
         if following is not None:
             times.append(following / 1e9)
         return min([_LOOK, *(max(0.0, time - now) for time in times)])
+
+    def _due(self) -> tuple[list[tuple[str, int, str | None]], int | None] | None:
+        """Return what is due, as `AlarmIndex.due`; None where there is no alarm, or another process calls handlers."""
+        if not self.index.exists() or not self._lock.acquire():
+            return None
+        if self._stopped:
+            self._lock.release()
+            return None
+        return self.index.due(self._now())
 
     async def _look_at(self, identifier: str, name: str | None) -> None:
         try:

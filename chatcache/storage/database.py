@@ -25,7 +25,19 @@ from weakref import WeakSet, finalize, ref
 
 import aiosqlite
 
-from chatcache._bridge import Gate, Lock, PerLoop, RLock, Worker, born_daemon, finish_apart, get_ident, off_loop
+from chatcache._bridge import (
+    Gate,
+    Lock,
+    PerLoop,
+    RLock,
+    Worker,
+    born_daemon,
+    finish_apart,
+    get_ident,
+    learn_from,
+    off_loop,
+    reads_apart,
+)
 from chatcache.errors import CorruptStorageError, InvalidInputError, StorageError
 from chatcache.interrupts import raise_interrupt
 
@@ -154,8 +166,8 @@ class Database:
 
     async def aget(self, key: str) -> bytes | None:
         """Awaiting twin of `get`."""
-        if time.monotonic() > self._looks_at:
-            self._look_for_the_file()
+        if time.monotonic() > self._looks_at and not self._may_look():
+            return await off_loop(self.get, key)
         value = self._recent.get(key)
         if value is None and not self._recent.lacks(key):
             value = await self.aread(self._recent.read, key, None)
@@ -172,12 +184,14 @@ class Database:
             return self._read(query, argument, absent)
 
     async def aread(self, query: Query[A, R], argument: A, absent: R) -> R:
-        """Awaiting twin of `read`: in place, unless a thread is at work on the connection just now."""
-        self._look_for_the_file()
-        if self._reading.locked():
-            return await off_loop(self.read, query, argument, absent)
-        with self._reading:  # no `acquire`, after which a signal handler's exception would leave it taken
-            return self._read(query, argument, absent)
+        """Awaiting twin of `read`: in place, unless that is forbidden, or a thread is at work on the connection."""
+        if self._may_look() and not self._reading.locked():
+            try:
+                with self._reading:  # no `acquire`, after which a signal handler's exception would leave it taken
+                    return self._read(query, argument, absent)
+            except Exception as error:  # noqa: BLE001 - it is raised, unless a tool forbids reads here
+                learn_from(error)
+        return await off_loop(self.read, query, argument, absent)
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return the rows of a query, any number of them."""
@@ -307,6 +321,15 @@ class Database:
         identity = _identity(self.path)
         return identity is None or identity != self._file
 
+    def _may_look(self) -> bool:
+        """Look for the file, unless a tool forbids that on the thread of a loop; return whether it does not."""
+        if not reads_apart():
+            try:
+                self._look_for_the_file()
+            except Exception as error:  # noqa: BLE001 - it is raised, unless it is such a tool's
+                learn_from(error)
+        return not reads_apart()
+
     def _look_for_the_file(self) -> None:
         """Give up what is read by, from time to time, where the file was deleted or replaced by somebody else."""
         now = time.monotonic()
@@ -392,7 +415,8 @@ class _LoopReader:
     async def connection(self) -> aiosqlite.Connection:
         if self._connection is None:
             opened = await off_loop(self._open)  # aiosqlite leaves a thread behind where opening fails
-            connection = born_daemon(lambda: aiosqlite.Connection(lambda: opened, _FETCHED_AT_ONCE))
+            made = partial(aiosqlite.Connection, lambda: opened, _FETCHED_AT_ONCE)
+            connection = await off_loop(born_daemon, made)
             self._end = finalize(self, finish_apart, connection.close)
             self._connection = await connection
         return self._connection

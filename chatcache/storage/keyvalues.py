@@ -343,11 +343,10 @@ class KeyValues(ABC):
         return self._write(method, delete, reads=True)
 
     async def _adelete(self, keys: Sequence[str], method: str) -> int:
-        while True:
-            turn = await self._aturn(method)
-            existing = await self._some(awaiting, keys, method)
-            if not turn.over:  # it is if the read left the loop
-                break
+        turn = await self._aturn(method)
+        existing = await self._some(awaiting, keys, method)
+        if turn.over:  # since the read left the loop
+            return await off_loop(self._delete, keys, method)
         turn.layer.put(dict.fromkeys(keys))
         return len(existing)
 

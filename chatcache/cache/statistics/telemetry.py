@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from chatcache._bridge import Lock
+from chatcache._bridge import Lock, call_off_loop
 from chatcache.interrupts import raise_interrupt
 
 if TYPE_CHECKING:
@@ -59,9 +59,15 @@ class Telemetry:
         self._once = Lock()  # is never released
 
     def offer(self) -> None:
-        """Make the counters, once, if the program has imported OpenTelemetry. Never raises."""
+        """Make the counters, once, if the program has imported OpenTelemetry. Never raises.
+
+        Its meter provider may read files, so a thread makes them where an event loop runs.
+        """
         if "opentelemetry.metrics" not in sys.modules or not self._once.acquire(blocking=False):
             return
+        call_off_loop(self._try_to_make)
+
+    def _try_to_make(self) -> None:
         try:
             self._make()
         except Exception as error:  # noqa: BLE001 - whatever a provider raises, no call of a model is to fail of it

