@@ -139,6 +139,7 @@ def parse_not_secret(patterns: Any) -> tuple[str, ...]:
         try:
             re.compile(pattern)
         except (re.error, TypeError) as error:
+            raise_interrupt(error)
             raise InvalidInputError(f"not_secret {shown(pattern)} is no regular expression: {error}") from error
     return tuple(patterns)
 

@@ -4,6 +4,8 @@ import os
 import sys
 from errno import EMFILE
 
+from chatcache.interrupts import raise_interrupt
+
 if sys.platform != "win32":
     import resource
 
@@ -31,5 +33,6 @@ def is_at_the_limit() -> bool:
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
+        raise_interrupt(error)
         return error.errno == EMFILE
     return False

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from chatcache.errors import InvalidInputError
+from chatcache.interrupts import raise_interrupt
 
 __all__ = ["default_folder", "expanded"]
 
@@ -20,7 +21,8 @@ def expanded(path: str | PathLike[str]) -> Path:
     """
     try:
         return Path(path).expanduser()
-    except RuntimeError:
+    except RuntimeError as error:
+        raise_interrupt(error)
         raise InvalidInputError(
             f"path {os.fspath(path)!r:.200}: there is no home folder for {Path(path).parts[0]}; write the path out"
         ) from None

@@ -141,5 +141,5 @@ def test_awaited_calls_go_on_where_a_tool_forbids_to_block(
     code = BEGIN + program + END.format(modules=modules)
     command = [sys.executable, "-c", code, provider.url]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
-    assert ended.stderr == ""
-    assert ended.returncode == 0
+    assert ended.returncode == 0, ended.stderr
+    assert "chatcache" not in ended.stderr
