@@ -710,8 +710,8 @@ class ResponseCache:
         Raises:
             InvalidInputError: it asks for what is none.
         """
-        asked = None if mode is None else parse_mode(mode)
-        return self.mode if asked is None or self._track is not None else asked
+        asked = self.mode if mode is None else parse_mode(mode)
+        return asked if self._track is None else self._track.mode
 
     @property
     def records_errors(self) -> bool:

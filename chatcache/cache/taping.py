@@ -3,10 +3,12 @@
 A cache that is there when a tape is put in, and one that is made meanwhile, reads and writes nothing but the tape: it
 is the tape that decides what a call finds, and whether it may be made. Its own records, modes and limits are as if they
 were not there. What tapes are is said in `chatcache.recording`.
+
+A tape is in for the whole process, as that of a test is, or for a context: a thread or a task, and what it starts.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
@@ -17,23 +19,24 @@ from chatcache.mode import Mode
 from .outcomes import Outcomes
 from .records import About, Form, Hit
 
-__all__ = ["Follower", "Tape", "Track", "follow", "put_in"]
+__all__ = ["Follower", "Inserted", "Tape", "Track", "follow", "put_in", "take_out"]
 
 T = TypeVar("T")
 
 
-class Track(ABC):
-    """What a tape holds for one store.
+class Track(Protocol):
+    """What a tape holds for one store."""
 
-    Attributes:
-        mode: what is done with its calls.
-        errors: whether the errors of its calls are to be recorded.
-    """
+    @property
+    def mode(self) -> Mode:
+        """What is done with its calls."""
+        ...
 
-    mode: Mode
-    errors: bool
+    @property
+    def errors(self) -> bool:
+        """Whether the errors of its calls are to be recorded."""
+        ...
 
-    @abstractmethod
     def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> T | None:
         """Return what `read` makes of the next record of a request, or None: then the provider is to be called.
 
@@ -48,7 +51,6 @@ class Track(ABC):
             Exception: the record is that of an error.
         """
 
-    @abstractmethod
     def keep(self, key: str, form: Form, answer: Any, about: About, offsets: list[float] | None) -> bool:
         """Record an answer; return whether it was.
 
@@ -60,11 +62,9 @@ class Track(ABC):
             offsets: when each chunk of a stream came, in seconds since it was asked for.
         """
 
-    @abstractmethod
     def keep_failure(self, key: str, request: Any, error: Exception) -> None:
         """Record the error of a call, where that is wanted."""
 
-    @abstractmethod
     def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:
         """Return the miss of a request that has no key, or cannot be recorded, to be raised."""
 
@@ -90,24 +90,152 @@ class Follower(Protocol):
         ...
 
 
-_followers: "WeakSet[Follower]" = WeakSet()
-_tape: Tape | None = None
-_changing = RLock()
+class Inserted:
+    """A tape that is in, or was.
+
+    Attributes:
+        tape: the tape; None has every cache use its own store.
+        of_context: whether it is for the thread or the task that put it in, and for what that starts; else it is for
+            the whole process.
+        outer: the tape that this context had before.
+    """
+
+    __slots__ = ("of_context", "outer", "tape")
+
+    def __init__(self, tape: Tape | None, outer: "Inserted | None", *, of_context: bool) -> None:
+        self.tape = tape
+        self.outer = outer
+        self.of_context = of_context
+
+
+class _Deck:
+    """The tapes that are in, and the caches that play them.
+
+    Attributes:
+        playing: what every cache plays: a tape, or what chooses one for each call, or None for their own stores.
+    """
+
+    def __init__(self) -> None:
+        self.playing: Tape | None = None
+        self._inserted: list[Inserted] = []  # the last one in is the last one
+        self._last: Tape | None = None
+        self._followers: WeakSet[Follower] = WeakSet()
+        self._lock = RLock()
+
+    def follow(self, cache: Follower) -> None:
+        with self._lock:
+            self._followers.add(cache)
+            if self.playing is not None:
+                cache.play(self.playing)
+
+    def add(self, inserted: Inserted) -> None:
+        with self._lock:
+            self._inserted.append(inserted)
+            self._last = inserted.tape or self._last
+            self._play()
+
+    def remove(self, inserted: Inserted) -> None:
+        with self._lock:
+            self._inserted.remove(inserted)
+            self._play()
+
+    def tape_of_context(self) -> Tape:
+        """Return the tape for a call of this context, where there are several, or were when the call began."""
+        with self._lock:
+            choice = self._choice()
+            own = _of_context.get()
+            while own is not None and own not in choice:
+                own = own.outer
+            tape = (own or choice[-1]).tape if choice else self._last
+        assert tape is not None  # noqa: S101 - a tape of a context is one
+        return tape
+
+    def _play(self) -> None:
+        """Have every cache play the tape that is in, or choose for each call where there are several."""
+        before = self.playing
+        several = len(self._choice()) > 1
+        self.playing = _BY_CONTEXT if several else self._inserted[-1].tape if self._inserted else None
+        if self.playing is not before:
+            for cache in [*self._followers]:
+                cache.play(self.playing)
+
+    def _choice(self) -> list[Inserted]:
+        """Return the tapes of contexts that were put in after the last one of the process."""
+        last = max((at for at, each in enumerate(self._inserted) if not each.of_context), default=-1)
+        return self._inserted[last + 1 :]
+
+
+_deck = _Deck()
+_of_context: ContextVar[Inserted | None] = ContextVar("chatcache_tape", default=None)
 
 
 def follow(cache: Follower) -> None:
     """Have a cache play whatever tape is in."""
-    with _changing:
-        _followers.add(cache)
-        if _tape is not None:
-            cache.play(_tape)
+    _deck.follow(cache)
 
 
-def put_in(tape: Tape | None) -> Tape | None:
-    """Put a tape in, in the place of the one that is in, or take that out; return that one."""
-    global _tape  # there is one for the process, whose threads and tasks all belong to one test
-    with _changing:
-        before, _tape = _tape, tape
-        for cache in [*_followers]:
-            cache.play(tape)
-    return before
+def put_in(tape: Tape | None, *, of_context: bool = False) -> Inserted:
+    """Put a tape in, over those that are in; return what `take_out` takes.
+
+    Where several tapes of contexts are in at a time, as of concurrent tasks, each call goes to that of its own context.
+    A call whose context has none, such as that of a thread, goes to the last one.
+
+    Args:
+        tape: the tape; None has every cache use its own store.
+        of_context: whether it is for this thread or task; else it is for all of them.
+    """
+    inserted = Inserted(tape, _of_context.get(), of_context=of_context)
+    if of_context:
+        _of_context.set(inserted)
+    _deck.add(inserted)
+    return inserted
+
+
+def take_out(inserted: Inserted) -> None:
+    """Take a tape out, whichever others were put in or taken out in the meantime."""
+    if _of_context.get() is inserted:
+        _of_context.set(inserted.outer)
+    _deck.remove(inserted)
+
+
+class _ByContext:
+    """The tapes of several contexts, each of which counts for the calls of its own."""
+
+    def track(self, store_id: str, outcomes: Outcomes) -> Track:
+        """Return a track that asks that of the right tape."""
+        return _TrackByContext(store_id, outcomes)
+
+
+_BY_CONTEXT = _ByContext()
+
+
+class _TrackByContext:
+    """What the tapes of several contexts hold for one store."""
+
+    def __init__(self, store_id: str, outcomes: Outcomes) -> None:
+        self._store_id = store_id
+        self._outcomes = outcomes
+
+    @property
+    def mode(self) -> Mode:
+        return self._track.mode
+
+    @property
+    def errors(self) -> bool:
+        return self._track.errors
+
+    def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> T | None:
+        return self._track.look(key, request, read, forms)
+
+    def keep(self, key: str, form: Form, answer: Any, about: About, offsets: list[float] | None) -> bool:
+        return self._track.keep(key, form, answer, about, offsets)
+
+    def keep_failure(self, key: str, request: Any, error: Exception) -> None:
+        self._track.keep_failure(key, request, error)
+
+    def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:
+        return self._track.miss(key, request, reason)
+
+    @property
+    def _track(self) -> Track:
+        return _deck.tape_of_context().track(self._store_id, self._outcomes)

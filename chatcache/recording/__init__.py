@@ -1,9 +1,9 @@
 """Records as cassettes: what a test calls is recorded into a text file in git, and replayed strictly.
 
 ``bundle`` is that file; ``shelf`` is one that is read; ``tape`` is what one test replays and records of it, in the
-place of the stores of all caches; ``session`` puts tapes in and out. ``volatile`` and ``secrets`` say what is replaced
-before a request is keyed, and written, and ``replaced`` does so; ``sketch``, ``difference`` and ``miss`` find out why
-there is nothing to replay.
+place of the stores of all caches; ``session`` puts tapes in and out for a run, and ``recordings`` for a body or a
+function. ``volatile`` and ``secrets`` say what is replaced before a request is keyed, and written, and ``replaced``
+does so; ``sketch``, ``difference`` and ``miss`` find out why there is nothing to replay.
 The plugin for pytest is a distribution of its own, ``pytest-chatcache``.
 """
 
@@ -13,8 +13,9 @@ from .bundle import SUFFIX, Bundle, Changes, Head, Record, model_of, name_of
 from .difference import Difference, differences
 from .miss import ExplainedMiss, Explanation, Nearest, Reason, nearest
 from .policy import Exhausted, Fault, Policy, RecordMode, parse_ignore, parse_not_secret, parse_record_mode
+from .recordings import Recording, recording
 from .secrets import MASK, scrubbed, secrets_in, secrets_of
-from .session import Session, recording
+from .session import Session
 from .shelf import Entry, Shelf, Shelves
 from .sketch import sketch_of
 from .stores import from_store, from_vcr, into_store
@@ -39,6 +40,7 @@ __all__ = [
     "Reason",
     "Record",
     "RecordMode",
+    "Recording",
     "Session",
     "Shelf",
     "Shelves",

@@ -6,21 +6,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from chatcache.cache.taping import put_in
-from chatcache.errors import InvalidInputError
-from chatcache.storage.paths import expanded
+from chatcache.cache.taping import put_in, take_out
 
 from .policy import Policy, RecordMode
 from .shelf import Shelves
 from .tape import Tape
 
-__all__ = ["Session", "recording"]
+__all__ = ["Session"]
 
 _COMMAND = "use mode 'refresh', where the provider can be reached"
 
 
 class Session:
-    """What a run replays and records; `recording` is for one bundle and one scope."""
+    """What a run replays and records; `chatcache.recording.recording` is for one bundle and one scope."""
 
     def __init__(self) -> None:
         self.shelves = Shelves()
@@ -40,13 +38,18 @@ class Session:
         return None if policy.mode is RecordMode.OFF else Tape(self.shelves.of(path), name, policy, command)
 
     @contextmanager
-    def playing(self, tape: Tape | None) -> Iterator[None]:
-        """Have every cache replay and record a tape, or its own store, for as long as the body runs."""
-        before = put_in(tape)
+    def playing(self, tape: Tape | None, *, of_context: bool = False) -> Iterator[None]:
+        """Have every cache replay and record a tape, or its own store, for as long as the body runs.
+
+        Args:
+            tape: the tape.
+            of_context: whether that is for this thread or task, and what it starts; else it is for the process.
+        """
+        inserted = put_in(tape, of_context=of_context)
         try:
             yield
         finally:
-            put_in(before)
+            take_out(inserted)
 
     def close(self) -> None:
         """Release what was read."""
@@ -59,32 +62,3 @@ class Session:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-@contextmanager
-def recording(path: str | Path, policy: Policy | None = None, *, scope: str = "") -> Iterator[Tape]:
-    """Replay and record a bundle by every cache of the process, for as long as the body runs.
-
-    What was recorded is written when the body ends, unless it raises.
-
-    Args:
-        path: the bundle, ``*.chatcache``; it need not exist.
-        policy: what is done with the calls; by default what is recorded is replayed, and the rest recorded.
-        scope: whose records they are; other scopes in the same bundle are left alone.
-
-    Raises:
-        BundleError: the bundle cannot be read, or written.
-        InvalidInputError: the mode is ``off``.
-        SecretError: something was not recorded, because it holds a secret.
-    """
-    chosen = policy or Policy(mode=RecordMode.AUTO)
-    if chosen.mode is RecordMode.OFF:
-        raise InvalidInputError("recording() in mode 'off' has nothing to do: leave it out")
-    with Session() as session:
-        tape = session.tape(scope, expanded(path), chosen)
-        assert tape is not None  # noqa: S101 - it is not off
-        with session.playing(tape):
-            yield tape
-        tape.raise_for_problems()
-        if tape.made:
-            tape.shelf.bundle.revise(tape.made, replacing={scope} if chosen.mode is RecordMode.REFRESH else ())

@@ -214,7 +214,7 @@ class Tape:
             raise SecretError("\n".join(self.problems))
 
 
-class _Track(Track):
+class _Track:
     """What a tape holds for one store."""
 
     def __init__(self, tape: Tape, store: str, outcomes: Outcomes) -> None:

@@ -91,13 +91,13 @@ class _Replay:
         Raises:
             ReplayMiss: in mode ``replay``, the request has no key.
         """
-        if self.engine.mode is Mode.OFF:
+        if self.engine.mode_of(None) is Mode.OFF:
             return None
         try:
             request = request_of(model, self.inner, messages, stop, arguments, self.ignore)
             name = f"lc_run--{request_key(request)[:32]}" if self.cache.stable_ids else None
         except (UnkeyableError, InvalidValueError) as error:
-            if self.engine.mode is Mode.REPLAY:
+            if self.engine.mode_of(None) is Mode.REPLAY:
                 raise self.engine.miss(None, repr(messages), str(error)) from error
             self.engine.bypass(error)
             return None
