@@ -5,9 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from chatcache import ObjectNamespace, Storage
 from chatcache.testing import ManualClock
+
+# Every property test has this profile: on a busy machine an example may take long.
+settings.register_profile("chatcache", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("chatcache")
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else litellm asks the network for prices when it is imported
 

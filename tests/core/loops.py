@@ -1,9 +1,11 @@
-"""Loops that run in threads of their own, and waiting for what happens there."""
+"""Event loops that run in threads of their own."""
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+from tests.waiting import HANG
 
 
 @contextmanager
@@ -14,13 +16,7 @@ def loops(number: int) -> Iterator[list[asyncio.AbstractEventLoop]]:
         thread.start()
     yield made
     for loop, thread in zip(made, threads, strict=True):
-        asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(HANG)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(HANG)
         loop.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)

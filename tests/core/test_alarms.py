@@ -24,6 +24,7 @@ from chatcache import Alarm, DurableObject, InvalidInputError, ObjectNamespace, 
 from chatcache.storage import Transaction, alarms
 from chatcache.storage.alarms import Alarms, ObjectSchedule
 from chatcache.testing import ManualClock
+from tests.waiting import HANG, until
 
 Handler = Callable[[DurableObject, Alarm], Awaitable[None] | None]
 Open = Callable[[Handler], ObjectNamespace]
@@ -72,16 +73,9 @@ class Calls:
 
     def wait_for(self, number: int) -> None:
         with self._called:
-            assert self._called.wait_for(lambda: len(self.alarms) >= number, 20), (
+            assert self._called.wait_for(lambda: len(self.alarms) >= number, HANG), (
                 f"{len(self.alarms)} of {number} calls"
             )
-
-
-def until(condition: Callable[[], object]) -> None:
-    ends = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.002)
 
 
 def alarms_of(thing: DurableObject) -> Alarms:
@@ -581,7 +575,7 @@ def test_handlers_that_run_hold_up_no_others(opened: Open, colour: str) -> None:
     def blocking(thing: DurableObject, _alarm: Alarm) -> None:
         running.append(thing.name)
         if thing.name != "last":
-            go_on.wait(20)
+            go_on.wait(HANG)
         done.append(thing.name)
 
     namespace = opened(awaiting if colour == "awaiting" else blocking)
@@ -940,7 +934,7 @@ if arguments[0] != "waiting":
 def test_a_program_that_never_closes_ends_silently_and_at_once(program: Start, kind: str) -> None:
     began = time.monotonic()
     process = program(ENDS, kind)
-    assert process.communicate(timeout=30) == ("" if kind == "waiting" else "called\n", "")
+    assert process.communicate(timeout=HANG) == ("" if kind == "waiting" else "called\n", "")
     assert process.returncode == 0
     assert time.monotonic() - began < 20  # it did not wait for a handler of a minute
 

@@ -21,6 +21,7 @@ from chatcache import (
     Storage,
 )
 from chatcache.testing import ManualClock
+from tests.waiting import HANG
 
 Call = Callable[..., Awaitable[Any]]
 
@@ -109,7 +110,7 @@ async def test_12_a_read_waits_for_no_transaction_to_delete_what_expired(
 
     def hold(_transaction: object) -> bool:
         begun.set()
-        return go_on.wait(2)
+        return go_on.wait(HANG)
 
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(storage.transaction, hold)
@@ -132,7 +133,7 @@ async def test_12_a_read_waits_for_no_other_process_to_delete_what_expired(
 
     def hold(_transaction: object) -> bool:
         begun.set()
-        return go_on.wait(2)
+        return go_on.wait(HANG)
 
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage.transaction, hold)
@@ -152,7 +153,7 @@ async def test_12_what_was_written_anew_meanwhile_is_not_deleted(
     await call(store, "set_many", [("a", 1, 10), ("b", 1, 10), ("c", 1, 10)])
     clock.now += 10
     go_on = Event()
-    storage._turns.worker.submit(lambda: go_on.wait(5))
+    storage._turns.worker.submit(lambda: go_on.wait(HANG))
     assert await call(store, "get_many", ["a", "b", "c"]) == [None, None, None]
     elsewhere = ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage
     DurableObjectPersistence(elsewhere, clock=clock).make("store").set("a", "new", 10)
@@ -168,7 +169,7 @@ async def test_12_where_the_object_was_deleted_meanwhile_it_is_not_made_anew(
     await call(store, "set", "a", 1, 10)
     clock.now += 10
     go_on = Event()
-    storage._turns.worker.submit(lambda: go_on.wait(5))
+    storage._turns.worker.submit(lambda: go_on.wait(HANG))
     assert await call(store, "get", "a") is None
     last = storage._turns.worker.submit(int)
     assert ObjectNamespace(tmp_path).delete("thing") is True

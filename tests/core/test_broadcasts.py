@@ -18,7 +18,8 @@ import pytest
 
 from chatcache import StreamInterruptedError
 from chatcache._bridge import Broadcasts
-from tests.core.loops import loops, until
+from tests.core.loops import loops
+from tests.waiting import HANG, auntil
 
 ALL = list(range(5))
 
@@ -43,7 +44,7 @@ class Model:
     def stream(self) -> Iterator[int]:
         with self._beginning():
             for item in ALL:
-                assert self._let.acquire(timeout=10)
+                assert self._let.acquire(timeout=HANG)
                 yield item
 
     async def astream(self) -> AsyncIterator[int]:
@@ -84,12 +85,12 @@ def never() -> Any:
 
 
 async def items(stream: AsyncIterator[Any]) -> list[Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG):
         return [item async for item in stream]
 
 
 async def anext_(stream: AsyncIterator[Any]) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         return await anext(stream)
 
 
@@ -128,11 +129,11 @@ async def test_threads_and_tasks_of_two_loops_follow_the_stream_of_a_task(
     tasks = [broadcasts.arun("k", never) for _ in range(3)]
     followers = [pool.submit(lambda: list(broadcasts.run("k", never)[0])) for _ in range(3)]
     elsewhere = pool.submit(lambda: asyncio.run(follow(broadcasts)))
-    await until(lambda: readers(broadcasts) == 8)
+    await auntil(lambda: readers(broadcasts) == 8)
     model.let()
     assert await items(leader) == ALL[2:]
     assert [(await items(stream), joined) for stream, joined in tasks] == [(ALL, True)] * 3
-    assert [follower.result(10) for follower in [*followers, elsewhere]] == [ALL] * 4
+    assert [follower.result(HANG) for follower in [*followers, elsewhere]] == [ALL] * 4
     assert model.begun == 1
 
 
@@ -149,15 +150,15 @@ async def test_threads_and_tasks_follow_the_stream_of_a_thread(
     broadcasts: Broadcasts[Any], model: Model, pool: ThreadPoolExecutor
 ) -> None:
     leader = pool.submit(lambda: list(broadcasts.run("k", model.stream)[0]))
-    await until(lambda: model.begun == 1)
+    await auntil(lambda: model.begun == 1)
     tasks = [asyncio.create_task(follow(broadcasts)) for _ in range(20)]
     threads = [pool.submit(lambda: list(broadcasts.run("k", never)[0])) for _ in range(3)]
-    await until(lambda: readers(broadcasts) == 24)
+    await auntil(lambda: readers(broadcasts) == 24)
     for _ in ALL:
         model.let(1)
         await asyncio.sleep(0.002)
     assert await asyncio.gather(*tasks) == [ALL] * 20
-    assert [each.result(10) for each in [leader, *threads]] == [ALL] * 4
+    assert [each.result(HANG) for each in [leader, *threads]] == [ALL] * 4
     assert model.begun == 1
 
 
@@ -327,12 +328,12 @@ async def test_a_stream_of_a_task_is_closed_in_its_loop_when_a_thread_leaves_las
     def read_one() -> None:
         stream, joined = broadcasts.run("k", never)
         assert (next(stream), joined) == (0, True)
-        asyncio.run_coroutine_threadsafe(leader.aclose(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(leader.aclose(), loop).result(HANG)
         stream.close()
 
     loop = asyncio.get_running_loop()
     await asyncio.to_thread(read_one)
-    await until(lambda: model.closed == [asyncio.CancelledError])
+    await auntil(lambda: model.closed == [asyncio.CancelledError])
 
 
 async def test_a_stream_of_a_thread_is_closed_when_a_task_leaves_last(
@@ -391,7 +392,7 @@ async def test_an_error_while_it_is_closed_is_raised_where_the_last_reader_leave
 async def test_a_reader_that_is_cancelled_leaves_alone(broadcasts: Broadcasts[Any], model: Model) -> None:
     streams = [broadcasts.arun("k", model.astream)[0], broadcasts.arun("k", never)[0]]
     tasks = [asyncio.create_task(items(stream)) for stream in streams]
-    await until(lambda: model.begun)
+    await auntil(lambda: model.begun)
     tasks[0].cancel()
     await asyncio.wait(tasks[:1])
     model.let()
@@ -404,13 +405,13 @@ async def test_a_task_that_is_cancelled_while_it_takes_an_item_from_a_thread_clo
 ) -> None:
     leader, follower = broadcasts.run("k", model.stream)[0], broadcasts.arun("k", never)[0]
     task = asyncio.create_task(items(follower))
-    await until(lambda: model.begun)
+    await auntil(lambda: model.begun)
     leader.close()
     task.cancel()
     await asyncio.wait([task])
     assert model.closed == []
     model.let(1)
-    await until(lambda: model.closed == [GeneratorExit])
+    await auntil(lambda: model.closed == [GeneratorExit])
 
 
 async def test_a_stream_that_is_never_read_is_left_all_the_same(broadcasts: Broadcasts[Any], model: Model) -> None:
@@ -418,7 +419,7 @@ async def test_a_stream_that_is_never_read_is_left_all_the_same(broadcasts: Broa
     broadcasts.run("b", model.stream)[0].close()
     broadcasts.arun("c", model.astream)
     await broadcasts.arun("d", model.astream)[0].aclose()
-    await until(lambda: broadcasts._streams == {})
+    await auntil(lambda: broadcasts._streams == {})
     assert model.begun == len(model.closed)
 
 
@@ -471,7 +472,7 @@ def interrupted(model: Model, broadcasts: Broadcasts[Any], pool: ThreadPoolExecu
     async def main() -> "tuple[AsyncGenerator[Any, None], Future[list[Any]]]":
         leader = broadcasts.arun("k", model.let(read).astream)[0]
         follower = pool.submit(follow_it)
-        await until(lambda: readers(broadcasts) == 2 and len(got) == read)
+        await auntil(lambda: readers(broadcasts) == 2 and len(got) == read)
         return leader, follower
 
     return asyncio.run(main())[1]
@@ -480,7 +481,7 @@ def interrupted(model: Model, broadcasts: Broadcasts[Any], pool: ThreadPoolExecu
 def test_a_follower_goes_on_by_itself_when_the_leaders_loop_ends_before_any_item(
     broadcasts: Broadcasts[Any], model: Model, pool: ThreadPoolExecutor
 ) -> None:
-    assert interrupted(model, broadcasts, pool, 0).result(10) == ["own"]
+    assert interrupted(model, broadcasts, pool, 0).result(HANG) == ["own"]
     assert model.closed == [asyncio.CancelledError]
 
 
@@ -488,7 +489,7 @@ def test_a_follower_is_told_when_the_leaders_loop_ends_in_the_middle(
     broadcasts: Broadcasts[Any], model: Model, pool: ThreadPoolExecutor
 ) -> None:
     with pytest.raises(StreamInterruptedError, match="broke off after 2 of its items"):
-        interrupted(model, broadcasts, pool, 2).result(10)
+        interrupted(model, broadcasts, pool, 2).result(HANG)
 
 
 @pytest.mark.parametrize("follower", ["thread", "task"])
@@ -516,15 +517,15 @@ def test_nobody_waits_for_a_loop_that_stands_still(
     async def main() -> "tuple[AsyncGenerator[Any, None], Future[None]]":
         leader = broadcasts.arun("k", model.let(read).astream)[0]
         following = pool.submit(follow_it)
-        await until(lambda: readers(broadcasts) == 2 and len(got) == read)
+        await auntil(lambda: readers(broadcasts) == 2 and len(got) == read)
         return leader, following
 
     leader, following = loop.run_until_complete(main())
     if read:
         with pytest.raises(StreamInterruptedError, match="its event loop stopped or is blocked; ask again"):
-            following.result(10)
+            following.result(HANG)
     else:
-        following.result(10)
+        following.result(HANG)
         assert got == ["own"]
     model.let()
     assert loop.run_until_complete(items(leader)) == ALL  # the leader itself goes on where it was
@@ -549,7 +550,7 @@ async def test_a_follower_begins_its_own_when_the_leaders_loop_waits_for_it(
 
     leader = broadcasts.arun("k", model.let(come).astream)[0]
     assert [await anext(leader) for _ in range(come)] == ALL[:come]
-    assert pool.submit(follow_it).result(10) == ["own"]  # the loop stands still
+    assert pool.submit(follow_it).result(HANG) == ["own"]  # the loop stands still
     model.let()
     assert [item async for item in leader] == ALL[come:]
 
@@ -615,7 +616,7 @@ def test_two_streams_of_threads_that_ask_for_each_other_do_not_wait_for_each_oth
     both = threading.Barrier(2)
 
     def ask(key: str, other: str) -> Iterator[str]:
-        both.wait(10)
+        both.wait(HANG)
         yield from broadcasts.run(other, lambda: iter([other]))[0]
 
     def lead(key: str, other: str) -> list[str]:
@@ -728,10 +729,10 @@ def test_chaos(broadcasts: Broadcasts[Any], pool: ThreadPoolExecutor, seed: int)
         whole = 0
         for key, most, future in asked:
             with suppress(CancelledError):
-                got = future.result(20)
+                got = future.result(HANG)
                 assert got == [(key, got[0][1], item) for item in range(min(most, 10))]
                 whole += most == 99
         assert whole > 50
         assert sum(joins) > 50
         gc.collect()
-        asyncio.run(until(lambda: broadcasts._streams == {} and streams.begun == streams.ended))
+        asyncio.run(auntil(lambda: broadcasts._streams == {} and streams.begun == streams.ended))

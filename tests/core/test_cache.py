@@ -28,6 +28,7 @@ from chatcache import (
     StorageError,
 )
 from chatcache.testing import ManualClock
+from tests.waiting import HANG
 
 REQUEST = {"model": "m", "prompt": "How high is it?"}
 Call = Callable[..., Awaitable[Any]]
@@ -352,7 +353,7 @@ async def test_threads_and_tasks_share_a_call(tmp_path: Path) -> None:
 
     def slow(request: Any) -> Any:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(HANG)
         return provider(request)
 
     with ThreadPoolExecutor(2) as pool:

@@ -31,6 +31,7 @@ from chatcache import (
     TransactionError,
 )
 from chatcache.testing import ManualClock
+from tests.waiting import until
 
 Generate = Callable[..., Awaitable[Any]]
 
@@ -443,9 +444,7 @@ def test_conversations_that_are_over_are_deleted_though_nobody_asks_for_them(tmp
     for log, message in zip(logs, ("a secret", "another", "a third"), strict=True):
         log.append([message])
     storage = ObjectNamespace(tmp_path, "chats").get_by_name("default").storage
-    until = time.monotonic() + 20
-    while "a secret" in str(storage.list()) and time.monotonic() < until:
-        time.sleep(0.05)
+    until(lambda: "a secret" not in str(storage.list()))
     left = str(storage.list())
     assert "a secret" not in left
     assert left.count("due:") == 1

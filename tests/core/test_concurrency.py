@@ -22,6 +22,7 @@ import pytest
 from chatcache import ObjectNamespace, Storage, TransactionError
 from chatcache.storage import Transaction, keyvalues, layer
 from chatcache.storage.layer import Layer, Unknown
+from tests.waiting import HANG
 
 
 def run(program: str, *arguments: str, timeout: float = 60) -> tuple[int, str, str]:
@@ -49,7 +50,7 @@ def often() -> Iterator[None]:
 def together(*calls: Callable[[], object]) -> None:
     with ThreadPoolExecutor(len(calls)) as pool:
         for done in [pool.submit(call) for call in calls]:
-            done.result(100)
+            done.result(HANG)
 
 
 # ---- all at once
@@ -540,12 +541,12 @@ def test_a_loop_that_stopped_while_it_waited_for_its_turn_waits_again(
     def first(inner: Transaction) -> None:
         inner.put("first", 1)
         begun.set()
-        go.wait(10)
+        go.wait(HANG)
 
     def second(inner: Transaction) -> None:
         inner.put("second", 1)
         again.set()
-        go_again.wait(10)
+        go_again.wait(HANG)
         inner.put("second again", 1)
 
     write = kept.aput("late", 1) if what == "aput" else kept.atransaction(lambda inner: inner.aput("late", 1))

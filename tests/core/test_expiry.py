@@ -1,7 +1,6 @@
 """What expired is deleted when the alarm of its object goes off, and the file gets smaller."""
 
 import os
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from chatcache import Alarm, BackingStore, DurableObject, DurableObjectPersisten
 from chatcache.backing import expiry
 from chatcache.storage import alarms
 from chatcache.testing import ManualClock
+from tests.waiting import until
 
 Call = Callable[..., Awaitable[Any]]
 
@@ -40,13 +40,6 @@ def call(request: pytest.FixtureRequest) -> Call:
         return await getattr(store, f"a{name}")(*args, **options)
 
     return either
-
-
-def until(condition: Callable[[], object]) -> None:
-    ends = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.005)
 
 
 def test_what_expired_is_deleted_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from chatcache._bridge import Flights
 from chatcache._bridge.loops import Outcome
-from tests.core.loops import loops, until
+from tests.core.loops import loops
+from tests.waiting import HANG, auntil
 
 Joined = tuple[Any, bool]
 
@@ -33,7 +34,7 @@ class Provider:
     def call(self) -> int:
         self.calls += 1
         self.called.set()
-        assert self.end.wait(10)
+        assert self.end.wait(HANG)
         return self.calls
 
     async def acall(self) -> int:
@@ -73,7 +74,7 @@ def waits(flights: Flights[Any], key: str = "k") -> int:
 
 
 async def gather(*calls: Awaitable[Any]) -> list[Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG):
         return await asyncio.gather(*calls)
 
 
@@ -85,7 +86,7 @@ async def test_threads_and_tasks_of_two_loops_share_one_call(flights: Flights[An
     tasks = [flights.arun("k", provider.acall) for _ in range(20)]
     elsewhere = [asyncio.to_thread(lambda: asyncio.run(gather(*(flights.arun("k", provider.acall) for _ in range(5)))))]
     everybody = asyncio.ensure_future(gather(*threads, *tasks, *elsewhere))
-    await until(lambda: provider.called.is_set() and waits(flights) >= 28)
+    await auntil(lambda: provider.called.is_set() and waits(flights) >= 28)
     provider.end.set()
     *results, others = await everybody
     results += others
@@ -111,7 +112,7 @@ async def test_a_result_may_be_none(flights: Flights[Any], provider: Provider) -
         await provider.acall()
 
     both = asyncio.ensure_future(gather(flights.arun("k", nothing), flights.arun("k", never)))
-    await until(lambda: waits(flights) == 1)
+    await auntil(lambda: waits(flights) == 1)
     provider.end.set()
     assert await both == [(None, False), (None, True)]
 
@@ -132,7 +133,7 @@ async def test_a_call_sees_the_context_variables_of_the_first_caller(flights: Fl
     one = asyncio.create_task(caller("one"))
     await first.wait()
     two = asyncio.create_task(caller("two"))
-    await until(lambda: waits(flights) == 1)
+    await auntil(lambda: waits(flights) == 1)
     second.set()
     assert (await one, await two) == (("one", False), ("one", True))
 
@@ -153,7 +154,7 @@ async def test_an_error_is_that_of_everybody_who_was_there(flights: Flights[Any]
 
     calls = [flights.arun("k", afail) for _ in range(3)] + [asyncio.to_thread(flights.run, "k", fail) for _ in range(3)]
     everybody = asyncio.ensure_future(asyncio.gather(*calls, return_exceptions=True))
-    await until(lambda: provider.called.is_set() and waits(flights) == 5)
+    await auntil(lambda: provider.called.is_set() and waits(flights) == 5)
     provider.end.set()
     assert await everybody == [problem] * 6
     assert provider.calls == 1
@@ -168,7 +169,7 @@ async def test_an_error_that_nobody_waits_for_any_more_is_not_warned_of(
         raise ValueError("no")
 
     leader, waiter = asyncio.create_task(flights.arun("k", fail)), asyncio.create_task(flights.arun("k", never))
-    await until(lambda: waits(flights) == 1)
+    await auntil(lambda: waits(flights) == 1)
     waiter.cancel()
     provider.end.set()
     with pytest.raises(ValueError, match="no"):
@@ -186,7 +187,7 @@ async def test_an_error_that_nobody_waits_for_any_more_is_not_warned_of(
 async def test_a_waiter_is_cancelled_alone(flights: Flights[Any], provider: Provider) -> None:
     leader = asyncio.create_task(flights.arun("k", provider.acall))
     waiters = [asyncio.create_task(flights.arun("k", never)) for _ in range(3)]
-    await until(lambda: waits(flights) == 3)
+    await auntil(lambda: waits(flights) == 3)
     waiters[1].cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiters[1]
@@ -196,9 +197,9 @@ async def test_a_waiter_is_cancelled_alone(flights: Flights[Any], provider: Prov
 
 async def test_a_cancelled_leader_hands_over_to_one_of_the_tasks(flights: Flights[Any], provider: Provider) -> None:
     tasks = [asyncio.create_task(flights.arun("k", provider.acall)) for _ in range(10)]
-    await until(lambda: waits(flights) == 9)
+    await auntil(lambda: waits(flights) == 9)
     tasks[0].cancel()
-    await until(lambda: provider.calls == 2 and waits(flights) == 8)
+    await auntil(lambda: provider.calls == 2 and waits(flights) == 8)
     provider.end.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
@@ -207,11 +208,11 @@ async def test_a_cancelled_leader_hands_over_to_one_of_the_tasks(flights: Flight
 
 async def test_a_cancelled_leader_hands_over_to_a_thread(flights: Flights[Any], provider: Provider) -> None:
     leader = asyncio.create_task(flights.arun("k", provider.acall))
-    await until(provider.called.is_set)
+    await auntil(provider.called.is_set)
     thread = asyncio.create_task(asyncio.to_thread(flights.run, "k", provider.call))
-    await until(lambda: waits(flights) == 1)
+    await auntil(lambda: waits(flights) == 1)
     leader.cancel()
-    await until(lambda: provider.calls == 2)
+    await auntil(lambda: provider.calls == 2)
     provider.end.set()
     assert await thread == (2, False)
 
@@ -225,20 +226,20 @@ async def test_a_leader_that_is_ended_in_a_thread_hands_over_to_a_task(
         raise ending
 
     thread = pool.submit(flights.run, "k", interrupted)
-    await until(provider.called.is_set)
+    await auntil(provider.called.is_set)
     task = asyncio.create_task(flights.arun("k", provider.acall))
-    await until(lambda: waits(flights) == 1)
+    await auntil(lambda: waits(flights) == 1)
     provider.end.set()
     assert await task == (2, False)
-    assert isinstance(thread.exception(10), ending)
+    assert isinstance(thread.exception(HANG), ending)
 
 
 async def test_all_leaders_cancelled_one_after_another(flights: Flights[Any], provider: Provider) -> None:
     tasks = [asyncio.create_task(flights.arun("k", provider.acall)) for _ in range(20)]
     for number in range(19):
-        await until(lambda number=number: provider.calls == number + 1)  # type: ignore[misc]
+        await auntil(lambda number=number: provider.calls == number + 1)  # type: ignore[misc]
         tasks[number].cancel()
-    await until(lambda: provider.calls == 20)
+    await auntil(lambda: provider.calls == 20)
     provider.end.set()
     assert await tasks[19] == (20, False)
     assert flights._flights == {}
@@ -251,7 +252,7 @@ async def test_a_blocking_caller_does_not_wait_for_a_task_of_its_own_loop(
     flights: Flights[Any], provider: Provider
 ) -> None:
     leader = asyncio.create_task(flights.arun("k", provider.acall))
-    await until(provider.called.is_set)
+    await auntil(provider.called.is_set)
     assert flights.run("k", lambda: "own") == ("own", False)
     provider.end.set()
     assert await leader == (1, False)
@@ -261,10 +262,10 @@ async def test_a_blocking_caller_within_a_loop_waits_for_a_thread(
     flights: Flights[Any], provider: Provider, pool: ThreadPoolExecutor
 ) -> None:
     thread = pool.submit(flights.run, "k", provider.call)
-    await until(provider.called.is_set)
+    await auntil(provider.called.is_set)
     threading.Timer(0.05, provider.end.set).start()
     assert flights.run("k", never) == (1, True)
-    assert thread.result(10) == (1, False)
+    assert thread.result(HANG) == (1, False)
 
 
 async def test_a_call_that_asks_for_its_own_key_does_not_wait_for_itself(
@@ -310,12 +311,12 @@ def test_who_waits_goes_on_when_the_leaders_loop_stops(
         return flights.run("k", lambda: "own") if waiter == "thread" else asyncio.run(flights.arun("k", own))
 
     async def main() -> None:
-        await until(provider.called.is_set)
+        await auntil(provider.called.is_set)
         waiting.append(pool.submit(wait))
-        await until(lambda: waits(flights) == 1)
+        await auntil(lambda: waits(flights) == 1)
 
     loop.run_until_complete(main())
-    assert waiting[0].result(10) == ("own", False)
+    assert waiting[0].result(HANG) == ("own", False)
     leader.cancel()
     with suppress(asyncio.CancelledError):
         loop.run_until_complete(leader)
@@ -331,12 +332,12 @@ async def test_who_waits_goes_on_when_the_leaders_loop_waits_for_it(
 
     def wait() -> list[Joined]:
         if waiter == "thread":
-            return [each.result(10) for each in [pool.submit(flights.run, "k", lambda: "own") for _ in range(3)]]
+            return [each.result(HANG) for each in [pool.submit(flights.run, "k", lambda: "own") for _ in range(3)]]
         return asyncio.run(gather(*(flights.arun("k", own) for _ in range(3))))
 
     leader = asyncio.create_task(flights.arun("k", provider.acall))
-    await until(provider.called.is_set)
-    assert {answer for answer, _ in pool.submit(wait).result(10)} == {"own"}  # the loop stands still
+    await auntil(provider.called.is_set)
+    assert {answer for answer, _ in pool.submit(wait).result(HANG)} == {"own"}  # the loop stands still
     provider.end.set()
     assert await leader == (1, False)
     assert flights._flights == {}
@@ -346,9 +347,9 @@ async def test_a_loop_that_is_busy_for_a_moment_is_waited_for(
     flights: Flights[Any], provider: Provider, pool: ThreadPoolExecutor
 ) -> None:
     leader = asyncio.create_task(flights.arun("k", provider.acall))
-    await until(provider.called.is_set)
+    await auntil(provider.called.is_set)
     waiting = pool.submit(flights.run, "k", never)
-    await until(lambda: waits(flights) == 1)
+    await auntil(lambda: waits(flights) == 1)
     threading.Event().wait(0.3)
     provider.end.set()
     assert await gather(leader, asyncio.wrap_future(waiting)) == [(1, False), (1, True)]
@@ -376,7 +377,7 @@ def test_a_child_does_not_wait_for_a_thread_of_its_parent(
     flights: Flights[Any], provider: Provider, pool: ThreadPoolExecutor
 ) -> None:
     thread = pool.submit(flights.run, "k", provider.call)
-    assert provider.called.wait(10)
+    assert provider.called.wait(HANG)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the threads; it is what is tested
         child = os.fork()
@@ -384,7 +385,7 @@ def test_a_child_does_not_wait_for_a_thread_of_its_parent(
         os._exit(0 if flights.run("k", lambda: "own") == ("own", False) else 1)
     provider.end.set()
     assert os.waitpid(child, 0)[1] == 0
-    assert thread.result(10) == (1, False)
+    assert thread.result(HANG) == (1, False)
 
 
 # ---- forgetting
@@ -393,7 +394,7 @@ def test_a_child_does_not_wait_for_a_thread_of_its_parent(
 async def test_nobody_joins_what_was_forgotten(flights: Flights[Any], provider: Provider) -> None:
     leader = asyncio.create_task(flights.arun("k", provider.acall))
     waiter = asyncio.create_task(flights.arun("k", never))
-    await until(lambda: waits(flights) == 1)
+    await auntil(lambda: waits(flights) == 1)
     flights.forget("k")
     flights.forget("never there")
     assert await flights.arun("k", lambda: asyncio.sleep(0, "new")) == ("new", False)
@@ -422,7 +423,7 @@ class Calls:
     def joined(self, key: str, asked: Future[Joined]) -> bool:
         """Wait for an answer, which must be one that was given for its key; return whether it was another's call."""
         try:
-            answer, joined = asked.result(20)
+            answer, joined = asked.result(HANG)
         except LookupError as error:
             assert error.args == (key,)  # noqa: PT017 - it is one of the outcomes
             return False
@@ -457,7 +458,7 @@ def test_chaos(flights: Flights[Any], pool: ThreadPoolExecutor, seed: int) -> No
                 random.choice(asked)[1].cancel()
         assert sum(calls.joined(key, future) for key, future in asked) > 100
         assert len(calls.made) < 500
-        asyncio.run(until(lambda: flights._flights == {}))
+        asyncio.run(auntil(lambda: flights._flights == {}))
 
 
 async def test_two_calls_that_ask_for_each_other_do_not_wait_for_each_other() -> None:
@@ -469,7 +470,7 @@ async def test_two_calls_that_ask_for_each_other_do_not_wait_for_each_other() ->
         return key + (await flights.arun(other, lambda: asyncio.sleep(0, other)))[0]
 
     asked = asyncio.gather(*(flights.arun(a, lambda a=a, b=b: ask(a, b)) for a, b in ("xy", "yx")))  # type: ignore[misc]
-    assert len(await asyncio.wait_for(asked, 10)) == 2
+    assert len(await asyncio.wait_for(asked, HANG)) == 2
 
 
 async def test_a_follower_goes_on_though_the_leader_was_kept_from_telling_it(
@@ -481,11 +482,11 @@ async def test_a_follower_goes_on_though_the_leader_was_kept_from_telling_it(
         raise KeyboardInterrupt
 
     leader = pool.submit(flights.run, "k", provider.call)
-    assert provider.called.wait(10)
+    assert provider.called.wait(HANG)
     follower = pool.submit(flights.run, "k", never)
-    await until(lambda: waits(flights) == 1)
+    await auntil(lambda: waits(flights) == 1)
     monkeypatch.setattr(Outcome, "end", interrupted)
     provider.end.set()
-    assert follower.result(10) == (1, True)
+    assert follower.result(HANG) == (1, True)
     with pytest.raises(KeyboardInterrupt):
-        leader.result(10)
+        leader.result(HANG)

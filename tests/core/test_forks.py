@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import HANG
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
 
 
 def run(program: str, folder: Path, *arguments: str) -> tuple[int, str, str]:
     command = [sys.executable, "-W", "error", "-c", program, str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from chatcache import Form, Hit, Leader, Refusal, ReplayedError, ResponseCache
+from tests.waiting import HANG, until
 
 KEY = "0" * 64
 FORMS = (Form.ANSWER, Form.STREAM)
@@ -52,7 +53,7 @@ class Follower(Thread):
             self.got = error
 
     def end(self) -> Any:
-        self.join(20)
+        self.join(HANG)
         assert not self.is_alive()
         return self.got
 
@@ -100,8 +101,7 @@ def test_where_the_leader_leaves_one_of_those_who_wait_leads(cache: ResponseCach
     else:
         leaders.clear()
         gc.collect()
-    while not any(each.got for each in followers):
-        time.sleep(0.01)
+    until(lambda: any(each.got for each in followers))
     cache.update(KEY, "answer", leader=next(each.got for each in followers if each.got))
     assert "answer" in [each.end() for each in followers]
 
@@ -117,7 +117,7 @@ async def test_tasks_of_one_loop_wait_for_a_leader_that_is_dropped(cache: Respon
     await asyncio.sleep(0.1)
     leaders.clear()
     gc.collect()
-    assert isinstance(await asyncio.wait_for(follower, 20), Leader)
+    assert isinstance(await asyncio.wait_for(follower, HANG), Leader)
 
 
 async def test_tasks_wait_for_what_the_leader_records(cache: ResponseCache) -> None:
@@ -126,7 +126,7 @@ async def test_tasks_wait_for_what_the_leader_records(cache: ResponseCache) -> N
     followers = [elsewhere(cache) for _ in range(5)]
     await asyncio.sleep(0.05)
     await cache.aupdate(KEY, "answer", leader=leader)
-    assert await asyncio.wait_for(asyncio.gather(*followers), 20) == ["answer"] * 5
+    assert await asyncio.wait_for(asyncio.gather(*followers), HANG) == ["answer"] * 5
 
 
 def test_nobody_waits_for_itself(cache: ResponseCache) -> None:

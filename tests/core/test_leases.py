@@ -21,6 +21,7 @@ import pytest
 from chatcache import ObjectNamespace, PersistenceError, Storage
 from chatcache._bridge import RENEWALS, Colour, Flights, awaiting, blocking, drive
 from chatcache.cache.leases import Following, Lease, Leases, Left
+from tests.waiting import HANG, auntil, until
 
 LENGTH = 0.3
 ROW = "%lease:shop:k"
@@ -102,21 +103,8 @@ def held(process: Process, key: str = "k") -> Lease:
     return lease
 
 
-def until(condition: Callable[[], object]) -> None:
-    late = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < late
-        time.sleep(0.002)
-
-
 def is_waited_for(process: Process) -> bool:
     return bool(process.storage.get(ROW)[2])
-
-
-async def auntil(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 # ---- taking and releasing
@@ -129,7 +117,7 @@ def test_a_lease_is_a_row_as_long_as_it_is_held(one: Process, colour: Colour, ap
         return lease.owner, during
 
     before = time.time() * 1000
-    owner, row = apart(call()).result(10)
+    owner, row = apart(call()).result(HANG)
     assert row == [owner, row[1], 0]
     assert before + 29_000 < row[1] < before + 40_000
     assert one.storage.list() == {}
@@ -142,7 +130,7 @@ def test_another_process_waits_for_the_answer(one: Process, other: Process, colo
     assert not any(call.done() for call in calls)
     one.storage.put("answer", 42)
     drive(lease.release())
-    assert [call.result(10) for call in calls] == [42, 42, 42]
+    assert [call.result(HANG) for call in calls] == [42, 42, 42]
     assert one.storage.list() == {"answer": 42}
 
 
@@ -159,7 +147,7 @@ def test_another_key_and_another_store_wait_for_nobody(one: Process, other: Proc
 
 def test_what_was_stored_before_the_lease_was_taken_is_found(one: Process, colour: Colour, apart: Run) -> None:
     one.storage.put("answer", 42)
-    assert apart(one.call(colour, "not called")).result(10) == 42
+    assert apart(one.call(colour, "not called")).result(HANG) == 42
     assert one.storage.list() == {"answer": 42}
 
 
@@ -168,7 +156,7 @@ def test_what_a_look_raises_releases_the_lease(one: Process, colour: Colour, apa
         raise LookupError("no")
 
     with pytest.raises(LookupError, match="no"):
-        apart(one.leases.lead(colour, "k", fail)).result(10)
+        apart(one.leases.lead(colour, "k", fail)).result(HANG)
     assert one.storage.list() == {}
 
 
@@ -179,7 +167,7 @@ def test_one_of_those_who_wait_leads_next_if_nothing_is_stored(
     calls = [apart(other.call(colour, number)) for number in range(4)]
     until(lambda: len(other.lookers) == 4)
     drive(lease.release())
-    assert len({call.result(10) for call in calls}) == 1
+    assert len({call.result(HANG) for call in calls}) == 1
     assert {*one.storage.list()} == {"answer"}
 
 
@@ -200,8 +188,7 @@ async def test_a_task_that_is_cancelled_releases_also_if_it_is_cancelled_again(o
             await asyncio.sleep(30)
 
     task = asyncio.create_task(call())
-    while not one.storage.list():
-        await asyncio.sleep(0.001)
+    await auntil(one.storage.list)
     for _ in range(20):
         task.cancel()
         await asyncio.sleep(0)
@@ -248,8 +235,8 @@ def test_who_waited_is_told_the_note_and_who_comes_later_leads(
     until(lambda: len(other.lookers) == 3 and is_waited_for(one))
     lease.note = note
     drive(lease.release())
-    assert [call.result(10) for call in calls] == [Left(note)] * 3
-    assert apart(other.call(colour, "called")).result(10) == "called"
+    assert [call.result(HANG) for call in calls] == [Left(note)] * 3
+    assert apart(other.call(colour, "called")).result(HANG) == "called"
     assert one.storage.list() == {"answer": "called"}
 
 
@@ -261,7 +248,7 @@ def test_a_note_that_cannot_be_stored_is_dropped(one: Process, other: Process, n
         until(lambda: is_waited_for(one))
         lease.note = note
         drive(lease.release())
-        taken = waiter.result(10)
+        taken = waiter.result(HANG)
     assert isinstance(taken, Lease)
     drive(taken.release())
     assert one.storage.list() == {}
@@ -286,7 +273,7 @@ def left(one: Process, other: Process) -> None:
         lease.say(["secret"])
         lease.note = "secret"
         drive(lease.release())
-        assert [waits.result(10), follows.result(10)] == [Left("secret")] * 2
+        assert [waits.result(HANG), follows.result(HANG)] == [Left("secret")] * 2
 
 
 def test_what_was_left_and_said_is_deleted_when_nobody_waits_for_it_any_more(tmp_path: Path, other: Process) -> None:
@@ -318,7 +305,7 @@ def test_what_was_left_is_cleared_and_who_leads_goes_on(
     lease = held(one, "l")
     elsewhere = {"%lease:elsewhere:k": ["owner", 0, 1, "note"], "answer": 42}
     one.storage.put_many(elsewhere)
-    apart(clear()).result(10)
+    apart(clear()).result(HANG)
     assert one.storage.list().keys() == {"%lease:shop:l", *elsewhere}
     drive(lease.release())
 
@@ -332,7 +319,7 @@ def test_an_answer_that_is_stored_counts_for_more_than_a_note(
     lease.note = "refused"
     one.storage.put("answer", 42)
     drive(lease.release())
-    assert call.result(10) == 42
+    assert call.result(HANG) == 42
 
 
 # ---- those who died
@@ -360,7 +347,7 @@ def test_the_lease_of_the_dead_is_taken_over_when_it_is_over(tmp_path: Path, col
     one = Process(tmp_path, LENGTH)
     ends = round(time.time() * 1000) + 200
     one.storage.put(ROW, ["dead", ends, False])
-    assert apart(one.call(colour, 1)).result(10) == 1
+    assert apart(one.call(colour, 1)).result(HANG) == 1
     assert time.time() * 1000 >= ends - 1
 
 
@@ -369,7 +356,7 @@ def test_a_clock_that_was_set_back_holds_nobody_up(tmp_path: Path, colour: Colou
     one.storage.put(ROW, ["dead", round(time.time() * 1000) + 3_600_000, False])
     began = time.monotonic()
     calls = [apart(one.call(colour, number)) for number in range(3)]
-    assert len({call.result(10) for call in calls}) == 1
+    assert len({call.result(HANG) for call in calls}) == 1
     assert time.monotonic() - began > LENGTH * 0.9
 
 
@@ -402,7 +389,7 @@ def test_nobody_waits_for_a_loop_that_stopped(tmp_path: Path, other: Process, co
     one = Process(tmp_path, LENGTH)
     loop = asyncio.new_event_loop()
     lease = loop.run_until_complete(one.lead(awaiting))
-    assert apart(other.call(colour, 1)).result(10) == 1
+    assert apart(other.call(colour, 1)).result(HANG) == 1
     loop.run_until_complete(lease.release())
     loop.close()
     assert one.storage.list() == {"answer": 1}
@@ -414,7 +401,7 @@ def test_a_stream_whose_reader_does_not_come_back_holds_nobody_up(
     one = Process(tmp_path, LENGTH)
     lease = held(one)
     with lease.parked():
-        assert apart(other.call(colour, 1)).result(10) == 1
+        assert apart(other.call(colour, 1)).result(HANG) == 1
     lease.say(["goes on"])
     drive(lease.release())
     assert [*one.storage.list(prefix="%lease:")] == []
@@ -438,7 +425,7 @@ def test_nobody_waits_for_a_loop_of_its_own_process_that_stopped(
 ) -> None:
     loop = asyncio.new_event_loop()
     lease = loop.run_until_complete(one.lead(awaiting))
-    assert apart(other.call(colour, 1)).result(10) == 1  # the lease would last for 30 seconds
+    assert apart(other.call(colour, 1)).result(HANG) == 1  # the lease would last for 30 seconds
     loop.run_until_complete(lease.release())
     loop.close()
     assert one.storage.list() == {"answer": 1}
@@ -448,7 +435,7 @@ async def test_nobody_waits_for_a_loop_that_waits_for_it(
     one: Process, other: Process, colour: Colour, apart: Run
 ) -> None:
     lease = await one.lead(awaiting)
-    assert apart(other.call(colour, 1)).result(10) == 1  # the loop stands still
+    assert apart(other.call(colour, 1)).result(HANG) == 1  # the loop stands still
     await lease.release()
     assert one.storage.list() == {"answer": 1}
 
@@ -458,7 +445,7 @@ def test_the_lease_of_a_call_that_is_gone_holds_nobody_up(
 ) -> None:
     lease = held(one)
     del lease
-    assert apart(other.call(colour, 1)).result(10) == 1
+    assert apart(other.call(colour, 1)).result(HANG) == 1
 
 
 async def test_a_task_that_was_abandoned_gives_its_lease_back(one: Process) -> None:
@@ -469,8 +456,7 @@ async def test_a_task_that_was_abandoned_gives_its_lease_back(one: Process) -> N
             await asyncio.Future()
 
     task = asyncio.create_task(call())
-    while not RENEWALS._held:
-        await asyncio.sleep(0.001)
+    await auntil(lambda: RENEWALS._held)
     await asyncio.sleep(0)
     del task
     gc.collect()
@@ -559,7 +545,7 @@ def test_who_holds_a_lease_waits_for_no_other_process(one: Process, other: Proce
             async with await other.lead(colour, "free") as free:
                 return in_vain, free
 
-    in_vain, free = apart(call()).result(10)
+    in_vain, free = apart(call()).result(HANG)
     assert in_vain is None
     assert isinstance(free, Lease)
     drive(lease.release())
@@ -594,7 +580,7 @@ def test_two_processes_whose_calls_ask_for_each_other_both_end(
             return await process.lead(colour, inner)
 
     calls = [apart(call(one, "a", "b")), apart(call(other, "b", "a"))]
-    assert [call.result(10) for call in calls] == [None, None]
+    assert [call.result(HANG) for call in calls] == [None, None]
 
 
 async def test_nor_do_they_wait_for_each_other_by_way_of_calls_that_are_shared(one: Process, other: Process) -> None:
@@ -618,7 +604,7 @@ async def test_nor_do_they_wait_for_each_other_by_way_of_calls_that_are_shared(o
     waiters = [asyncio.create_task(call(one, "b", None)), asyncio.create_task(call(other, "a", None))]
     await asyncio.sleep(0.1)
     began.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         await asyncio.gather(*holders, *waiters)
 
 
@@ -683,7 +669,7 @@ def said(one: Process, colour: Colour, apart: Run) -> Iterator["Queue[Any]"]:
     until(lambda: one.storage.get(ROW) is not None)
     yield chunks
     chunks.put(None)
-    leading.result(10)
+    leading.result(HANG)
 
 
 def say(said: "Queue[Any]", chunks: list[Any], ending: Any, *heard: list[Any]) -> None:
@@ -705,7 +691,7 @@ def test_chunks_are_heard_in_order_from_the_beginning_while_they_come(
     heard: tuple[list[Any], ...] = ([], [], [])
     calls = [apart(follow(other, colour, each)) for each in heard]
     say(said, CHUNKS, None, *heard)
-    assert [call.result(10) for call in calls] == [Left(None)] * 3
+    assert [call.result(HANG) for call in calls] == [Left(None)] * 3
     assert other.storage.get("answer") == CHUNKS
     assert [CHUNKS[: len(each)] for each in heard] == [*heard]
 
@@ -714,7 +700,7 @@ def test_who_follows_is_told_the_note(other: Process, colour: Colour, apart: Run
     heard: list[Any] = []
     call = apart(follow(other, colour, heard))
     say(said, CHUNKS, "interrupted", heard)
-    assert call.result(10) == Left("interrupted")
+    assert call.result(HANG) == Left("interrupted")
     assert heard == CHUNKS
 
 
@@ -722,7 +708,7 @@ def test_who_waits_beside_them_gets_the_answer(other: Process, colour: Colour, a
     heard: list[Any] = []
     calls = [apart(follow(other, colour, heard)), apart(other.lead(colour))]
     say(said, CHUNKS, None, heard)
-    assert [call.result(10) for call in calls] == [Left(None), CHUNKS]
+    assert [call.result(HANG) for call in calls] == [Left(None), CHUNKS]
 
 
 def test_nothing_is_said_where_nobody_follows(one: Process, said: "Queue[Any]") -> None:
@@ -738,7 +724,7 @@ def test_who_follows_one_that_dies_is_told(tmp_path: Path, colour: Colour, apart
     one.storage.put(ROW, ["dead", round(time.time() * 1000) + 200, False])
     one.storage.put("%said:shop:dead:00000000", ["some", "chunks"])
     heard: list[Any] = []
-    assert apart(follow(one, colour, heard)).result(10) is None
+    assert apart(follow(one, colour, heard)).result(HANG) is None
     assert heard == ["some", "chunks"]
 
 
@@ -749,7 +735,7 @@ def test_who_holds_a_lease_follows_nobody(one: Process, other: Process, colour: 
         async with await other.lead(colour, "outer"):
             return await follow(other, colour, [])
 
-    assert apart(call()).result(10) is None
+    assert apart(call()).result(HANG) is None
     drive(lease.release())
 
 
@@ -763,7 +749,7 @@ def test_a_chunk_that_cannot_be_stored_is_left_out_with_those_behind_it(one: Pro
         lease.say([object()])
         lease.say([4])
         drive(lease.release())
-        assert call.result(10) == Left(None)
+        assert call.result(HANG) == Left(None)
     assert heard == [1, 2]
 
 
@@ -793,7 +779,7 @@ def test_a_call_goes_on_without_a_lease_where_the_storage_fails(tmp_path: Path, 
     one = Process(tmp_path)
     one.object.path.parent.mkdir(parents=True, exist_ok=True)
     one.object.path.write_text("no database" * 1000)
-    assert apart(one.lead(colour)).result(10) is None
+    assert apart(one.lead(colour)).result(HANG) is None
     assert [type(failure).__name__ for failure in one.failures] == ["CorruptStorageError"]
 
 
@@ -807,16 +793,16 @@ def locked(other: Process) -> Lock:
 
         def wait(_transaction: object) -> None:
             begun.set()
-            assert end.wait(10)
+            assert end.wait(HANG)
 
         with ThreadPoolExecutor(1) as threads:
             locking = threads.submit(other.storage.transaction, wait)
-            assert begun.wait(10)
+            assert begun.wait(HANG)
             try:
                 yield
             finally:
                 end.set()
-                locking.result(10)
+                locking.result(HANG)
 
     return lock
 
@@ -826,7 +812,7 @@ def test_a_storage_that_is_locked_holds_a_call_up_for_its_own_timeout(
 ) -> None:
     one = Process(tmp_path, timeout=0.1)
     with locked():
-        assert apart(one.lead(colour)).result(5) is None
+        assert apart(one.lead(colour)).result(HANG) is None
     assert "locked" in str(one.failures)
 
 
@@ -835,8 +821,8 @@ def test_nobody_waits_again_at_once_for_a_storage_that_is_locked(
 ) -> None:
     one = Process(tmp_path, timeout=0.3)
     with locked():
-        assert apart(one.lead(colour)).result(5) is None
-    assert apart(one.lead(colour)).result(5) is None  # though it is not locked any more
+        assert apart(one.lead(colour)).result(HANG) is None
+    assert apart(one.lead(colour)).result(HANG) is None  # though it is not locked any more
     assert len(one.failures) == 2
     assert "locked" in str(one.failures[1])
     until(lambda: isinstance(drive(one.lead(blocking)), Lease))
@@ -871,7 +857,7 @@ def test_a_release_raises_nothing_where_the_storage_fails(one: Process, colour: 
             one.object.path.write_text("no database" * 1000)
             return "answer"
 
-    assert apart(call()).result(10) == "answer"
+    assert apart(call()).result(HANG) == "answer"
 
 
 def test_a_step_that_fails_is_told_to_everybody_of_its_commit(one: Process) -> None:
@@ -879,7 +865,7 @@ def test_a_step_that_fails_is_told_to_everybody_of_its_commit(one: Process) -> N
 
     def wait(_transaction: object) -> None:
         started.set()
-        assert end.wait(10)
+        assert end.wait(HANG)
 
     def fail(_transaction: object) -> None:
         raise PersistenceError("no")
@@ -887,11 +873,11 @@ def test_a_step_that_fails_is_told_to_everybody_of_its_commit(one: Process) -> N
     batch = one.leases.batch
     with ThreadPoolExecutor(4) as threads:
         first = threads.submit(batch.run, wait)
-        assert started.wait(10)
+        assert started.wait(HANG)
         together = [threads.submit(batch.run, step) for step in (lambda _: 1, fail, lambda _: 2)]
         until(lambda: len(batch._entries) == 3)
         end.set()
-        assert first.result(10) is None
-        assert [str(each.exception(10)) for each in together] == ["no"] * 3
+        assert first.result(HANG) is None
+        assert [str(each.exception(HANG)) for each in together] == ["no"] * 3
     assert batch.run(lambda _: 3) == 3
     assert isinstance(drive(one.lead(blocking)), Lease)

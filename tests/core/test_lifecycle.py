@@ -16,11 +16,12 @@ from shutil import rmtree
 import pytest
 
 from chatcache import ObjectNamespace, Storage
+from tests.waiting import HANG, until
 
 
 def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "-X", "dev", "-c", program, str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG)
 
 
 NEVER_CLOSED = """
@@ -208,7 +209,7 @@ def test_an_object_nobody_holds_leaves_no_thread_and_no_file_open(tmp_path: Path
     gc.collect()
     for thread in threading.enumerate():
         if thread.ident not in before:
-            thread.join(5)
+            thread.join(HANG)
             assert not thread.is_alive(), thread
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
@@ -283,10 +284,7 @@ def test_a_reader_notices_that_another_process_deleted_the_object(tmp_path: Path
     assert reader.get("key") == "old"
     assert elsewhere.delete("thing")
     elsewhere.get_by_name("thing").storage.put("key", "new")
-    ends = time.monotonic() + 10
-    while reader.get("key") != "new":
-        assert time.monotonic() < ends
-        time.sleep(0.01)
+    until(lambda: reader.get("key") == "new")
     assert reader.list() == {"key": "new"}
 
 

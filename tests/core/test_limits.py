@@ -24,6 +24,7 @@ from chatcache.backing import ledger, rows
 from chatcache.backing import store as stores
 from chatcache.backing.limits import LimitedStore
 from chatcache.testing import ManualClock
+from tests.waiting import HANG
 
 Call = Callable[..., Awaitable[Any]]
 
@@ -594,5 +595,5 @@ def test_what_a_store_holds_is_right_when_processes_write_at_once(storage: Stora
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
     path = {"PYTHONPATH": str(Path(__file__).parents[2])}
     writers = [subprocess.Popen([*command, name], env=path) for name in ("a", "bb")]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert [writer.wait(HANG) for writer in writers] == [0, 0]
     assert 40 <= hold(storage)[0] <= 50

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chatcache import Attempt, MemoryStorage, ObjectNamespace, PersistedQueue, QueueEmptyError, RowStorage
+from tests.waiting import HANG
 
 WORKER = """
 import os, sys
@@ -128,7 +129,7 @@ def test_what_a_killed_process_had_taken_is_taken_again_when_its_lease_ends(tmp_
     )
     id_ = queue.offer("work")
     with worker(tmp_path, "kill") as killed:
-        assert killed.wait(60) == 9
+        assert killed.wait(HANG) == 9
     with pytest.raises(QueueEmptyError):
         queue.take(lambda *_: pytest.fail("it is leased"), timeout=0)
     now += 200
@@ -140,6 +141,6 @@ def test_each_element_is_handled_by_one_of_many_processes(tmp_path: Path) -> Non
     for number in range(40):
         queue.offer(number)
     workers = [worker(tmp_path, "handle") for _ in range(3)]
-    said = [each.communicate(timeout=60)[0].split() for each in workers]
+    said = [each.communicate(timeout=HANG)[0].split() for each in workers]
     assert sorted(int(value) for values in said for value in values) == [*range(40)]
     assert [each.returncode for each in workers] == [0, 0, 0]

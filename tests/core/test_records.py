@@ -28,6 +28,7 @@ from chatcache import (
 )
 from chatcache.codec import encode
 from chatcache.testing import ManualClock
+from tests.waiting import HANG, until
 
 
 class Model(StrEnum):
@@ -245,13 +246,12 @@ def test_an_error_of_another_process_reaches_those_who_wait_for_it(
         assert other.stdout is not None
         assert other.stdout.readline() == "begun\n"
         waits = pool.submit(call)
-        waiting.wait(10)
-        while not cache._object.storage.list(prefix="%lease:"):
-            pass
+        waiting.wait(HANG)
+        until(lambda: cache._object.storage.list(prefix="%lease:"))
         threading.Event().wait(0.2)  # it has seen who leads
         other.stdin.write("\n")
         other.stdin.flush()
-        error = waits.exception(20)
+        error = waits.exception(HANG)
     if errors:
         assert type(error) is ConnectionError
         assert (str(error), vars(error)) == ("reset by peer", {"status": 503})
@@ -323,9 +323,8 @@ def test_a_stream_of_another_process_that_fails_is_joined_once(tmp_path: Path) -
         assert other.stdout is not None
         assert other.stdout.readline() == "begun\n"
         follows = pool.submit(lambda: list(cache.stream({"n": 1}, never)))
-        while cache.stats().joins == 0:
-            threading.Event().wait(0.01)
+        until(lambda: cache.stats().joins)
         other.stdin.write("\n")
         other.stdin.flush()
-        assert isinstance(follows.exception(20), ReplayedError)
+        assert isinstance(follows.exception(HANG), ReplayedError)
     assert cache.stats().joins == 1

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chatcache import ObjectNamespace, SQLError, Storage, StorageError, Transaction, TransactionError
+from tests.waiting import auntil
 
 
 @pytest.fixture
@@ -428,9 +429,7 @@ async def test_in_a_turn_sql_reads_what_was_written_before_it(filled: Storage) -
 
 async def test_a_pause_commits_what_sql_wrote(filled: Storage, elsewhere: Storage) -> None:
     filled.sql.exec("INSERT INTO own VALUES (4, 'four')")
-    async with asyncio.timeout(10):
-        while len(rows(elsewhere)) < 4:
-            await asyncio.sleep(0.001)
+    await auntil(lambda: len(rows(elsewhere)) == 4)
 
 
 @pytest.mark.parametrize("colour", ["blocking", "awaiting"])

@@ -19,6 +19,7 @@ from chatcache import DurableObject, DurableObjectPersistence, ObjectNamespace, 
 from chatcache.cache.statistics import Counts
 from chatcache.codec import encode
 from chatcache.storage.rows import checksum
+from tests.waiting import HANG
 
 Call = Callable[..., Awaitable[Any]]
 ROW = "%stats:store"
@@ -63,7 +64,7 @@ def elsewhere(folder: Path) -> Statistics:
 
 def run(program: str, folder: Path, *arguments: str) -> tuple[int, str, str]:
     command = [sys.executable, "-W", "error", "-c", program, str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chatcache import Hit, InvalidInputError, NotStoredError, Refusal, ReplayMiss, ResponseCache
+from tests.waiting import HANG, auntil
 
 REQUEST = {"model": "m", "prompt": "How high is it?"}
 CHUNKS = [{"delta": "very"}, {"delta": " high"}, {"usage": {"total_tokens": 7}}]
@@ -215,17 +216,16 @@ async def test_threads_follow_a_stream_as_well(tmp_path: Path) -> None:
         for chunk in provider(request):
             yield chunk
             begun.set()
-            go_on.wait(10)
+            go_on.wait(HANG)
 
     def read() -> list[Any]:
         return list(cache.stream(REQUEST, slow))
 
     with ThreadPoolExecutor(4) as pool:
         leader = pool.submit(read)
-        begun.wait(10)
+        begun.wait(HANG)
         others = [pool.submit(read) for _ in range(3)]
-        while cache.stats().joins < 3:
-            await asyncio.sleep(0.01)
+        await auntil(lambda: cache.stats().joins == 3)
         go_on.set()
         assert [each.result() for each in [leader, *others]] == [CHUNKS] * 4
     assert provider.streams == 1

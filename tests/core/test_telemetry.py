@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import HANG
+
 CACHES = """
 import gc, json, os, sys
 from chatcache import ObjectNamespace, Refusal
@@ -69,7 +71,7 @@ COUNTED = {
 
 def run(program: str, folder: Path) -> str:
     command = [sys.executable, "-W", "error", "-c", program, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

@@ -13,6 +13,7 @@ import pytest
 
 from chatcache import InvalidValueError, ObjectNamespace, Storage, StorageError, Transaction, TransactionError
 from chatcache._bridge import drive
+from tests.waiting import HANG
 
 Body = Callable[["Either"], Awaitable[Any]]
 
@@ -101,7 +102,7 @@ async def test_the_body_sees_what_it_wrote_and_nobody_else_does(either: Either, 
         assert await txn.call("list") == {"a": 2}
         assert elsewhere.list() == {"a": 1, "b": 1}
         with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(storage.list).result(5) == {"a": 1, "b": 1}
+            assert pool.submit(storage.list).result(HANG) == {"a": 1, "b": 1}
 
     storage = either.thing
     await either.transaction(body)
@@ -632,17 +633,17 @@ def test_a_thread_waits_for_a_transaction_of_another_thread(storage: Storage) ->
     def body(txn: Transaction) -> None:
         txn.put("a", "transaction")
         inside.set()
-        go_on.wait(10)
+        go_on.wait(HANG)
         assert txn.get("a") == "transaction"
 
     with ThreadPoolExecutor(2) as pool:
         holding = pool.submit(storage.transaction, body)
-        inside.wait(10)
+        inside.wait(HANG)
         waiting = pool.submit(storage.put, "a", "other")
         assert storage.get("a") is None
         go_on.set()
-        holding.result(10)
-        waiting.result(10)
+        holding.result(HANG)
+        waiting.result(HANG)
     assert storage.get("a") == "other"
 
 

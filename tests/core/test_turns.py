@@ -12,6 +12,7 @@ import pytest
 
 from chatcache import InvalidInputError, ObjectNamespace, Storage, StorageError, Transaction, TransactionError
 from chatcache.storage.layer import Layer
+from tests.waiting import HANG, auntil
 
 Commits = Callable[[], int]
 
@@ -71,9 +72,7 @@ async def test_a_pause_ends_the_turn(storage: Storage, commits: Commits, elsewhe
 
 async def test_a_turn_is_committed_without_anybody_asking(storage: Storage, elsewhere: Storage) -> None:
     await storage.aput("a", 1)
-    async with asyncio.timeout(10):
-        while elsewhere.get("a") is None:
-            await asyncio.sleep(0.001)
+    await auntil(lambda: elsewhere.get("a") is not None)
 
 
 async def test_another_process_sees_nothing_of_a_turn_or_all(storage: Storage, elsewhere: Storage) -> None:
@@ -93,8 +92,8 @@ async def test_everybody_in_the_process_sees_it_at_once(storage: Storage, elsewh
     assert storage.get("a") == storage.kv.get("a") == 1
     assert storage.list() == dict(storage.kv.list()) == dict(storage.scan()) == {"a": 1}
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(storage.list).result(10) == {"a": 1}
-        assert pool.submit(lambda: asyncio.run(storage.aget_many(["a", "gone"]))).result(10) == {"a": 1}
+        assert pool.submit(storage.list).result(HANG) == {"a": 1}
+        assert pool.submit(lambda: asyncio.run(storage.aget_many(["a", "gone"]))).result(HANG) == {"a": 1}
     assert elsewhere.list() == {"gone": 0}
 
 
@@ -408,8 +407,7 @@ async def test_where_nobody_waits_the_next_call_tells_of_the_loss_once(
     storage: Storage, locked: sqlite3.Connection, elsewhere: Storage
 ) -> None:
     await elsewhere.aput("a", 1)
-    while not elsewhere._turns.is_idle():
-        await asyncio.sleep(0.01)
+    await auntil(elsewhere._turns.is_idle)
     locked.execute("ROLLBACK")
     with pytest.raises(StorageError, match=r"what was written before was lost: .*was locked by another"):
         await elsewhere.aget("a")

@@ -19,7 +19,7 @@ OPERATIONS = int(os.environ.get("FUZZ_OPERATIONS", "5000"))
 SEED = os.environ.get("FUZZ_SEED", "1")
 
 
-@pytest.mark.timeout(120 + OPERATIONS / 50)
+@pytest.mark.timeout(600 + OPERATIONS / 50)
 def test_random_scripts_give_what_workerd_gives(laboratory: Laboratory) -> None:
     done = number = 0
     while done < OPERATIONS:

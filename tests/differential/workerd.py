@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.waiting import HANG
+
 NAMESPACE, OTHER_NAMESPACE = "differential", "other.key-2"  # the unique keys in oracle/config.capnp
 
 _CONFIG = Path(__file__).parent / "oracle" / "config.capnp"
@@ -40,7 +42,7 @@ class Workerd:
             line = control.readline()  # it says so as soon as it listens, or ends
         if not line:
             raise RuntimeError(f"workerd ended with exit code {self._process.wait()}: {' '.join(self._command)}")
-        self._connection = http.client.HTTPConnection("127.0.0.1", json.loads(line)["port"], timeout=60)
+        self._connection = http.client.HTTPConnection("127.0.0.1", json.loads(line)["port"], timeout=HANG)
         return self
 
     def __exit__(
@@ -49,7 +51,7 @@ class Workerd:
         self._connection.close()
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(HANG)
 
     def run(self, name: str, script: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Run a script in the object of that name; return the results, one an operation."""

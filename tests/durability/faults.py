@@ -8,6 +8,8 @@ from shutil import which
 
 import pytest
 
+from tests.waiting import HANG
+
 HERE = Path(__file__).parent
 
 needs_linux = pytest.mark.skipif(
@@ -21,4 +23,4 @@ def run(program: list[str], library: Path, folder: Path) -> subprocess.Completed
     faults = {"LD_PRELOAD": str(library), "FAULTS_TOLD": str(told), "FAULTS_FOLDER": str(folder / "objects")}
     environment = {**os.environ, **faults, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])}
     command = [sys.executable, *program, str(folder / "objects")]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=HANG)

@@ -10,7 +10,6 @@ import mmap
 import os
 import sqlite3
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from chatcache import ObjectNamespace, SQLError, Storage, StorageError
 from chatcache.storage import DurableObject, Transaction
+from tests.waiting import until
 
 ADVICE = ("make room", "use another folder", "pass a longer timeout")
 KINDS = {"write": 1, "sync": 2, "truncate": 4, "read": 8, "lock": 16}
@@ -105,8 +105,7 @@ def aput(storage: Storage, number: int) -> None:
             await storage.aput(key, number)
 
     asyncio.run(both())
-    while not storage._turns.is_idle():
-        time.sleep(0.0005)
+    until(storage._turns.is_idle)
 
 
 def atransaction(storage: Storage, number: int) -> None:

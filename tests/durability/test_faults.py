@@ -14,6 +14,7 @@ import pytest
 
 from chatcache import ObjectNamespace, SQLError, Storage, StorageError
 from chatcache.storage import Transaction
+from tests.waiting import HANG, auntil
 
 from .faults import HERE, needs_linux, run
 
@@ -100,7 +101,7 @@ print(sorted(storage.list()) == sorted([*kept, "after", "awaiting", "before"]))
 
 def test_what_finds_no_room_is_not_kept_and_the_rest_is(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", NO_LARGER_FILES, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
 
 
@@ -134,8 +135,7 @@ async def aput_and_aflush(storage: Storage) -> None:
 
 async def aput_and_read_on(storage: Storage) -> None:
     await storage.aput("key", "new")
-    while not storage._turns.is_idle():
-        await asyncio.sleep(0.001)
+    await auntil(storage._turns.is_idle)
     await storage.aget("another key")
 
 
@@ -221,8 +221,7 @@ async def test_what_was_lost_is_told_at_the_next_call_where_the_one_who_waited_f
         waiting = asyncio.create_task(storage.aflush())
         await asyncio.sleep(0.05)
         waiting.cancel()
-        while not storage._turns.is_idle():
-            await asyncio.sleep(0.01)
+        await auntil(storage._turns.is_idle)
     with pytest.raises(StorageError, match="what was written before was lost"):
         await storage.aget("key")
     assert await storage.alist() == {"key": "old"}

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from chatcache import ObjectNamespace, request_key
+from tests.waiting import until
 
 from .asking import CHUNKS, LENGTH, lines
 
@@ -63,10 +64,7 @@ class Processes:
         return lines(self.folder / "answers")
 
     def until_called(self, times: int) -> None:
-        late = time.monotonic() + 20
-        while len(self.calls()) < times:
-            assert time.monotonic() < late
-            time.sleep(0.005)
+        until(lambda: len(self.calls()) >= times)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from openai import NotFoundError, OpenAI
 
 from chatcache import ObjectNamespace
+from tests.waiting import HANG
 
 if TYPE_CHECKING:
     from provider import Provider
@@ -80,7 +81,7 @@ def run(folder: Path, program: str, *arguments: str, **settings: str) -> subproc
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=HANG,
     )
 
 
@@ -94,7 +95,6 @@ def columns(output: str, call: str) -> list[str]:
     return line.removeprefix(call).split()
 
 
-@pytest.mark.timeout(240)
 def test_the_second_run_is_replayed_without_the_provider_however_often_the_demo_runs(copy: Path) -> None:
     for _ in range(2):
         # settings of a developer who has a provider, and runs everything in some mode

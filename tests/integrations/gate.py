@@ -6,6 +6,8 @@ from http.server import ThreadingHTTPServer
 from threading import Event, Lock
 from typing import Any
 
+from tests.waiting import HANG
+
 __all__ = ["Gate", "gate"]
 
 
@@ -29,7 +31,7 @@ class Gate:
         with self._lock:
             self.arrived += 1
             refusal = self.refusals.pop(0) if self.refusals else None
-        self.opened.wait(60)
+        self.opened.wait(HANG)
         return refusal
 
 

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import Any
 
 import httpx
 
+from tests.waiting import HANG, until
+
 __all__ = ["EXAMPLE", "KEY", "Proxy", "starting"]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "proxy" / "config.yaml"
 KEY = "sk-only-on-this-machine"
 
-_SECONDS = 100  # that it may take to start: each process imports for some, and the machine may be busy
 _NOT_OURS = ("CHATCACHE_", "LITELLM_", "OPENAI_", "ANTHROPIC_", "DATABASE_", "REDIS_")
 _NOWHERE = "http://127.0.0.1:9"  # nothing listens there: what is not on this machine is not reached
 
@@ -33,19 +33,20 @@ class Proxy:
 
     def __init__(self, process: "subprocess.Popen[str]", port: int, log: Path, workers: int) -> None:
         headers = {"Authorization": f"Bearer {KEY}", "Connection": "close"}
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60, trust_env=False)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=HANG, trust_env=False)
         self._process = process
         self._log = log
         self._workers = workers
 
     def wait(self) -> None:
         """Wait until all of its workers serve."""
-        end = time.monotonic() + _SECONDS
-        while self.log().count("Application startup complete.") < self._workers:
-            failed = "Application startup failed." in self.log() or self._process.poll() is not None
-            if failed or time.monotonic() > end:
-                raise RuntimeError(f"the proxy does not start:\n{self.log()}")
-            time.sleep(0.1)
+        until(self._has_started)
+
+    def _has_started(self) -> bool:
+        log = self.log()
+        if "Application startup failed." in log or self._process.poll() is not None:
+            raise RuntimeError(f"the proxy does not start:\n{log}")
+        return log.count("Application startup complete.") >= self._workers
 
     def log(self) -> str:
         """Return what it has printed."""
@@ -97,7 +98,7 @@ def starting(config: str, folder: Path, *, workers: int = 1, **settings: str) ->
         str(port),
     ]
     if workers > 1:  # uvicorn ends workers that take longer to start than 5 seconds
-        command += ["--num_workers", str(workers), "--timeout_worker_healthcheck", str(_SECONDS)]
+        command += ["--num_workers", str(workers), "--timeout_worker_healthcheck", f"{HANG:.0f}"]
     with (
         log.open("w") as out,
         subprocess.Popen(
@@ -117,7 +118,7 @@ def starting(config: str, folder: Path, *, workers: int = 1, **settings: str) ->
             proxy.client.close()
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
+                process.wait(HANG)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from chatcache import InvalidModeError, Mode, ObjectNamespace, Refusal, ReplayMiss
 from langchain_chatcache import DOCache
 from langchain_chatcache.keys import text_of
+from tests.waiting import auntil
 
 Invoke = Callable[[Any, Any], Awaitable[Any]]
 
@@ -469,8 +470,7 @@ async def test_nobody_waits_for_a_call_that_was_cancelled(cache: DOCache, provid
     provider.delay = 0.5
     it = model(provider)
     tasks = [asyncio.create_task(it.ainvoke("Hi")) for _ in range(3)]
-    while not provider.calls:
-        await asyncio.sleep(0.01)
+    await auntil(lambda: provider.calls)
     tasks[0].cancel()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(answers[0], asyncio.CancelledError)

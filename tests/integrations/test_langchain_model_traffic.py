@@ -26,6 +26,7 @@ from pydantic import SecretStr
 from chatcache import Mode
 from langchain_chatcache import DOCache, cached
 from tests.integrations.traffic import exchanges, running
+from tests.waiting import HANG
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -77,7 +78,7 @@ def model_of(case: Case, url: str) -> BaseChatModel:
             base_url=url,
             api_key=SecretStr("none"),
             max_retries=0,
-            timeout=60,
+            timeout=HANG,
             stop=None,
         )
     return ChatOpenAI(

@@ -28,6 +28,7 @@ from pydantic import BaseModel, Field, PrivateAttr, SecretStr
 from chatcache import InvalidInputError, Mode, ObjectNamespace, ReplayMiss
 from langchain_chatcache import DOCache, cached
 from tests.integrations.tool_provider import ToolProvider
+from tests.waiting import HANG
 
 Ask = Callable[..., Awaitable[Any]]
 
@@ -565,7 +566,7 @@ def test_a_thread_that_is_in_a_call_may_ask_another_model(cache: DOCache, provid
         done.set()
 
     threading.Thread(target=work, daemon=True).start()
-    assert done.wait(20)
+    assert done.wait(HANG)
     assert cache.engine.stats().stores == 2
     assert provider.calls == 1
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from chatcache import InvalidInputError, InvalidModeError, ReplayMiss
 from litellm_chatcache import DOCache
+from tests.waiting import HANG
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -475,7 +476,7 @@ async def test_a_loop_goes_on_while_another_program_holds_the_file(
     await read(await litellm.acompletion(messages=[{"role": "user", "content": "first"}], **call))
     other = sqlite3.connect(cache.engine.location, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    await asyncio.wait_for(read(await litellm.acompletion(messages=MESSAGES, **call)), 5)
+    await asyncio.wait_for(read(await litellm.acompletion(messages=MESSAGES, **call)), HANG)
     other.execute("ROLLBACK")
     other.close()
     for _ in range(500):
@@ -510,5 +511,5 @@ asyncio.run(main())
 async def test_a_program_that_ends_right_after_a_call_has_its_records(tmp_path: Path, provider: Provider) -> None:
     command = [sys.executable, "-c", ENDS_AT_ONCE, str(tmp_path), provider.url, "Why does bread rise?"]
     for _ in range(2):
-        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=60)
+        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=HANG)
     assert provider.calls == 2

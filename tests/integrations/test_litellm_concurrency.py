@@ -15,9 +15,9 @@ from provider import Provider
 
 import litellm_chatcache
 from litellm_chatcache import DOCache
-from tests.core.loops import until
 from tests.integrations.endpoints import Endpoints, endpoints
 from tests.integrations.gate import Gate, gate
+from tests.waiting import HANG, auntil
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -138,10 +138,10 @@ async def test_tasks_that_ask_at_once_share_a_call(
     shared: DOCache, provider: Provider, call: dict[str, Any], gated: Gate, *, stream: bool
 ) -> None:
     tasks = [asyncio.create_task(awaited(call, stream=stream)) for _ in range(MANY)]
-    await until(lambda: gated.arrived)
+    await auntil(lambda: gated.arrived)
     await asyncio.sleep(0.2)
     gated.opened.set()
-    assert len({*await asyncio.wait_for(asyncio.gather(*tasks), 60)}) == 1
+    assert len({*await asyncio.wait_for(asyncio.gather(*tasks), HANG)}) == 1
     assert (gated.arrived, provider.calls) == (1, 1)
 
 
@@ -151,16 +151,16 @@ async def test_threads_that_ask_at_once_share_a_call(
 ) -> None:
     with ThreadPoolExecutor(MANY) as threads:
         asked = [threads.submit(blocking, call, stream=stream) for _ in range(MANY)]
-        await until(lambda: gated.arrived)
+        await auntil(lambda: gated.arrived)
         await asyncio.sleep(0.2)
         gated.opened.set()
-        assert len({each.result(60) for each in asked}) == 1
+        assert len({each.result(HANG) for each in asked}) == 1
     assert (gated.arrived, provider.calls) == (1, 1)
 
 
 async def test_without_it_each_calls(cache: DOCache, call: dict[str, Any], gated: Gate) -> None:
     tasks = [asyncio.create_task(awaited(call)) for _ in range(MANY)]
-    await until(lambda: gated.arrived == MANY)
+    await auntil(lambda: gated.arrived == MANY)
     gated.opened.set()
     await asyncio.gather(*tasks)
 
@@ -170,10 +170,10 @@ async def test_all_who_wait_get_the_error_of_a_leader_that_fails(
 ) -> None:
     gated.refusals.append(429)
     tasks = [asyncio.create_task(awaited(call)) for _ in range(MANY)]
-    await until(lambda: gated.arrived)
+    await auntil(lambda: gated.arrived)
     await asyncio.sleep(0.2)
     gated.opened.set()
-    failed = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
+    failed = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), HANG)
     assert {type(each).__name__ for each in failed} == {"RateLimitError"}
     assert gated.arrived == 1
     assert await awaited(call)
@@ -184,16 +184,16 @@ async def test_where_a_leader_is_cancelled_another_one_leads(
     shared: DOCache, provider: Provider, call: dict[str, Any], gated: Gate
 ) -> None:
     leader = asyncio.create_task(awaited(call))
-    await until(lambda: gated.arrived)
+    await auntil(lambda: gated.arrived)
     others = [asyncio.create_task(awaited(call)) for _ in range(MANY)]
     await asyncio.sleep(0.2)
     leader.cancel()
     await asyncio.gather(leader, return_exceptions=True)
     del leader
     gc.collect()
-    await until(lambda: gated.arrived == 2)
+    await auntil(lambda: gated.arrived == 2)
     gated.opened.set()
-    assert len({*await asyncio.wait_for(asyncio.gather(*others), 60)}) == 1
+    assert len({*await asyncio.wait_for(asyncio.gather(*others), HANG)}) == 1
     assert gated.arrived == 2
 
 
@@ -206,7 +206,7 @@ async def test_where_a_leader_leaves_its_stream_another_one_leads(
     await asyncio.sleep(0.2)
     del stream
     gc.collect()
-    assert await asyncio.wait_for(other, 60)
+    assert await asyncio.wait_for(other, HANG)
     assert provider.calls == 2
 
 
@@ -233,7 +233,7 @@ async def test_processes_that_ask_at_once_share_a_call(tmp_path: Path, provider:
         assert each.stdin is not None
         each.stdin.write("\n")
         each.stdin.flush()
-    await until(lambda: gated.arrived)
+    await auntil(lambda: gated.arrived)
     await asyncio.sleep(0.5)
     gated.opened.set()
     answers = [await asyncio.to_thread(begin, each) for each in asking]

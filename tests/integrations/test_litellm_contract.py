@@ -26,9 +26,9 @@ from provider import Provider
 
 import litellm_chatcache
 from litellm_chatcache import DOCache
-from tests.core.loops import until
 from tests.integrations.asking import Ask, ask, cache, current, others, text_of
 from tests.integrations.endpoints import Endpoints
+from tests.waiting import auntil
 
 __all__ = ["ask", "cache", "others"]
 
@@ -428,7 +428,7 @@ async def test_a_call_is_not_held_longer_than_it_lasts(
     try:
         for _ in range(2):
             await ask("completion", **call)
-        await until(lambda: all(each() is None for each in made))
+        await auntil(lambda: all(each() is None for each in made))
     finally:
         gc.enable()
     assert len(made) == 2

@@ -16,9 +16,9 @@ from litellm.types.utils import ModelResponse
 from provider import Provider
 
 from litellm_chatcache import DOCache
-from tests.core.loops import until
 from tests.integrations.asking import Ask, ask, cache, others, text_of
 from tests.integrations.endpoints import Endpoints
+from tests.waiting import auntil
 
 __all__ = ["ask", "cache", "others"]
 
@@ -99,7 +99,7 @@ async def test_a_hit_is_told_once(cache: DOCache, chat: dict[str, Any], ask: Ask
     """Of local_testing/test_caching_handler.py: test_async_log_cache_hit_on_callbacks."""
     await ask("completion", **chat)
     hit = await ask("completion", **chat)
-    await until(lambda: told.of(ask.colour))
+    await auntil(lambda: told.of(ask.colour))
     await asyncio.sleep(0.1)
     [(_, kwargs, answer)] = told.of(ask.colour)
     assert answer.id == hit.id
@@ -114,7 +114,7 @@ async def test_the_key_of_a_hit_is_told(cache: DOCache, chat: dict[str, Any], to
     """
     await litellm.acompletion(**chat)
     hit = await litellm.acompletion(**chat)
-    await until(lambda: told.of("awaiting"))
+    await auntil(lambda: told.of("awaiting"))
     [(_, kwargs, _)] = told.of("awaiting")
     assert kwargs["litellm_params"]["preset_cache_key"] == hit._hidden_params["cache_key"] != ""
 
@@ -136,7 +136,7 @@ async def test_a_stream_is_told_when_it_was_read(
     await asyncio.sleep(0.1)
     assert told.hits == []
     assert len(await ask.read(stream)) == len(recorded)
-    await until(lambda: told.of(ask.colour))
+    await auntil(lambda: told.of(ask.colour))
     await asyncio.sleep(0.1)
     [(_, kwargs, answer)] = told.of(ask.colour)
     assert answer is not None
@@ -150,7 +150,7 @@ async def test_the_provider_of_embeddings_is_told(cache: DOCache, others: Endpoi
     """
     for _ in range(2):
         await ask("embedding", model="openai/embed", input="hello world", api_base=others.url, api_key="none")
-    await until(lambda: told.of(ask.colour))
+    await auntil(lambda: told.of(ask.colour))
     [(_, kwargs, _)] = told.of(ask.colour)
     assert kwargs["custom_llm_provider"] == "openai"
 

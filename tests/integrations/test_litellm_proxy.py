@@ -18,7 +18,6 @@ from tests.integrations.endpoints import Endpoints, endpoints
 from tests.integrations.proxies import EXAMPLE, KEY, Proxy, starting
 
 pytest.importorskip("fastapi", reason="the proxy of LiteLLM is not installed")
-pytestmark = pytest.mark.timeout(240)  # the first test waits until three proxies have started
 
 MODELS = """
 model_list:

@@ -11,6 +11,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from tests.waiting import HANG
+
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build"
 PACKAGES = ("chatcache", "litellm_chatcache", "langchain_chatcache", "pytest_chatcache")
@@ -145,7 +147,7 @@ def output_of(python: str | Path, *arguments: str | Path) -> str:
     """Run Python with no variable of this environment, and none of its folders to import from."""
     environment = {"PATH": os.environ["PATH"], "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     done = subprocess.run(
-        [python, "-I", *arguments], env=environment, capture_output=True, text=True, timeout=100, check=False
+        [python, "-I", *arguments], env=environment, capture_output=True, text=True, timeout=HANG, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -371,7 +371,5 @@ async def _awaited(what: Awaitable[None]) -> None:
     await what
 
 
-Machine.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+Machine.TestCase.settings = settings(max_examples=30, stateful_step_count=12)
 TestMachine = Machine.TestCase

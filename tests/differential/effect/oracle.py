@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.waiting import HANG
+
 __all__ = ["Oracle"]
 
 _PROGRAM = Path(__file__).with_name("oracle.mjs")
@@ -29,7 +31,7 @@ class Oracle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=HANG)
 
     def run(self, script: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the results of a script, one an operation."""
@@ -39,6 +41,6 @@ class Oracle:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"node ended with exit code {self._process.wait(10)}: {self._command}\n{script}")
+            raise RuntimeError(f"node ended with exit code {self._process.wait(HANG)}: {self._command}\n{script}")
         results: list[dict[str, Any]] = json.loads(line)
         return results

@@ -31,7 +31,7 @@ def objects(tmp_path: Path) -> Makes:
     return make
 
 
-@pytest.mark.timeout(120 + OPERATIONS / 50)
+@pytest.mark.timeout(600 + OPERATIONS / 50)
 def test_random_scripts_give_what_effect_gives(laboratory: Laboratory, objects: Makes) -> None:
     for number in range(-(-OPERATIONS // LENGTH)):
         script = generate(f"{SEED}/{number}", LENGTH)

@@ -78,7 +78,7 @@ def ours(storage: RowStorage, script: list[Op], runner: asyncio.Runner | None) -
     return results
 
 
-@pytest.mark.timeout(120 + OPERATIONS / 50)
+@pytest.mark.timeout(600 + OPERATIONS / 50)
 def test_random_operations_on_text_and_bytes_give_what_effect_gives(laboratory: Laboratory, tmp_path: Path) -> None:
     namespace = ObjectNamespace(tmp_path)
     with asyncio.Runner() as runner:

@@ -121,7 +121,7 @@ class World:
         return self._runner.run(getattr(queue, f"a{name}")(*args, **options))
 
 
-@pytest.mark.timeout(120 + OPERATIONS / 50)
+@pytest.mark.timeout(600 + OPERATIONS / 50)
 def test_what_becomes_of_an_element_is_what_becomes_of_it_in_effect(laboratory: Laboratory, tmp_path: Path) -> None:
     clock = ManualClock()
     namespace = ObjectNamespace(tmp_path, clock=clock)
