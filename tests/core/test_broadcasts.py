@@ -216,7 +216,7 @@ async def test_an_error_reaches_everybody_after_the_items_before_it(broadcasts: 
 
     async def fail() -> AsyncIterator[int]:
         yield 1
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         raise problem
 
     streams = [broadcasts.arun("k", fail), broadcasts.arun("k", never)]
@@ -313,7 +313,8 @@ async def test_the_last_reader_closes_the_stream_of_a_task(broadcasts: Broadcast
     first, second = broadcasts.arun("k", model.let(1).astream)[0], broadcasts.arun("k", never)[0]
     assert await anext_(second) == 0
     await first.aclose()
-    await asyncio.sleep(0.002)
+    model.let(1)
+    assert await anext_(second) == 1
     assert model.closed == []
     await second.aclose()
     assert model.closed == [asyncio.CancelledError]
@@ -355,7 +356,7 @@ async def test_a_stream_that_makes_nothing_of_a_cancellation_is_closed(broadcast
             while True:
                 yield 1
                 with suppress(asyncio.CancelledError):
-                    await asyncio.sleep(10)
+                    await asyncio.Event().wait()
         except BaseException as error:
             closed.append(type(error))
             raise
@@ -376,7 +377,7 @@ async def test_an_error_while_it_is_closed_is_raised_where_the_last_reader_leave
     async def astream() -> AsyncIterator[int]:
         try:
             yield 1
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()
         finally:
             raise ValueError("no")
 

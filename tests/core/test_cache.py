@@ -28,7 +28,8 @@ from chatcache import (
     StorageError,
 )
 from chatcache.testing import ManualClock
-from tests.waiting import HANG
+from tests.under_way import waiting
+from tests.waiting import HANG, auntil
 
 REQUEST = {"model": "m", "prompt": "How high is it?"}
 Call = Callable[..., Awaitable[Any]]
@@ -338,7 +339,7 @@ async def test_tasks_that_ask_for_the_same_at_once_share_a_call_and_not_its_answ
     cache, provider = ResponseCache("store", path=tmp_path), Provider()
 
     async def slow(request: Any) -> Any:
-        await asyncio.sleep(0.05)
+        await auntil(lambda: waiting(cache) == 49)
         return provider(request)
 
     answers = await asyncio.gather(*(cache.acall(REQUEST, slow) for _ in range(50)))
@@ -361,21 +362,22 @@ async def test_threads_and_tasks_share_a_call(tmp_path: Path) -> None:
         begun.wait()
         thread = pool.submit(cache.call, REQUEST, provider)
         task = asyncio.create_task(cache.acall(REQUEST, provider.awaited))
-        await asyncio.sleep(0.05)
+        await auntil(lambda: waiting(cache) == 2)
         go_on.set()
         assert await task == leader.result() == thread.result()
     assert (provider.calls, cache.stats().joins) == (1, 2)
 
 
 async def test_a_task_that_is_cancelled_leaves_the_call_to_the_others(tmp_path: Path) -> None:
-    cache, provider = ResponseCache("store", path=tmp_path), Provider()
+    cache, provider, go_on = ResponseCache("store", path=tmp_path), Provider(), asyncio.Event()
 
     async def slow(request: Any) -> Any:
-        await asyncio.sleep(0.05)
+        await go_on.wait()
         return provider(request)
 
     first, second = (asyncio.create_task(cache.acall(REQUEST, slow)) for _ in range(2))
-    await asyncio.sleep(0.01)
+    await auntil(lambda: waiting(cache) == 1)
     first.cancel()
+    go_on.set()
     assert await second == {"to": REQUEST, "number": 1}
     assert first.cancelled()

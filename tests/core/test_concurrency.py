@@ -25,9 +25,9 @@ from chatcache.storage.layer import Layer, Unknown
 from tests.waiting import HANG
 
 
-def run(program: str, *arguments: str, timeout: float = 60) -> tuple[int, str, str]:
+def run(program: str, *arguments: str) -> tuple[int, str, str]:
     command = [sys.executable, "-W", "error", "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -183,7 +183,7 @@ def test_eight_processes_of_a_thousand_increments_make_eight_thousand_and_nobody
     thing = ObjectNamespace(memory).get_by_name("thing")
 
     def process(program: str, *arguments: str) -> None:
-        assert run(program, memory, *arguments, timeout=110) == (0, "", "")
+        assert run(program, memory, *arguments) == (0, "", "")
 
     def reader() -> None:
         while thing.storage.get("over") is None:
@@ -262,7 +262,7 @@ def test_a_long_listing_comes_to_its_end_beside_a_thread_that_writes_all_the_tim
     written: list[int] = []
 
     def write() -> None:
-        while not over.is_set() and len(written) < 10_000:
+        while not over.is_set():
             thing.storage.put("written", len(written))
             written.append(1)
 
@@ -272,7 +272,6 @@ def test_a_long_listing_comes_to_its_end_beside_a_thread_that_writes_all_the_tim
                 assert len(thing.storage.list(limit=10_000)) == 10_000
                 assert len(asyncio.run(thing.storage.alist(limit=10_000))) == 10_000
                 assert len(thing.storage.get_many(f"{number:06}" for number in range(2000))) == 2000
-            assert len(written) < 10_000
         finally:
             over.set()
 
@@ -399,7 +398,7 @@ def in_transaction(storage: Storage) -> Iterator[tuple[Callable[[Transaction], A
     async def body(inner: Transaction) -> None:
         await inner.aput("theirs", 1)
         begun.set()
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
 
     yield body, begun
 
@@ -628,7 +627,7 @@ print(most < 200 or most, threads < 200 or threads)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts what is in /proc")
 def test_ten_thousand_objects_leave_few_files_open_and_few_threads(memory: str) -> None:
-    assert run(TEN_THOUSAND, memory, timeout=100) == (0, "True True\n", "")
+    assert run(TEN_THOUSAND, memory) == (0, "True True\n", "")
     assert len(list((Path(memory) / "default").glob("*.sqlite"))) == 10_000
 
 
@@ -696,8 +695,12 @@ async def main():
     if sys.argv[2] == "listed":
         await storage.alist()
     if sys.argv[2] == "in transaction":
-        asyncio.create_task(storage.atransaction(lambda inner: asyncio.sleep(3600)))
-        await asyncio.sleep(0.02)
+        begun = asyncio.Event()
+        async def hang(inner):
+            begun.set()
+            await asyncio.Event().wait()
+        asyncio.create_task(storage.atransaction(hang))
+        await begun.wait()
     if sys.argv[2] == "by exit":
         await storage.aput("after", 1)
         sys.exit()
@@ -750,7 +753,7 @@ async def test_a_loop_that_stands_still_for_longer_than_the_timeout_is_waited_fo
     thing = ObjectNamespace(tmp_path, durability="normal", timeout=0.5).get_by_name("thing")
 
     async def stand_still(transaction: Transaction) -> None:
-        time.sleep(1)
+        time.sleep(1)  # longer than the timeout
         await transaction.aput("first", 1)
 
     async def follow(transaction: Transaction) -> None:

@@ -288,7 +288,7 @@ async def test_a_call_that_asks_for_its_own_key_does_not_wait_for_itself(
 def test_nobody_waits_for_a_loop_that_stopped(flights: Flights[Any], provider: Provider) -> None:
     loop = asyncio.new_event_loop()
     leader = loop.create_task(flights.arun("k", provider.acall))
-    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.run_until_complete(auntil(provider.called.is_set))
     assert flights.run("k", lambda: "own") == ("own", False)
     provider.end.set()
     assert loop.run_until_complete(leader) == (1, False)
@@ -350,7 +350,7 @@ async def test_a_loop_that_is_busy_for_a_moment_is_waited_for(
     await auntil(provider.called.is_set)
     waiting = pool.submit(flights.run, "k", never)
     await auntil(lambda: waits(flights) == 1)
-    threading.Event().wait(0.3)
+    threading.Event().wait(0.3)  # less than the second after which a loop counts as blocked
     provider.end.set()
     assert await gather(leader, asyncio.wrap_future(waiting)) == [(1, False), (1, True)]
 
@@ -406,18 +406,19 @@ async def test_nobody_joins_what_was_forgotten(flights: Flights[Any], provider: 
 
 
 class Calls:
-    """Makes calls that take a moment, and knows what each gave; every fifth one fails."""
+    """Makes calls that end when they may, and knows what each gave; every fifth one fails."""
 
     def __init__(self) -> None:
+        self.may_end = threading.Event()
         self.made: list[tuple[str, int]] = []
         self._numbers = count()
 
     def call(self, key: str) -> tuple[str, int]:
-        threading.Event().wait(0.002)
+        assert self.may_end.wait(HANG)
         return self._outcome(key)
 
     async def acall(self, key: str) -> tuple[str, int]:
-        await asyncio.sleep(0.002)
+        await auntil(self.may_end.is_set)
         return self._outcome(key)
 
     def joined(self, key: str, asked: Future[Joined]) -> bool:
@@ -447,7 +448,11 @@ def test_chaos(flights: Flights[Any], pool: ThreadPoolExecutor, seed: int) -> No
     random, calls = Random(seed), Calls()  # noqa: S311 - chance, no secret
     asked: list[tuple[str, Future[Joined]]] = []
     with loops(3) as running:
-        for _ in range(600):
+        for number in range(600):
+            if number % 50 == 0:
+                calls.may_end.clear()
+            if number % 50 == 40:
+                calls.may_end.set()
             key = random.choice("abc")
             if random.random() < 0.3:
                 asked.append((key, pool.submit(flights.run, key, partial(calls.call, key))))

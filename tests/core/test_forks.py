@@ -151,7 +151,7 @@ time.sleep(0.2)
 for number in range(60):
     pid = os.fork()
     if pid == 0:
-        faulthandler.dump_traceback_later(10, exit=True)
+        faulthandler.dump_traceback_later(300, exit=True)
         things[number].storage.put("child", 1)
         things[number].storage.set_alarm(time.time() + 1000)
         os._exit(0)

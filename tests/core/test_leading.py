@@ -4,7 +4,6 @@ import asyncio
 import gc
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextvars import Context
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 import pytest
 
 from chatcache import Form, Hit, Leader, Refusal, ReplayedError, ResponseCache
-from tests.waiting import HANG, until
+from tests.under_way import leads_elsewhere, waiting
+from tests.waiting import HANG, auntil, until
 
 KEY = "0" * 64
 FORMS = (Form.ANSWER, Form.STREAM)
@@ -61,6 +61,7 @@ class Follower(Thread):
 def test_who_waits_gets_what_the_leader_recorded(cache: ResponseCache) -> None:
     leader = led(cache)
     followers = [Follower(cache) for _ in range(5)]
+    until(lambda: waiting(cache) == 5)
     assert cache.update(KEY, "answer", leader=leader)
     assert [each.end() for each in followers] == ["answer"] * 5
     assert cache.stats().joins == 5
@@ -76,7 +77,7 @@ def test_who_waits_gets_chunks_too(cache: ResponseCache) -> None:
 def test_who_waits_gets_an_answer_that_is_not_kept(cache: ResponseCache) -> None:
     leader = led(cache)
     follower = Follower(cache)
-    time.sleep(0.05)
+    until(lambda: waiting(cache))
     assert not cache.update(KEY, "cut", refusal=Refusal.LENGTH, leader=leader)
     assert follower.end() == "cut"
     assert isinstance(cache.lead(KEY, read), Leader)
@@ -85,7 +86,7 @@ def test_who_waits_gets_an_answer_that_is_not_kept(cache: ResponseCache) -> None
 def test_who_waits_gets_the_error_of_the_leader(cache: ResponseCache) -> None:
     leader = led(cache)
     follower = Follower(cache)
-    time.sleep(0.05)
+    until(lambda: waiting(cache))
     error = ConnectionError("refused")
     leader.failed(error)
     assert follower.end() is error
@@ -95,7 +96,7 @@ def test_who_waits_gets_the_error_of_the_leader(cache: ResponseCache) -> None:
 def test_where_the_leader_leaves_one_of_those_who_wait_leads(cache: ResponseCache, how: str) -> None:
     leaders = [led(cache)]
     followers = [Follower(cache), Follower(cache)]
-    time.sleep(0.1)
+    until(lambda: waiting(cache) == 2)
     if how == "gives up":
         leaders.pop().give_up()
     else:
@@ -114,7 +115,7 @@ def elsewhere(cache: ResponseCache) -> "asyncio.Task[Any]":
 async def test_tasks_of_one_loop_wait_for_a_leader_that_is_dropped(cache: ResponseCache) -> None:
     leaders = [await cache.alead(KEY, read)]
     follower = elsewhere(cache)
-    await asyncio.sleep(0.1)
+    await auntil(lambda: waiting(cache))
     leaders.clear()
     gc.collect()
     assert isinstance(await asyncio.wait_for(follower, HANG), Leader)
@@ -124,7 +125,7 @@ async def test_tasks_wait_for_what_the_leader_records(cache: ResponseCache) -> N
     leader = await cache.alead(KEY, read)
     assert isinstance(leader, Leader)
     followers = [elsewhere(cache) for _ in range(5)]
-    await asyncio.sleep(0.05)
+    await auntil(lambda: waiting(cache) == 5)
     await cache.aupdate(KEY, "answer", leader=leader)
     assert await asyncio.wait_for(asyncio.gather(*followers), HANG) == ["answer"] * 5
 
@@ -165,7 +166,7 @@ def test_other_processes_wait_too(cache: ResponseCache, tmp_path: Path, what: st
         assert other.stdout is not None
         assert other.stdout.readline() == "leads\n"
         follower = Follower(cache)
-        time.sleep(0.3)
+        until(lambda: leads_elsewhere(cache))
         other.stdin.write(f"{what}\n")
         other.stdin.flush()
         got = follower.end()

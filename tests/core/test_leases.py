@@ -185,7 +185,7 @@ def test_a_leader_that_is_ended_releases(one: Process, error: type[BaseException
 async def test_a_task_that_is_cancelled_releases_also_if_it_is_cancelled_again(one: Process) -> None:
     async def call() -> None:
         async with await one.lead(awaiting):
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
 
     task = asyncio.create_task(call())
     await auntil(one.storage.list)
@@ -412,7 +412,7 @@ def test_a_stream_whose_reader_comes_back_is_led_on(tmp_path: Path) -> None:
     one = Process(tmp_path, LENGTH)
     lease = held(one)
     with lease.parked():
-        time.sleep(LENGTH * 1.5)
+        until(lambda: one.storage.get(ROW)[1] < time.time() * 1000)
     owner, ended, _ = one.storage.get(ROW)
     assert owner == lease.owner
     until(lambda: one.storage.get(ROW)[1] > ended)
@@ -562,7 +562,7 @@ async def test_a_task_that_outlives_the_call_it_was_begun_in_waits_again(one: Pr
         task = asyncio.create_task(outlive())
     lease = held(one)
     over.set()
-    await asyncio.sleep(0.05)
+    await auntil(lambda: is_waited_for(other))
     assert not task.done()
     await one.storage.aput("answer", 42)
     drive(lease.release())
@@ -628,7 +628,7 @@ async def test_a_blocking_caller_takes_a_lease_while_tasks_of_its_loop_write(one
 CHUNKS = [{"delta": f"word {number} "} for number in range(12)]
 
 
-async def stream(process: Process, colour: Colour, said: "Queue[Any]") -> None:
+async def stream(process: Process, colour: Colour, said: Queue[Any]) -> None:
     """Lead a stream: chunks come from a queue until there is None; the answer is stored if there is no note."""
     lease = await process.lead(colour)
     assert isinstance(lease, Lease)
@@ -661,10 +661,18 @@ async def follow(process: Process, colour: Colour, heard: list[Any]) -> Any:
     return more
 
 
+class Said(Queue[Any]):
+    """What a leader is to say, chunk by chunk."""
+
+    def __init__(self, leader: Process) -> None:
+        super().__init__()
+        self.leader = leader
+
+
 @pytest.fixture
-def said(one: Process, colour: Colour, apart: Run) -> Iterator["Queue[Any]"]:
+def said(one: Process, colour: Colour, apart: Run) -> Iterator[Said]:
     """What a leader says that runs apart."""
-    chunks: Queue[Any] = Queue()
+    chunks = Said(one)
     leading = apart(stream(one, colour, chunks))
     until(lambda: one.storage.get(ROW) is not None)
     yield chunks
@@ -672,21 +680,19 @@ def said(one: Process, colour: Colour, apart: Run) -> Iterator["Queue[Any]"]:
     leading.result(HANG)
 
 
-def say(said: "Queue[Any]", chunks: list[Any], ending: Any, *heard: list[Any]) -> None:
-    """Say chunks until everybody heard something, then the others and how it ends."""
+def say(said: Said, chunks: list[Any], ending: Any, *heard: list[Any]) -> None:
+    """Say two chunks, the others when everybody heard something, and how it ends."""
     said.put(chunks[0])
-    late = time.monotonic() + 10
-    rest = iter(chunks[1:-1])
-    while not all(heard):
-        assert time.monotonic() < late
-        time.sleep(0.06)
-        said.put(next(rest))
-    for chunk in [*rest, chunks[-1], ending]:
+    until(lambda: is_waited_for(said.leader))
+    time.sleep(0.06)  # a leader looks for followers at such intervals, when there is a chunk to say
+    said.put(chunks[1])
+    until(lambda: all(heard))
+    for chunk in [*chunks[2:], ending]:
         said.put(chunk)
 
 
 def test_chunks_are_heard_in_order_from_the_beginning_while_they_come(
-    other: Process, colour: Colour, apart: Run, said: "Queue[Any]"
+    other: Process, colour: Colour, apart: Run, said: Said
 ) -> None:
     heard: tuple[list[Any], ...] = ([], [], [])
     calls = [apart(follow(other, colour, each)) for each in heard]
@@ -696,7 +702,7 @@ def test_chunks_are_heard_in_order_from_the_beginning_while_they_come(
     assert [CHUNKS[: len(each)] for each in heard] == [*heard]
 
 
-def test_who_follows_is_told_the_note(other: Process, colour: Colour, apart: Run, said: "Queue[Any]") -> None:
+def test_who_follows_is_told_the_note(other: Process, colour: Colour, apart: Run, said: Said) -> None:
     heard: list[Any] = []
     call = apart(follow(other, colour, heard))
     say(said, CHUNKS, "interrupted", heard)
@@ -704,14 +710,14 @@ def test_who_follows_is_told_the_note(other: Process, colour: Colour, apart: Run
     assert heard == CHUNKS
 
 
-def test_who_waits_beside_them_gets_the_answer(other: Process, colour: Colour, apart: Run, said: "Queue[Any]") -> None:
+def test_who_waits_beside_them_gets_the_answer(other: Process, colour: Colour, apart: Run, said: Said) -> None:
     heard: list[Any] = []
     calls = [apart(follow(other, colour, heard)), apart(other.lead(colour))]
     say(said, CHUNKS, None, heard)
     assert [call.result(HANG) for call in calls] == [Left(None), CHUNKS]
 
 
-def test_nothing_is_said_where_nobody_follows(one: Process, said: "Queue[Any]") -> None:
+def test_nothing_is_said_where_nobody_follows(one: Process, said: Said) -> None:
     for chunk in CHUNKS:
         said.put(chunk)
     said.put(None)

@@ -18,6 +18,8 @@ from chatcache import (
     request_key,
 )
 from chatcache.testing import ManualClock
+from tests.under_way import waiting
+from tests.waiting import auntil
 
 REQUEST = {"model": "m", "prompt": "How high is it?"}
 
@@ -54,7 +56,7 @@ async def test_what_one_caller_does_to_a_shared_answer_no_other_sees(tmp_path: P
     leader = asyncio.create_task(lead())
     await asyncio.sleep(0)
     others = [asyncio.create_task(cache.acall(REQUEST, slow)) for _ in range(3)]
-    await asyncio.sleep(0.05)
+    await auntil(lambda: waiting(cache) == 3)
     go_on.set()
     await leader
     assert [await each for each in others] == [{"text": "pristine", "items": [1, 2, 3]}] * 3
@@ -77,7 +79,7 @@ async def test_what_cannot_be_stored_is_shared_as_it_is(tmp_path: Path) -> None:
     cache, thing = ResponseCache("store", path=tmp_path), Stubborn()
 
     async def slow(_request: Any) -> Any:
-        await asyncio.sleep(0.05)
+        await auntil(lambda: waiting(cache) == 2)
         return thing
 
     answers = await asyncio.gather(*(cache.acall(REQUEST, slow) for _ in range(3)))
@@ -243,6 +245,6 @@ async def test_what_replays_writes_nothing_whatever_it_meets(tmp_path: Path, ask
         assert await ask(replaying, Mock(), {"n": 1}) == "kept"
     with pytest.raises(ReplayMiss):
         await ask(replaying, Mock(), {"n": 0})
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # for what a cache does by itself, which is to be nothing
     replaying.close()
     assert cache.location.read_bytes() == before

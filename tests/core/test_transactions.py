@@ -509,7 +509,7 @@ async def test_a_cancelled_transaction_is_rolled_back(storage: Storage, elsewher
     async def body(txn: Transaction) -> None:
         await txn.aput("key", 1)
         inside.set()
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
 
     task = asyncio.create_task(storage.atransaction(body))
     await inside.wait()

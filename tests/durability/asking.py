@@ -21,7 +21,7 @@ from chatcache import Refusal, ResponseCache, StreamInterruptedError
 from chatcache.cache import responses
 from chatcache.cache.leases import Leases
 
-LENGTH = 1.0  # seconds that a lease lasts, instead of ten, so that nobody has to wait
+LENGTH = 3.0  # seconds that a lease lasts, instead of ten; a busy machine still renews it in time
 responses.Leases = partial(Leases, length=LENGTH)  # type: ignore[assignment, attr-defined]
 
 PERIOD = 0.2  # seconds for which everybody asks for a few keys
@@ -43,18 +43,28 @@ def lines(path: Path) -> list[list[str]]:
 
 
 class Client:
-    """Asks a cache, and calls a provider that takes some seconds, and counts its calls."""
+    """Asks a cache, and calls a provider that takes some seconds, and counts its calls.
 
-    def __init__(self, folder: Path, delay: float, refuses: float = 0.0) -> None:
+    Args:
+        folder: where the cache is, and the files of what happens.
+        delay: how long a call takes, or a chunk, in seconds.
+        refuses: the share of the answers that are not kept.
+        held: whether a call, and the last chunk of a stream, waits until there is a file ``go on``.
+    """
+
+    def __init__(self, folder: Path, delay: float, refuses: float = 0.0, *, held: bool = False) -> None:
         self._cache = ResponseCache("shop", path=folder / "cache", object="thing", on_store_error="raise")
         self._folder = folder
         self._delay = delay
         self._refuses = refuses
+        self._held = held
 
     def ask(self, key: str) -> None:
+        append(self._folder / "asked", key)
         append(self._folder / "answers", key, self._cache.call({"key": key}, self._call, refuse=self._refuse))
 
     async def aask(self, key: str) -> None:
+        append(self._folder / "asked", key)
         answer = await self._cache.acall({"key": key}, self._acall, refuse=self._refuse)
         append(self._folder / "answers", key, answer)
 
@@ -90,17 +100,23 @@ class Client:
 
     def _call(self, request: dict[str, str]) -> str:
         answer = self._called(request)
+        while not self._goes_on():
+            time.sleep(0.005)
         time.sleep(self._delay)
         return answer
 
     async def _acall(self, request: dict[str, str]) -> str:
         answer = self._called(request)
+        while not self._goes_on():
+            await asyncio.sleep(0.005)
         await asyncio.sleep(self._delay)
         return answer
 
     def _stream(self, request: dict[str, str]) -> Iterator[str]:
         name = self._called(request)
         for number in range(CHUNKS):
+            while number == CHUNKS - 1 and not self._goes_on():
+                time.sleep(0.005)
             time.sleep(self._delay)
             yield f"{name}-{number}"
         append(self._folder / "ended", name)
@@ -108,9 +124,14 @@ class Client:
     async def _astream(self, request: dict[str, str]) -> AsyncIterator[str]:
         name = self._called(request)
         for number in range(CHUNKS):
+            while number == CHUNKS - 1 and not self._goes_on():
+                await asyncio.sleep(0.005)
             await asyncio.sleep(self._delay)
             yield f"{name}-{number}"
         append(self._folder / "ended", name)
+
+    def _goes_on(self) -> bool:
+        return not self._held or (self._folder / "go on").exists()
 
     def _called(self, request: dict[str, str]) -> str:
         answer = token_hex(8)
@@ -131,19 +152,19 @@ def all_at_once(ask: Ask, aask: AAsk, threads: int, tasks: int, key: str) -> Non
             each.result()
 
 
-def again_and_again(client: Client, threads: int, tasks: int, seconds: float) -> None:
-    """Ask for one of the keys of the moment until so many seconds since the epoch."""
+def again_and_again(client: Client, threads: int, tasks: int, over: Path) -> None:
+    """Ask for one of the keys of the moment until there is a file."""
 
     def key() -> str:
         return f"key-{int(time.time() / PERIOD)}-{random.randrange(KEYS)}"  # noqa: S311
 
     def ask() -> None:
-        while time.time() < seconds:
+        while not over.exists():
             client.ask(key())
             time.sleep(0.005)
 
     async def aask() -> None:
-        while time.time() < seconds:
+        while not over.exists():
             await client.aask(key())
             await asyncio.sleep(0.005)
 
@@ -157,14 +178,14 @@ def again_and_again(client: Client, threads: int, tasks: int, seconds: float) ->
             each.result()
 
 
-def process(folder: Path, *, threads: int, tasks: int, delay: float, refuses: float = 0.0, **what: Any) -> None:
-    client = Client(folder, delay, refuses)
-    if "stream" in what:
-        all_at_once(client.hear, client.ahear, threads, tasks, what["stream"])
-    elif "key" in what:
-        all_at_once(client.ask, client.aask, threads, tasks, what["key"])
+def process(folder: Path, *, threads: int, tasks: int, key: str = "", stream: str = "", **how: Any) -> None:
+    client = Client(folder, **how)
+    if stream:
+        all_at_once(client.hear, client.ahear, threads, tasks, stream)
+    elif key:
+        all_at_once(client.ask, client.aask, threads, tasks, key)
     else:
-        again_and_again(client, threads, tasks, what["seconds"])
+        again_and_again(client, threads, tasks, folder / "over")
 
 
 def main(folder: Path) -> None:

@@ -23,6 +23,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from chatcache import InvalidModeError, Mode, ObjectNamespace, Refusal, ReplayMiss
 from langchain_chatcache import DOCache
 from langchain_chatcache.keys import text_of
+from tests.integrations.gate import gate
+from tests.under_way import waiting
 from tests.waiting import auntil
 
 Invoke = Callable[[Any, Any], Awaitable[Any]]
@@ -467,23 +469,28 @@ async def test_who_waits_for_a_call_that_fails_gets_its_error(cache: DOCache) ->
 
 
 async def test_nobody_waits_for_a_call_that_was_cancelled(cache: DOCache, provider: Provider) -> None:
-    provider.delay = 0.5
     it = model(provider)
-    tasks = [asyncio.create_task(it.ainvoke("Hi")) for _ in range(3)]
-    await auntil(lambda: provider.calls)
-    tasks[0].cancel()
-    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    with gate(provider) as gated:
+        tasks = [asyncio.create_task(it.ainvoke("Hi")) for _ in range(3)]
+        await auntil(lambda: gated.arrived and waiting(cache.engine) == 2)
+        tasks[0].cancel()
+        await auntil(lambda: gated.arrived == 2)
+        gated.opened.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(answers[0], asyncio.CancelledError)
     assert [getattr(each, "content", each) for each in answers[1:]] == ["You said: Hi"] * 2
-    assert provider.calls == 2
+    assert gated.arrived == 2
 
 
 async def test_an_answer_that_is_refused_is_that_of_everybody_who_waited(
     cache: DOCache, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    provider.delay = 0.2
     monkeypatch.setattr("langchain_chatcache.cache.refusal_of", lambda _generations: Refusal.LENGTH)
-    answers = await model(provider).abatch(["Hi"] * 4)
+    with gate(provider) as gated:
+        asked = asyncio.create_task(model(provider).abatch(["Hi"] * 4))
+        await auntil(lambda: waiting(cache.engine) == 3)
+        gated.opened.set()
+        answers = await asked
     assert [answer.content for answer in answers] == ["You said: Hi"] * 4
     assert (provider.calls, cache.engine.stats().stores) == (1, 0)
 

@@ -28,7 +28,8 @@ from pydantic import BaseModel, Field, PrivateAttr, SecretStr
 from chatcache import InvalidInputError, Mode, ObjectNamespace, ReplayMiss
 from langchain_chatcache import DOCache, cached
 from tests.integrations.tool_provider import ToolProvider
-from tests.waiting import HANG
+from tests.under_way import waiting
+from tests.waiting import HANG, auntil
 
 Ask = Callable[..., Awaitable[Any]]
 
@@ -433,7 +434,7 @@ async def test_messages_that_one_call_answers_at_once_have_ids_of_their_own(cach
     class Named(Custom):
         async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
             self.calls.append(1)
-            await asyncio.sleep(0.05)
+            await auntil(lambda: waiting(cache.engine) == 2)
             return ChatResult(generations=[ChatGeneration(message=AIMessage("hello", id="msg_1"))])
 
     it = Named()

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from chatcache import InvalidInputError, InvalidModeError, ReplayMiss
 from litellm_chatcache import DOCache
-from tests.waiting import HANG
+from tests.waiting import HANG, auntil
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -209,10 +209,11 @@ async def test_an_abandoned_stream_is_not_stored(cache: DOCache, provider: Provi
 async def test_another_cache_works_after_this_one_was_made(
     cache: DOCache, provider: Provider, complete: Complete, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(litellm, "cache", Cache())
+    others: Any = Cache()
+    monkeypatch.setattr(litellm, "cache", others)
     for stream in (False, False, True, True):
         assert text(await complete(stream=stream))
-        await asyncio.sleep(0.05)  # its writes are tasks that nobody waits for
+        await auntil(lambda: len(others.cache.cache_dict) == provider.calls)  # nobody waits for its writes
     assert provider.calls == 2
     assert not cache.engine.location.exists()
 
@@ -459,11 +460,8 @@ async def test_callbacks_are_told_of_a_hit_once_at_no_cost(
     TOLD.hits.clear()
     await complete(stream=stream)
     told = (complete.__name__, 0.0)
-    for _ in range(500):
-        await asyncio.sleep(0.01)
-        if told in TOLD.hits:
-            break
-    await asyncio.sleep(0.1)
+    await auntil(lambda: told in TOLD.hits)
+    await asyncio.sleep(0.1)  # a second report would come now
     assert TOLD.hits.count(told) == 1
     assert provider.calls == 1
 
@@ -479,10 +477,8 @@ async def test_a_loop_goes_on_while_another_program_holds_the_file(
     await asyncio.wait_for(read(await litellm.acompletion(messages=MESSAGES, **call)), HANG)
     other.execute("ROLLBACK")
     other.close()
-    for _ in range(500):
-        if cache.get_cache(messages=MESSAGES, litellm_logging_obj=None, **{**call, "stream": False}) is not None:
-            break
-        await asyncio.sleep(0.01)
+    whole = {**call, "stream": False}
+    await auntil(lambda: cache.get_cache(messages=MESSAGES, litellm_logging_obj=None, **whole) is not None)
     await read(await litellm.acompletion(messages=MESSAGES, **call))
     assert provider.calls == 2
 

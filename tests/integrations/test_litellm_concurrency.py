@@ -14,9 +14,11 @@ import pytest
 from provider import Provider
 
 import litellm_chatcache
+from chatcache import ResponseCache
 from litellm_chatcache import DOCache
 from tests.integrations.endpoints import Endpoints, endpoints
 from tests.integrations.gate import Gate, gate
+from tests.under_way import leads_elsewhere, waiting
 from tests.waiting import HANG, auntil
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -138,8 +140,7 @@ async def test_tasks_that_ask_at_once_share_a_call(
     shared: DOCache, provider: Provider, call: dict[str, Any], gated: Gate, *, stream: bool
 ) -> None:
     tasks = [asyncio.create_task(awaited(call, stream=stream)) for _ in range(MANY)]
-    await auntil(lambda: gated.arrived)
-    await asyncio.sleep(0.2)
+    await auntil(lambda: gated.arrived and waiting(shared.engine) >= MANY - 1)
     gated.opened.set()
     assert len({*await asyncio.wait_for(asyncio.gather(*tasks), HANG)}) == 1
     assert (gated.arrived, provider.calls) == (1, 1)
@@ -151,8 +152,7 @@ async def test_threads_that_ask_at_once_share_a_call(
 ) -> None:
     with ThreadPoolExecutor(MANY) as threads:
         asked = [threads.submit(blocking, call, stream=stream) for _ in range(MANY)]
-        await auntil(lambda: gated.arrived)
-        await asyncio.sleep(0.2)
+        await auntil(lambda: gated.arrived and waiting(shared.engine) >= MANY - 1)
         gated.opened.set()
         assert len({each.result(HANG) for each in asked}) == 1
     assert (gated.arrived, provider.calls) == (1, 1)
@@ -170,8 +170,7 @@ async def test_all_who_wait_get_the_error_of_a_leader_that_fails(
 ) -> None:
     gated.refusals.append(429)
     tasks = [asyncio.create_task(awaited(call)) for _ in range(MANY)]
-    await auntil(lambda: gated.arrived)
-    await asyncio.sleep(0.2)
+    await auntil(lambda: gated.arrived and waiting(shared.engine) >= MANY - 1)
     gated.opened.set()
     failed = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), HANG)
     assert {type(each).__name__ for each in failed} == {"RateLimitError"}
@@ -186,7 +185,7 @@ async def test_where_a_leader_is_cancelled_another_one_leads(
     leader = asyncio.create_task(awaited(call))
     await auntil(lambda: gated.arrived)
     others = [asyncio.create_task(awaited(call)) for _ in range(MANY)]
-    await asyncio.sleep(0.2)
+    await auntil(lambda: waiting(shared.engine) >= MANY)
     leader.cancel()
     await asyncio.gather(leader, return_exceptions=True)
     del leader
@@ -203,7 +202,7 @@ async def test_where_a_leader_leaves_its_stream_another_one_leads(
     stream = await litellm.acompletion(**call, stream=True)
     await anext(stream)
     other = asyncio.create_task(awaited(call, stream=True))
-    await asyncio.sleep(0.2)
+    await auntil(lambda: waiting(shared.engine))
     del stream
     gc.collect()
     assert await asyncio.wait_for(other, HANG)
@@ -233,8 +232,8 @@ async def test_processes_that_ask_at_once_share_a_call(tmp_path: Path, provider:
         assert each.stdin is not None
         each.stdin.write("\n")
         each.stdin.flush()
-    await auntil(lambda: gated.arrived)
-    await asyncio.sleep(0.5)
+    here = ResponseCache("store", path=tmp_path)
+    await auntil(lambda: gated.arrived and leads_elsewhere(here))
     gated.opened.set()
     answers = [await asyncio.to_thread(begin, each) for each in asking]
     assert len({*answers}) == 1

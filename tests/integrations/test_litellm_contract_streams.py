@@ -100,7 +100,7 @@ async def test_a_hit_is_told_once(cache: DOCache, chat: dict[str, Any], ask: Ask
     await ask("completion", **chat)
     hit = await ask("completion", **chat)
     await auntil(lambda: told.of(ask.colour))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # a second report would come now
     [(_, kwargs, answer)] = told.of(ask.colour)
     assert answer.id == hit.id
     assert kwargs["response_cost"] == 0.0
@@ -133,11 +133,11 @@ async def test_a_stream_is_told_when_it_was_read(
     call = {**(chat if function == "completion" else response), "stream": True}
     recorded = await ask(function, **call)
     stream = await ask.begin(function, **call)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # a report that is too early would come now
     assert told.hits == []
     assert len(await ask.read(stream)) == len(recorded)
     await auntil(lambda: told.of(ask.colour))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # a second report would come now
     [(_, kwargs, answer)] = told.of(ask.colour)
     assert answer is not None
     assert kwargs["custom_llm_provider"] == "openai"

@@ -1,9 +1,9 @@
 """Embeddings behind LiteLLM, beyond what its own tests ask: who shares a call, and what is recorded of it."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import litellm
@@ -15,6 +15,8 @@ from litellm.types.utils import Embedding, EmbeddingResponse, Usage
 from chatcache import Mode, ReplayMiss
 from litellm_chatcache import DOCache
 from tests.integrations.asking import Ask, ask, cache
+from tests.under_way import waiting
+from tests.waiting import auntil, until
 
 __all__ = ["ask", "cache"]
 
@@ -28,12 +30,13 @@ def vector(value: Any) -> list[float]:
 
 
 class Embedder(CustomLLM):
-    """A provider within this process, slow enough that those who ask at once overlap.
+    """A provider within this process, which answers when it may, so that those who ask at once overlap.
 
     Attributes:
         asked: the inputs of each call.
         reverses: whether it answers in the other order, by number.
         error: what it raises.
+        may_answer: whether it may.
     """
 
     def __init__(self) -> None:
@@ -41,6 +44,7 @@ class Embedder(CustomLLM):
         self.asked: list[list[Any]] = []
         self.reverses = False
         self.error: Exception | None = None
+        self.may_answer: Callable[[], object] = lambda: True
 
     def answer(self, given: Any) -> EmbeddingResponse:
         inputs = given if isinstance(given, list) and not isinstance(given[0], int) else [given]
@@ -52,14 +56,12 @@ class Embedder(CustomLLM):
         return EmbeddingResponse(model="embedder", data=data[::-1] if self.reverses else data, usage=usage)
 
     def embedding(self, *_args: Any, **arguments: Any) -> EmbeddingResponse:
-        answer = self.answer(arguments["input"])
-        sleep(0.1)
-        return answer
+        until(self.may_answer)
+        return self.answer(arguments["input"])
 
     async def aembedding(self, *_args: Any, **arguments: Any) -> EmbeddingResponse:
-        answer = self.answer(arguments["input"])
-        await asyncio.sleep(0.1)
-        return answer
+        await auntil(self.may_answer)
+        return self.answer(arguments["input"])
 
 
 @pytest.fixture
@@ -89,6 +91,7 @@ async def at_once(ask: Ask, count: int, inputs: list[Any]) -> list[Any]:
 async def test_those_who_ask_at_once_share_a_call(cache: DOCache, embedder: Embedder, ask: Ask) -> None:
     cache.single_flight = True
     await ask("embedding", model=MODEL, input=["known"])
+    embedder.may_answer = lambda: waiting(cache.engine) >= 7
     answers = await at_once(ask, 8, ["known", "new", "other"])
     assert embedder.asked == [["known"], ["new", "other"]]
     for answer in answers:
@@ -99,10 +102,12 @@ async def test_those_who_ask_at_once_share_a_call(cache: DOCache, embedder: Embe
 async def test_those_who_wait_get_the_error(cache: DOCache, embedder: Embedder, ask: Ask) -> None:
     cache.single_flight = True
     embedder.error = BadRequestError("no such words", MODEL, "here")
+    embedder.may_answer = lambda: waiting(cache.engine) >= 3
     errors = await at_once(ask, 4, ["new"])
     assert [type(each) for each in errors] == [BadRequestError] * 4
-    assert len(embedder.asked) < 4
+    assert embedder.asked == [["new"]]
     embedder.error = None
+    embedder.may_answer = lambda: True
     assert (await ask("embedding", model=MODEL, input=["new"])).data[0]["embedding"] == vector("new")
 
 

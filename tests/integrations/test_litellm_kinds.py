@@ -18,6 +18,7 @@ from provider import Provider
 
 from litellm_chatcache import DOCache
 from tests.integrations.endpoints import Endpoints, endpoints
+from tests.waiting import auntil
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -241,18 +242,15 @@ async def test_callbacks_are_told_of_a_hit_once_at_no_cost(
     if stream and not asked.case.streams:
         pytest.skip("LiteLLM does not stream these")
     ask = asked.stream if stream else asked.whole
-    await ask()
-    await asyncio.sleep(0.1)  # what LiteLLM tells of the first call, it tells later
-    monkeypatch.setattr(litellm, "callbacks", [TOLD])
-    TOLD.awaited.clear()
-    TOLD.blocking.clear()
-    await ask()
     told = TOLD.awaited if asked.awaited else TOLD.blocking
-    for _ in range(300):
-        await asyncio.sleep(0.01)
-        if told:
-            break
-    await asyncio.sleep(0.1)
+    told.clear()
+    monkeypatch.setattr(litellm, "callbacks", [TOLD])
+    await ask()
+    await auntil(lambda: told)  # LiteLLM reports later
+    told.clear()
+    await ask()
+    await auntil(lambda: told)
+    await asyncio.sleep(0.1)  # a second report would come now
     assert [kwargs["response_cost"] for kwargs in told] == [0.0]
     assert asked.calls == 1
 
