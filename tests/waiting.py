@@ -4,10 +4,16 @@ import asyncio
 import time
 from collections.abc import Callable
 
-__all__ = ["HANG", "auntil", "until"]
+__all__ = ["HANG", "PATIENT", "auntil", "until"]
 
 HANG = 300.0
 """Seconds after which a step counts as hanging. The limit of a whole test (`timeout` in pyproject.toml) is longer."""
+
+PATIENT = """
+import logging
+logging.getLogger("asyncio").setLevel(logging.ERROR)
+"""
+"""Begins a program that runs with ``-X dev``: on a busy machine asyncio would warn that a callback was slow."""
 
 _PAUSE = 0.002
 

@@ -24,7 +24,7 @@ from chatcache import Alarm, DurableObject, InvalidInputError, ObjectNamespace, 
 from chatcache.storage import Transaction, alarms
 from chatcache.storage.alarms import AlarmIndex, Alarms, ObjectSchedule
 from chatcache.testing import ManualClock
-from tests.waiting import HANG, auntil, until
+from tests.waiting import HANG, PATIENT, auntil, until
 
 Handler = Callable[[DurableObject, Alarm], Awaitable[None] | None]
 Open = Callable[[Handler], ObjectNamespace]
@@ -848,7 +848,7 @@ def program(tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def start(text: str, *arguments: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-W", "error", "-X", "dev", "-c", HEAD + text, str(tmp_path), *arguments]
+        command = [sys.executable, "-W", "error", "-X", "dev", "-c", PATIENT + HEAD + text, str(tmp_path), *arguments]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return started[-1]
 

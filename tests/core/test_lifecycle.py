@@ -15,11 +15,11 @@ from shutil import rmtree
 import pytest
 
 from chatcache import ObjectNamespace, Storage
-from tests.waiting import HANG, until
+from tests.waiting import HANG, PATIENT, until
 
 
 def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-X", "dev", "-c", program, str(folder)]
+    command = [sys.executable, "-W", "error", "-X", "dev", "-c", PATIENT + program, str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG)
 
 
