@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import HANG
+
 PROGRAMS = {
     "an unread stream": """
         chunks = cache.stream("q", lambda _: iter(["a", "b"]))
@@ -112,7 +114,7 @@ cache.call("before", lambda _: "a")
 def run(folder: Path, program: str, begin: str = BEGIN) -> subprocess.CompletedProcess[str]:
     code = begin + "\n".join(line.removeprefix("        ") for line in program.splitlines())
     command = [sys.executable, "-X", "dev", "-c", code]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANG, check=False)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
