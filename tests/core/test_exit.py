@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import HANG
+from tests.waiting import HANG, PATIENT
 
 PROGRAMS = {
     "an unread stream": """
@@ -112,7 +112,7 @@ cache.call("before", lambda _: "a")
 
 
 def run(folder: Path, program: str, begin: str = BEGIN) -> subprocess.CompletedProcess[str]:
-    code = begin + "\n".join(line.removeprefix("        ") for line in program.splitlines())
+    code = PATIENT + begin + "\n".join(line.removeprefix("        ") for line in program.splitlines())
     command = [sys.executable, "-X", "dev", "-c", code]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANG, check=False)
 
