@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ async def test_where_a_leader_leaves_its_stream_another_one_leads(
 ) -> None:
     stream = await litellm.acompletion(**call, stream=True)
     await anext(stream)
-    other = asyncio.create_task(awaited(call, stream=True))
+    other = asyncio.get_running_loop().create_task(awaited(call, stream=True), context=Context())  # no part of the call
     await auntil(lambda: waiting(shared.engine))
     del stream
     gc.collect()

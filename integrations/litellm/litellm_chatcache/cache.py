@@ -10,6 +10,7 @@ from functools import partial
 from os import PathLike
 from threading import Thread
 from typing import Any, Literal
+from weakref import ref
 
 from chatcache import (
     TTL,
@@ -584,10 +585,12 @@ def _end_with_its_task(call: Call) -> None:
     if call.leader is None or task is None:
         return
     loop = task.get_loop()
+    known = ref(call)  # the task may live on when the call is dropped with its stream
 
     def end(ended: "asyncio.Task[Any]") -> None:
-        if ended.cancelled():
-            call.end()
+        kept = known()
+        if kept is not None and ended.cancelled():
+            kept.end()
 
     def forget() -> None:  # on whatever thread the call ends; its task may make a great many of them
         with suppress(RuntimeError):  # the loop was closed

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
-from typing import Any
+from contextvars import ContextVar, Token
+from typing import Any, Generic, TypeVar
+from weakref import ref
 
 from chatcache import Form, Leader, Mode
 
 from .controls import Controls
 from .kinds import FUNCTIONS, Kind
 
-__all__ = ["BEGUN", "CURRENT", "SCOPE", "Call"]
+__all__ = ["BEGUN", "CURRENT", "SCOPE", "Call", "Scope"]
 
 
 class Call:
@@ -131,11 +132,42 @@ class Call:
             forget()
 
 
-BEGUN: ContextVar[Call | None] = ContextVar("litellm_chatcache_begun", default=None)
+class Scope(list[Call]):
+    """The calls that were begun in a call of a function."""
+
+
+T = TypeVar("T", Call, Scope)
+
+
+class WeakVar(Generic[T]):
+    """A context variable that keeps its value alive for nobody.
+
+    Tasks and timers that begin during a call, such as those of a client's connections, copy its context and live on. A
+    call that they kept would keep its followers waiting when its stream is dropped.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._var: ContextVar[ref[T] | None] = ContextVar(name, default=None)
+
+    def get(self) -> T | None:
+        """Return the value, or None if there is none any more."""
+        found = self._var.get()
+        return None if found is None else found()
+
+    def set(self, value: T | None) -> "Token[ref[T] | None]":
+        """Set the value, which the caller keeps."""
+        return self._var.set(None if value is None else ref(value))
+
+    def reset(self, token: "Token[ref[T] | None]") -> None:
+        """Restore the value from before `set`."""
+        self._var.reset(token)
+
+
+BEGUN: WeakVar[Call] = WeakVar("litellm_chatcache_begun")
 """The call that LiteLLM began last."""
 
-CURRENT: ContextVar[Call | None] = ContextVar("litellm_chatcache_call", default=None)
+CURRENT: WeakVar[Call] = WeakVar("litellm_chatcache_call")
 """The call whose record LiteLLM looks up, or stores, just now."""
 
-SCOPE: ContextVar[list[Call] | None] = ContextVar("litellm_chatcache_scope", default=None)
+SCOPE: WeakVar[Scope] = WeakVar("litellm_chatcache_scope")
 """Where a call is noted when it begins, by who wants to know of it."""

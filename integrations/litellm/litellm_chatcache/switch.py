@@ -8,7 +8,7 @@ from typing import Any
 import litellm
 
 from .cache import DOCache
-from .call import SCOPE, Call
+from .call import SCOPE, Call, Scope
 from .kinds import FUNCTIONS
 
 __all__ = ["disable", "enable"]
@@ -61,7 +61,7 @@ def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def blocking(*args: Any, **kwargs: Any) -> Any:
-        calls: list[Call] = []
+        calls = Scope()
         before = SCOPE.set(calls)
         try:
             answer = function(*args, **kwargs)
@@ -76,7 +76,7 @@ def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     async def awaiting(*args: Any, **kwargs: Any) -> Any:
-        calls: list[Call] = []
+        calls = Scope()
         before = SCOPE.set(calls)
         try:
             answer = await function(*args, **kwargs)
