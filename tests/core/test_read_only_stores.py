@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from chatcache import ResponseCache
+from tests.waiting import HANG
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
 
@@ -60,7 +61,7 @@ if sys.argv[2] == "True":
     cache.close()
 os._exit(0)
 """
-    subprocess.run([sys.executable, "-c", program, folder, str(closed)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program, folder, str(closed)], check=True, timeout=HANG)
     return next(folder.rglob("*.sqlite"))
 
 
