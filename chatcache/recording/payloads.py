@@ -21,15 +21,29 @@ _NAMES = re.compile(r"b64_json|data|file_data|.*(?:signatures?|encrypted.*|redac
 _NAMED = re.compile(r"[A-Za-z0-9+/_=\s-]{64,}")
 
 
-def outside_payloads(text: str, name: str = "") -> Iterator[tuple[int, int]]:
-    """Yield the parts of a text, which stands under a name, that are no payload: each as its begin and its end."""
+_recent: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by length and hash, so that no text is held
+_MOST_RECENT = 64
+
+
+def outside_payloads(text: str, name: str = "") -> list[tuple[int, int]]:
+    """Return the parts of a text, which stands under a name, that are no payload: each as its begin and its end."""
+    if len(text) < _LEAST and _MARK not in text:
+        is_payload = name and _NAMES.fullmatch(name) and _NAMED.fullmatch(text)
+        return [] if is_payload or not text else [(0, len(text))]
+    key = len(text), hash(text)
+    found = _recent.get(key)
+    if found is None:
+        if len(_recent) >= _MOST_RECENT:
+            _recent.clear()
+        found = _recent[key] = [*_outside(text)]
+    return found
+
+
+def _outside(text: str) -> Iterator[tuple[int, int]]:
     begin = 0
-    if name and _NAMES.fullmatch(name) and _NAMED.fullmatch(text):
-        return
-    if len(text) >= _LEAST or _MARK in text:
-        for match in _PAYLOAD.finditer(text):
-            if match.start() > begin:
-                yield begin, match.start()
-            begin = match.end()
+    for match in _PAYLOAD.finditer(text):
+        if match.start() > begin:
+            yield begin, match.start()
+        begin = match.end()
     if begin < len(text):
         yield begin, len(text)

@@ -12,10 +12,14 @@ from zlib import crc32
 
 from chatcache.keys import canonical_json
 
+from .payloads import outside_payloads
+from .texts import Edit, rewritten
+
 __all__ = ["SKETCH", "distance", "sketch_of", "words_of"]
 
 SKETCH = 16  # hex digits
 _WORD = re.compile(rb"[^\s\"'{}\[\](),:;.!?]+")
+_HEAD = 64  # characters of a payload
 _BUCKETS = 64
 _MIX = 0x9E3779B1
 
@@ -23,12 +27,22 @@ _MIX = 0x9E3779B1
 def sketch_of(request: Any) -> str:
     """Return the sketch of a request, a JSON value: 16 hex digits."""
     least = [1 << 32] * _BUCKETS
-    for word in {*words_of(request)}:
+    for word in {*words_of(rewritten(request, _shortened))}:
         value = crc32(word) * _MIX & 0xFFFFFFFF  # the CRCs of short words are alike
         bucket = value >> 26
         least[bucket] = min(least[bucket], value & 0x3FFFFFF)
     bits = sum((value & 1) << bucket for bucket, value in enumerate(least))
     return f"{bits:0{SKETCH}x}"
+
+
+def _shortened(text: str, _name: str, _path: str) -> list[Edit]:
+    """Return the edits of a text that leave the beginning of each payload, which is enough to tell it."""
+    made, at = list[Edit](), 0
+    for begin, end in [*outside_payloads(text), (len(text), len(text))]:
+        if begin - at > _HEAD:
+            made.append((at + _HEAD, begin, ""))
+        at = end
+    return made
 
 
 def distance(one: int, other: int) -> int:

@@ -19,6 +19,7 @@ import orjson
 
 from chatcache.codec import is_utf8
 from chatcache.errors import BundleError, shown
+from chatcache.recording.payloads import outside_payloads
 
 __all__ = ["DEEPEST", "Blobs", "count_values", "is_too_deep", "parsed", "restored", "written"]
 
@@ -32,7 +33,7 @@ _WIDTH = 120  # columns
 _SHORT = 60  # columns, of a sentence that another one may follow on its line
 _LARGE = 16 * 1024  # bytes
 _INDENT = " "
-_PIECES = re.compile(r".*?(?:\n|[.!?…] +|[。！？；][」』”’）]*|$)", re.DOTALL)  # noqa: RUF001 - those of Chinese
+_PIECES = re.compile(r".*?(?:\n{16,}|\n|[.!?…] +|[。！？；][」』”’）]*|$)", re.DOTALL)  # noqa: RUF001 - those of Chinese
 _MARKS = ",;:)]}、，：）」"  # noqa: RUF001 - after which a line may end where it has no space
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{41,}")  # longer than any word
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
@@ -148,7 +149,7 @@ def _laid_out(value: Any, blobs: Blobs) -> Any:
 
 
 def _blob_if_large(value: Any, blobs: Blobs) -> Any:
-    data = _json(value).encode()
+    data = _json_bytes(value)
     if len(data) <= _LARGE or (isinstance(value, str) and _reads_well(value)):
         return value
     digest = sha256(data).hexdigest()
@@ -158,6 +159,8 @@ def _blob_if_large(value: Any, blobs: Blobs) -> Any:
 
 def _reads_well(text: str) -> bool:
     """Whether a text is one for people, in any script, or a program: neither Base64 nor bytes, for the most part."""
+    if 2 * sum(end - begin for begin, end in outside_payloads(text)) < len(text):
+        return False
     return 2 * sum(map(len, _BASE64.findall(text))) + 8 * len(_CONTROL.findall(text)) <= len(text)
 
 
@@ -222,6 +225,16 @@ def _holds_text(value: Any) -> bool:
 
 def _is_numbers(value: Any) -> bool:
     return isinstance(value, list) and all(type(item) in {int, float} for item in value)
+
+
+def _json_bytes(value: Any) -> bytes:
+    """Return what `_json` does, as bytes. Of a long text orjson makes the same in a fifth of the time."""
+    if isinstance(value, str):
+        try:
+            return orjson.dumps(value)
+        except orjson.JSONEncodeError:  # a lone surrogate
+            pass
+    return _json(value).encode()
 
 
 def _json(value: Any) -> str:

@@ -10,16 +10,20 @@ import os
 import subprocess
 import sys
 import warnings
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy  # or YAML would say what is alike only once
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from chatcache import Form, ObjectNamespace, request_key
-from chatcache.recording import Bundle, Record, Shelf, nearest, sketch_of
+from chatcache import Form, ObjectNamespace, ResponseCache, request_key
+from chatcache.recording import Bundle, Policy, Record, RecordMode, Shelf, nearest, recording, sketch_of
 
 from .measure import AbsentError, Amount, Line, Rounds, Row
 from .provider import MESSAGES, provider
@@ -247,9 +251,45 @@ def _suites() -> Iterator[Rounds]:
         yield ours, theirs
 
 
+@contextmanager
+def _payloads() -> Iterator[Rounds]:
+    """Record a request and an answer with an image and audio, 11 MB together, into a bundle."""
+    random = Random(19)  # noqa: S311 - bytes of an image, no secret
+    image = f"data:image/png;base64,{b64encode(random.randbytes(3_000_000)).decode()}"
+    audio = b64encode(random.randbytes(1_125_000)).decode()
+    parts = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": image}},
+        {"type": "input_audio", "input_audio": {"data": audio, "format": "wav"}},
+    ]
+    request = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": parts}]}
+    answer = {"choices": [{"message": {"content": "Hi", "audio": {"data": audio}, "images": [{"url": image}]}}]}
+    with TemporaryDirectory() as folder:
+        cache = ResponseCache("app", path=folder)
+        numbers = count()
+
+        def record() -> float:
+            bundle = Path(folder) / str(next(numbers)) / "one.chatcache"
+            began = perf_counter()
+            with recording(bundle, Policy(mode=RecordMode.REFRESH)):
+                cache.call(request, lambda _request: answer)
+            took = perf_counter() - began
+            assert bundle.exists()
+            return took * 1e6
+
+        def hash_both() -> float:
+            began = perf_counter()
+            for value in (request, answer):
+                sha256(json.dumps(value).encode()).hexdigest()
+            return (perf_counter() - began) * 1e6
+
+        yield record, hash_both
+
+
 ROWS: list[Line] = [
     Row("recording, loading 1,000 records : vcrpy, YAML by its C loader", 0.1, _loading, rounds=7),
     Row("recording, a replayed suite of 1,000 tests : on a dict", 1.3, _suites, rounds=5),
+    Row("recording, a call with 11 MB of base64 : the same through json.dumps and sha256", 5, _payloads, rounds=9),
     Amount("recording, explaining a miss among 10,000 records", 50, "ms", _explaining),
     Amount("recording, size of the recorded traffic : as YAML of vcrpy", 0.7, "times", _size),
 ]

@@ -382,3 +382,11 @@ def test_git_merges_what_two_branches_added_at_one_place_by_the_driver(tmp_path:
     merged = git(tmp_path, "merge", "-q", "other", "-m", "4")
     assert merged.returncode == 0, merged.stdout + merged.stderr
     assert [each.scope for each in bundle.read()] == ["test_010", "test_020", "test_030"]
+
+
+def test_many_empty_lines_are_one_piece_of_a_text(tmp_path: Path) -> None:
+    text = "a" + "\n" * 1_000 + "b\n\nc. " * 30
+    bundle = Bundle(tmp_path / "one.chatcache")
+    bundle.write([record(answer={"content": text})])
+    assert bundle.read()[0].answer == {"content": text}
+    assert bundle.path.read_text().count("\n") < 150
