@@ -32,6 +32,7 @@ from .errors import (
     StorageError,
     StreamInterruptedError,
     TransactionError,
+    UnsupportedLibraryError,
 )
 from .exit import Exit, Failure, Success
 from .interrupts import is_interrupt, raise_interrupt
@@ -126,4 +127,5 @@ __all__ = [
     "SecretError",
     "StreamInterruptedError",
     "MissingPackageError",
+    "UnsupportedLibraryError",
 ]

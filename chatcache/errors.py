@@ -22,6 +22,7 @@
     ├── ReplayMiss                               mode ``replay``, and there is no record to replay
     ├── QueueEmptyError                          nothing in a queue was due in the time that was given
     ├── StreamInterruptedError                   the stream of another caller that was followed broke off
+    ├── UnsupportedLibraryError                  an awaited method without asyncio, or a library that it cannot run with
     └── MissingPackageError (also an ImportError) a package that only some uses need is not installed
 
 Errors of the libraries underneath (``sqlite3``, ``orjson``) stand as the cause of one of these, and are never raised
@@ -59,6 +60,7 @@ __all__ = [
     "StorageError",
     "StreamInterruptedError",
     "TransactionError",
+    "UnsupportedLibraryError",
 ]
 
 
@@ -208,6 +210,10 @@ class QueueEmptyError(ChatcacheError):
 
 class StreamInterruptedError(ChatcacheError):
     """The stream of another caller that was followed broke off, by no error of its own: that caller's loop ended."""
+
+
+class UnsupportedLibraryError(ChatcacheError, RuntimeError):
+    """The program runs on a concurrency library that chatcache does not work with, such as trio or eventlet."""
 
 
 class MissingPackageError(ChatcacheError, ImportError):

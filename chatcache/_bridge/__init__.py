@@ -25,11 +25,23 @@ from .forbidden import learn_from, reads_apart
 from .forks import anew_in_children
 from .gate import Gate
 from .logs import LOGGER
-from .loops import CANCELLATIONS, Loop, Outcome, PerLoop, beside, finish_apart, off_loop, running_loop, running_task
+from .loops import (
+    CANCELLATIONS,
+    Loop,
+    Outcome,
+    PerLoop,
+    beside,
+    current_loop,
+    finish_apart,
+    off_loop,
+    running_loop,
+    running_task,
+)
 from .pauses import apause, pause
 from .pings import stalled
 from .renewals import RENEWALS, Held
 from .shared import Shared
+from .starting import check_threads
 from .threads import LoopThread, StepThread, Worker, born_daemon, call_off_loop
 from .turnstile import Holder, Turnstile, WouldWaitForItself
 
@@ -69,6 +81,7 @@ __all__ = [
     "Outcome",
     "PerLoop",
     "beside",
+    "current_loop",
     "finish_apart",
     "off_loop",
     "running_loop",
@@ -87,4 +100,5 @@ __all__ = [
     "Worker",
     "born_daemon",
     "call_off_loop",
+    "check_threads",
 ]

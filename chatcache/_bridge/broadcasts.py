@@ -1,6 +1,5 @@
 """Streams that are shared: whoever asks for one that is under way gets all of it, from its first item."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Hashable, Iterator
 from functools import partial
 from threading import RLock
@@ -11,6 +10,7 @@ from chatcache.errors import StreamInterruptedError
 from chatcache.interrupts import is_interrupt, suppress
 
 from .forks import anew_in_children
+from .loops import current_loop
 from .streams import PulledStream, PushedStream, Stream, within
 
 __all__ = ["Broadcasts"]
@@ -115,7 +115,7 @@ class Broadcasts(Generic[C]):
 
         A task of the running loop begins the stream at once, and takes the items as fast as they come.
         """
-        make = partial(PushedStream, begin, asyncio.get_running_loop())
+        make = partial(PushedStream, begin, current_loop())
         seat = self._seat(key, make, blocks=False)
         stream = self._aread(key, make, seat)
         with suppress(StopIteration):

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from chatcache.interrupts import is_interrupt, suppress
 
 from .forks import anew_in_children
-from .loops import Loop, Outcome, running_loop
+from .loops import Loop, Outcome, current_loop, running_loop
 from .pings import stalled
 
 __all__ = ["Flight", "Flights", "Landing", "awaited_within"]
@@ -181,7 +181,7 @@ class Flights(Generic[R]):
     async def arun(self, key: Hashable, acall: Callable[[], Awaitable[R]]) -> tuple[R, bool]:
         """Awaiting twin of `run`."""
         while True:
-            own: Flight[R] = Flight(running_loop())
+            own: Flight[R] = Flight(current_loop())
             try:
                 flight = self._board(key, own)
                 if flight is None:
@@ -230,7 +230,7 @@ class Flights(Generic[R]):
     async def abegin(self, key: Hashable) -> Flight[R] | Landing[R] | None:
         """Awaiting twin of `begin`."""
         while True:
-            own: Flight[R] = Flight(running_loop(), held=True)
+            own: Flight[R] = Flight(current_loop(), held=True)
             try:
                 flight = self._board(key, own)
                 if flight is None:

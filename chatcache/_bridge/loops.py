@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from chatcache.errors import UnsupportedLibraryError
 from chatcache.interrupts import raise_interrupt, suppress
 
 from .starting import start
@@ -22,6 +23,7 @@ __all__ = [
     "Outcome",
     "PerLoop",
     "beside",
+    "current_loop",
     "finish_apart",
     "off_loop",
     "running_loop",
@@ -43,6 +45,21 @@ _FINISH_WITHIN = 1.0  # seconds: nothing that is closed when a program ends may 
 def running_loop() -> Loop | None:
     """Return the loop that runs in this thread, or None."""
     return asyncio._get_running_loop()  # noqa: SLF001 - in its __all__; the other one raises where there is none
+
+
+def current_loop() -> Loop:
+    """Return the loop that runs in this thread.
+
+    Raises:
+        UnsupportedLibraryError: none does, as under trio.
+    """
+    loop = running_loop()
+    if loop is None:
+        raise UnsupportedLibraryError(
+            "an awaited method of chatcache needs asyncio, and no asyncio event loop runs in this thread: under trio "
+            "or curio, call the blocking method in a thread, as by trio.to_thread.run_sync(cache.call, request, fn)"
+        )
+    return loop
 
 
 def running_task() -> object | None:
@@ -99,7 +116,7 @@ class Outcome:
 
     async def wait(self) -> None:
         """Wait for the end; raise the error it ended with."""
-        loop = asyncio.get_running_loop()
+        loop = current_loop()
         task: asyncio.Future[None] = loop.create_future()
         with self._lock:
             if self.done:
@@ -141,7 +158,7 @@ class PerLoop(Generic[V]):
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[V]:
         """Give the value of the running loop to one task at a time."""
-        value, lock = self._of(asyncio.get_running_loop())
+        value, lock = self._of(current_loop())
         async with lock:
             yield value
 
@@ -160,7 +177,7 @@ class PerLoop(Generic[V]):
 
 def beside(coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
     """Begin a coroutine in the running loop, without waiting for it."""
-    return asyncio.get_running_loop().create_task(coroutine)
+    return current_loop().create_task(coroutine)
 
 
 async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -169,8 +186,9 @@ async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     Not one of the loop's own executor: the program may have filled it with calls that wait for us.
     """
     call = partial(copy_context().run, function, *args, **kwargs)
+    loop = current_loop()
     try:
-        made = asyncio.get_running_loop().run_in_executor(_pool(), call)
+        made = loop.run_in_executor(_pool(), call)
     except RuntimeError as error:  # the interpreter is ending and starts no more threads
         raise_interrupt(error)
         return call()

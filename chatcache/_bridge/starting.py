@@ -1,13 +1,41 @@
 """The one place that starts threads."""
 
-from threading import Thread, main_thread
+import sys
+from collections.abc import Callable
+from threading import Thread, current_thread, main_thread
+from typing import Any, Protocol
 
+from chatcache.errors import UnsupportedLibraryError
 from chatcache.interrupts import raise_interrupt
 
-__all__ = ["start"]
+__all__ = ["Startable", "check_threads", "daemon", "daemon_for_a_loop", "start"]
 
 
-def start(thread: Thread) -> bool:
+class Startable(Protocol):
+    """A thread."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def is_alive(self) -> bool:
+        """Return whether it has begun, and not ended."""
+        ...
+
+    def join(self, timeout: float) -> None:
+        """Wait for its end, so many seconds at most, and not at all within itself."""
+
+
+def check_threads() -> None:
+    """Raise `UnsupportedLibraryError` where `threading` is not what it was, and threads would wait for each other."""
+    eventlet = sys.modules.get("eventlet.patcher")
+    if eventlet is not None and eventlet.is_monkey_patched("thread"):
+        raise UnsupportedLibraryError(
+            "chatcache does not work with threads that eventlet has patched: call eventlet.monkey_patch(thread=False), "
+            "or use gevent, threads or asyncio"
+        )
+
+
+def start(thread: Startable | Thread) -> bool:
     """Start a thread; return False if the program is ending, or the system has no more threads.
 
     When the main thread has ended, the interpreter starts no more threads: since Python 3.12 it raises, and Python
@@ -21,3 +49,55 @@ def start(thread: Thread) -> bool:
         raise_interrupt(error)
         return False
     return True
+
+
+def daemon(target: Callable[[], None]) -> Startable:
+    """Return a thread that no end of a program waits for."""
+    return _DaemonThread(target=target, daemon=True, name="chatcache")
+
+
+def daemon_for_a_loop(target: Callable[[], None]) -> Startable:
+    """Return a daemon in which an event loop can run: a thread of the operating system.
+
+    Where gevent has patched `threading`, its threads are greenlets, all of them in one thread of the operating system,
+    which can run one event loop only.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        return _NativeThread(target, monkey.get_original)
+    return daemon(target)
+
+
+class _DaemonThread(Thread):
+    def join(self, timeout: float | None = None) -> None:
+        if self is not current_thread():
+            super().join(timeout)
+
+
+class _NativeThread:
+    """A thread that is made of what gevent has replaced."""
+
+    def __init__(self, target: Callable[[], None], original: Callable[[str, str], Callable[..., Any]]) -> None:
+        self._target = target
+        self._start, self._ident = original("_thread", "start_new_thread"), original("_thread", "get_ident")
+        self._runs = original("_thread", "allocate_lock")()
+        self._own: int | None = None
+
+    def start(self) -> None:
+        self._runs.acquire()
+        self._start(self._run, ())
+
+    def is_alive(self) -> bool:
+        locked: bool = self._runs.locked()
+        return locked
+
+    def join(self, timeout: float) -> None:
+        if self._ident() != self._own and self._runs.acquire(timeout=timeout):
+            self._runs.release()
+
+    def _run(self) -> None:
+        self._own = self._ident()
+        try:
+            self._target()
+        finally:
+            self._runs.release()

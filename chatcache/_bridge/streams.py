@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from chatcache.interrupts import is_interrupt, suppress
 
-from .loops import Loop, off_loop, running_loop
+from .loops import Loop, current_loop, off_loop, running_loop
 from .pings import answers, stalled
 from .threads import LoopThread
 
@@ -189,7 +189,7 @@ class PulledStream(Stream[C]):
 
     async def _freed(self, position: int) -> None:
         """Wait until the item at a position is there, or nobody pulls any more."""
-        loop = asyncio.get_running_loop()
+        loop = current_loop()
         woken: asyncio.Future[None] = loop.create_future()
         self._waiting.append(partial(loop.call_soon_threadsafe, _set, woken))
         if self._taken() and not self._settled(position):
@@ -245,7 +245,7 @@ class PushedStream(Stream[C]):
         return self._settled(position)
 
     async def await_(self, position: int) -> bool:
-        loop = asyncio.get_running_loop()
+        loop = current_loop()
         woken: asyncio.Future[None] = loop.create_future()
         if loop is self._loop:
             if not self._settled(position):

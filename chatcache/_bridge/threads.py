@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread, current_thread, main_thread
+from threading import Lock, Thread, main_thread
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -14,7 +14,7 @@ from chatcache.interrupts import raise_interrupt, suppress
 
 from .forks import anew_in_children
 from .loops import Loop, Outcome, running_loop
-from .starting import start
+from .starting import Startable, daemon, daemon_for_a_loop, start
 
 __all__ = ["LoopThread", "StepThread", "Worker", "born_daemon", "call_off_loop"]
 
@@ -154,9 +154,9 @@ class _SideThread(ABC):
 
     _END_WITHIN = 0.2  # seconds, where the program ends
 
-    def __init__(self) -> None:
+    def __init__(self, thread: Startable) -> None:
         self._stopping = False
-        self._thread = Thread(target=self._run, daemon=True, name="chatcache")
+        self._thread = thread
 
     def start(self) -> bool:
         """Begin; return False if no thread can be started, see `chatcache._bridge.starting`."""
@@ -179,15 +179,11 @@ class _SideThread(ABC):
         atexit.unregister(self._end)
         self._stopping = True
         self.wake()
-        if self._thread.is_alive() and self._thread is not current_thread():
+        if self._thread.is_alive():
             self._thread.join(timeout)
 
     def _end(self) -> None:
         self.stop(self._END_WITHIN)
-
-    @abstractmethod
-    def _run(self) -> None:
-        """Take steps until it is stopped."""
 
 
 class StepThread(_SideThread):
@@ -200,7 +196,7 @@ class StepThread(_SideThread):
     _LONGEST = 3600.0  # seconds
 
     def __init__(self, step: Callable[[], float]) -> None:
-        super().__init__()
+        super().__init__(daemon(self._run))
         self._step = step
         self._wakes: SimpleQueue[None] = SimpleQueue()
 
@@ -224,7 +220,7 @@ class LoopThread(_SideThread):
     """
 
     def __init__(self, step: Callable[[], Coroutine[Any, Any, float]]) -> None:
-        super().__init__()
+        super().__init__(daemon_for_a_loop(self._run))
         self._step = step
         self._loop: Loop | None = None
         self._woken = asyncio.Event()

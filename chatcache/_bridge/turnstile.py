@@ -1,13 +1,12 @@
 """One queue in which threads and tasks wait for their turn."""
 
-import asyncio
 from collections import deque
 from threading import RLock
 from time import monotonic
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from .loops import Loop, Outcome, beside, off_loop, running_loop
+from .loops import Loop, Outcome, beside, current_loop, off_loop, running_loop
 
 __all__ = ["Holder", "Turnstile", "WouldWaitForItself"]
 
@@ -157,7 +156,7 @@ class Turnstile:
         self.leave(holder)
 
     async def _admitted(self, ticket: _Ticket, timeout: float) -> None:  # noqa: ASYNC109
-        loop = asyncio.get_running_loop()
+        loop = current_loop()
         with self._lock:
             watch = self._watches.get(loop)
             begins = watch is None

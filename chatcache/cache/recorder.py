@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from chatcache._bridge import CANCELLATIONS, Colour, Worker, awaiting, off_loop
+from chatcache._bridge import CANCELLATIONS, Colour, Worker, awaiting, current_loop, off_loop
 from chatcache.backing import BackingStore
 from chatcache.clock import Clock, milliseconds
 from chatcache.codec import encode, is_json, part_of
@@ -146,6 +146,7 @@ class Recorder:
         """
         about = self._timed(made.asked, made.about)
         if colour is awaiting:
+            current_loop()  # not in `try`: without asyncio the caller is refused
             await learn_versions(self._packages)
         if self.track is not None:
             return self._taped(self.track, made, about)

@@ -14,7 +14,7 @@ from stat import S_ISDIR
 from typing import ClassVar, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
-from chatcache._bridge import Lock, LoopThread, off_loop
+from chatcache._bridge import Lock, LoopThread, check_threads, off_loop
 from chatcache.clock import Clock
 from chatcache.errors import InvalidInputError, StorageError
 from chatcache.interrupts import raise_interrupt
@@ -261,6 +261,7 @@ class ObjectNamespace:
     Raises:
         InvalidNameError: the name is no such name.
         InvalidInputError: another argument cannot be right.
+        UnsupportedLibraryError: eventlet has patched the threads of this process.
         StorageError: `root` is a file, or cannot be looked at.
     """
 
@@ -275,6 +276,7 @@ class ObjectNamespace:
         alarm: Handler | None = None,
         clock: Clock = time.time,
     ) -> None:
+        check_threads()
         self.name = check_namespace(name)
         self.root = _folder(default_folder() if root is None else root)
         if not isinstance(timeout, int | float) or not 0 <= timeout <= _LONGEST_TIMEOUT:
