@@ -34,10 +34,9 @@ class Repeats:
 
     def asked(self, canonical: bytes) -> bytes | None:
         """Take note that a request is asked for; return its name, or None where it is the first time."""
-        name = self._prefix + canonical
-        asked = hash(name)
+        asked = hash(canonical)
         if asked in self._asked:
-            return name
+            return self._prefix + canonical
         if len(self._asked) >= _MOST:
             self._asked.clear()
         self._asked.add(asked)

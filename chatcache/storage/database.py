@@ -161,7 +161,8 @@ class Database:
             self._look_for_the_file()
         value = self._recent.get(key)
         if value is None and not self._recent.lacks(key):
-            value = self.read(self._recent.read, key, None)
+            with self._reading:
+                value = self._read(self._recent.read, key, None)
         return value
 
     async def aget(self, key: str) -> bytes | None:

@@ -60,17 +60,19 @@ class KeyValues(ABC):
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value under a key, or `default`."""
         layers = self._layers("get")
-        data = find(layers, check_key(key)) if layers else UNKNOWN
+        check_key(key)
+        data = find(layers, key) if layers else UNKNOWN
         if isinstance(data, Unknown):
-            data = self._turns.get(check_key(key))
+            data = self._turns.get(key)
         return default if data is None else self._value(key, data)
 
     async def aget(self, key: str, default: Any = None) -> Any:
         """Awaiting twin of `get`."""
         layers = self._layers("get")
-        data = find(layers, check_key(key)) if layers else UNKNOWN
+        check_key(key)
+        data = find(layers, key) if layers else UNKNOWN
         if isinstance(data, Unknown):
-            data = await self._turns.aget(check_key(key))
+            data = await self._turns.aget(key)
         return default if data is None else self._value(key, data)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from chatcache._bridge import Lock
 from chatcache.interrupts import raise_interrupt, suppress
 
 from .descriptors import share_of_descriptors
-from .rows import read_next
+from .rows import read_next, read_row
 
 __all__ = ["Recent", "WalIndex"]
 
@@ -146,14 +146,15 @@ class Recent:
         """Return a value from the file, and keep it, or that there is none; for one thread at a time."""
         index = self._kept[0]
         if index is None:
-            return read_next(connection, key)[1]
+            return read_row(connection, key)
         header = index.header[:]
-        found, value = read_next(connection, key)
-        if index.header[:] == header:
-            if value is None:
+        value = read_row(connection, key)
+        if value is None:
+            found, value = read_next(connection, key)
+            if index.header[:] == header and value is None:
                 self._gap = index, header, key, found
-            else:
-                self._keep(index, header, key, value)
+        elif index.header[:] == header:
+            self._keep(index, header, key, value)
         return value
 
     def _keep(self, index: WalIndex, header: bytes, key: str, value: bytes) -> None:

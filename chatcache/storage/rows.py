@@ -91,15 +91,13 @@ def checksum(key: str, value: bytes) -> int:
     return crc32(value, crc32(key.encode(), len(value)))
 
 
-def _checked(key: str, expected: Any, value: Any) -> bytes:
-    """Return the value of a row, or `DAMAGED` if it is not what was written under the key."""
-    return value if type(value) is bytes and crc32(value, crc32(key.encode(), len(value))) == expected else DAMAGED
-
-
 def read_row(connection: Connection, key: str) -> bytes | None:
     """Return the value of a row, or None."""
     row = connection.execute(_GET, (key,)).fetchone()
-    return None if row is None else _checked(key, *row)
+    if row is None:
+        return None
+    expected, value = row
+    return value if type(value) is bytes and crc32(value, crc32(key.encode(), len(value))) == expected else DAMAGED
 
 
 def read_next(connection: Connection, key: str) -> tuple[str | None, bytes | None]:
@@ -109,7 +107,7 @@ def read_next(connection: Connection, key: str) -> tuple[str | None, bytes | Non
         return None, None
     found, expected, value = row
     if found == key:
-        return key, _checked(key, expected, value)
+        return _values([row])[0]
     return (found, None) if type(found) is str and found > key else (key, DAMAGED)
 
 
@@ -129,7 +127,7 @@ def _values(rows: Iterable[tuple[Any, ...]]) -> list[Row]:
         (
             key,
             value
-            if type(value) is bytes and crc32(value, crc32(key.encode(), len(value))) == expected  # as `_checked`
+            if type(value) is bytes and crc32(value, crc32(key.encode(), len(value))) == expected  # as in `read_row`
             else DAMAGED,
         )
         for key, expected, value in rows
