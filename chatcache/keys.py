@@ -143,6 +143,12 @@ def _spelled_list(value: list[Any], spell: _Spelling) -> list[Any]:
     changed: list[Any] | None = None
     for index, item in enumerate(value):
         kind = type(item)
+        if kind is dict:
+            for key, part in item.items():
+                if type(part) is not str or type(key) is not str:
+                    break
+            else:  # a message, as most of a long request are
+                continue
         if kind in _WRITTEN_AS_IS or (kind is int and _LEAST_INT <= item <= _GREATEST_INT):
             continue
         if kind is float and _LEAST_ALIKE <= item < _LEAST_UNLIKE and not item.is_integer():

@@ -208,8 +208,9 @@ class ResponseCache:
             PersistenceError: in mode ``replay``, or with ``on_store_error="raise"``, the records could not be read.
             Exception: whatever `fn` raises.
         """
-        parse_ttl(ttl)
-        chosen = self.mode_of(mode)
+        if ttl is not None:
+            parse_ttl(ttl)
+        chosen = self.mode if mode is None else self.mode_of(mode)
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return fn(request)
@@ -248,8 +249,9 @@ class ResponseCache:
         from_chunks: Callable[[list[Any]], Any] | None = None,
     ) -> T:
         """Awaiting twin of `call`; `fn` is awaited. A task that is cancelled leaves the call to those who share it."""
-        parse_ttl(ttl)
-        chosen = self.mode_of(mode)
+        if ttl is not None:
+            parse_ttl(ttl)
+        chosen = self.mode if mode is None else self.mode_of(mode)
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return await fn(request)

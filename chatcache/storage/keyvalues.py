@@ -60,20 +60,32 @@ class KeyValues(ABC):
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value under a key, or `default`."""
         layers = self._layers("get")
-        check_key(key)
+        if type(key) is not str or not key.isascii():  # else it is a key for sure
+            check_key(key)
         data = find(layers, key) if layers else UNKNOWN
         if isinstance(data, Unknown):
             data = self._turns.get(key)
-        return default if data is None else self._value(key, data)
+        if data is None:
+            return default
+        try:  # as `_value`, in place
+            return decode(data)
+        except CorruptRecordError as error:
+            raise self._corrupt(key, error) from error
 
     async def aget(self, key: str, default: Any = None) -> Any:
         """Awaiting twin of `get`."""
         layers = self._layers("get")
-        check_key(key)
+        if type(key) is not str or not key.isascii():  # else it is a key for sure
+            check_key(key)
         data = find(layers, key) if layers else UNKNOWN
         if isinstance(data, Unknown):
             data = await self._turns.aget(key)
-        return default if data is None else self._value(key, data)
+        if data is None:
+            return default
+        try:  # as `_value`, in place
+            return decode(data)
+        except CorruptRecordError as error:
+            raise self._corrupt(key, error) from error
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values under those of the keys that exist, in the order of the storage."""
@@ -526,7 +538,10 @@ class KeyValues(ABC):
         try:
             return decode(data)
         except CorruptRecordError as error:
-            raise CorruptRecordError(f"key {key!r} in {self._turns.path}: {error}") from error
+            raise self._corrupt(key, error) from error
+
+    def _corrupt(self, key: str, error: CorruptRecordError) -> CorruptRecordError:
+        return CorruptRecordError(f"key {key!r} in {self._turns.path}: {error}")
 
 
 def _is_in_order(rows: Sequence[Row], bounds: KeyRange, *, reverse: bool) -> bool:

@@ -105,7 +105,7 @@ def read_next(connection: Connection, key: str) -> tuple[str | None, bytes | Non
     row = connection.execute(_NEXT, (key,)).fetchone()
     if row is None:
         return None, None
-    found, expected, value = row
+    found = row[0]
     if found == key:
         return _values([row])[0]
     return (found, None) if type(found) is str and found > key else (key, DAMAGED)

@@ -122,8 +122,8 @@ class Turns(Database):
         Raises:
             StorageError: what was written before could not be committed, and nobody was told so far.
         """
-        if self._sees_the_file():
-            return ()
+        if self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None:
+            return ()  # the caller sees what was committed, and nobody is to be told of a loss
         transaction = self.transaction()
         if transaction is not None:
             return transaction.layers[::-1]
@@ -134,13 +134,9 @@ class Turns(Database):
 
     def recall(self, key: str | bytes) -> bytes | None:
         """Return what a row holds by its key, or its name, if it is in memory and what the caller sees, or None."""
-        if self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None:  # `_sees_the_file`
+        if self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None:  # as in `layers`
             return self._recent.get(key) if time.monotonic() <= self._looks_at else None
         return None
-
-    def _sees_the_file(self) -> bool:
-        """Return whether what the caller sees is what was committed, and nobody is to be told of a loss."""
-        return self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None
 
     def transaction(self) -> Turn | None:
         """Return the explicit transaction of this object that the caller is in, or None.
