@@ -26,13 +26,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is kept
 def reads_of_the_file(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that grows by the key of each row which SQLite is asked for."""
     keys: list[str] = []
-    read_next = rows.read_next
+    read_row = rows.read_row
 
-    def noted(connection: sqlite3.Connection, key: str) -> tuple[str | None, bytes | None]:
+    def noted(connection: sqlite3.Connection, key: str) -> bytes | None:
         keys.append(key)
-        return read_next(connection, key)
+        return read_row(connection, key)
 
-    monkeypatch.setattr(recent, "read_next", noted)
+    monkeypatch.setattr(recent, "read_row", noted)
     return keys
 
 
@@ -92,18 +92,26 @@ def test_what_is_committed_during_a_read_is_not_taken_for_what_was_read(
 ) -> None:
     storage.put("key", "before")
     elsewhere = ObjectNamespace(tmp_path, timeout=9).get_by_name("thing").storage
-    read_next = rows.read_next
+    read_row, read_next = rows.read_row, rows.read_next
 
-    def overtaken(connection: sqlite3.Connection, key: str) -> tuple[str | None, bytes | None]:
+    def overtaken_row(connection: sqlite3.Connection, key: str) -> bytes | None:
+        found = read_row(connection, key)
+        elsewhere.put("key", "after")
+        return found
+
+    def overtaken_gap(connection: sqlite3.Connection, key: str) -> tuple[str | None, bytes | None]:
         found = read_next(connection, key)
         elsewhere.put("key", "after")
         return found
 
-    monkeypatch.setattr(recent, "read_next", overtaken)
-    assert storage.get("key") == "before"
+    with monkeypatch.context() as patched:
+        patched.setattr(recent, "read_row", overtaken_row)
+        assert storage.get("key") == "before"
+    assert storage.get("key") == "after"
     storage.delete("key")
-    assert storage.get("key", "absent") == "absent"
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(recent, "read_next", overtaken_gap)
+        assert storage.get("key", "absent") == "absent"
     assert storage.get("key") == "after"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from functools import cache, partial
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from chatcache.storage import Storage
@@ -40,7 +41,7 @@ def _diskcache_puts() -> Iterator[Rounds]:
         def put_there(entry: Entry) -> None:
             peer.set(*entry)
 
-        yield lambda: each(put, ours.entries()), lambda: each(put_there, theirs.entries())
+        yield lambda: each(put, ours.entries(), perf_counter), lambda: each(put_there, theirs.entries(), perf_counter)
 
 
 def _diskcache() -> "Cache":
@@ -66,11 +67,11 @@ Operate = Callable[[Storage, Batches], Coroutine[None, None, float]]
 
 
 async def _gets(storage: Storage, batches: Batches) -> float:
-    return await aeach(storage.aget, batches.keys())
+    return await aeach(storage.aget, batches.keys(), perf_counter)
 
 
 async def _lists(storage: Storage, batches: Batches) -> float:
-    return await aeach(lambda start: storage.alist(start=start, limit=_LISTED), batches.keys())
+    return await aeach(lambda start: storage.alist(start=start, limit=_LISTED), batches.keys(), perf_counter)
 
 
 async def _turns(storage: Storage, batches: Batches) -> float:
@@ -82,7 +83,7 @@ async def _durable_puts(storage: Storage, batches: Batches) -> float:
         await storage.aput(*entry)
         await storage.aflush()
 
-    return await aeach(put, batches.entries())
+    return await aeach(put, batches.entries(), perf_counter)
 
 
 @contextmanager
