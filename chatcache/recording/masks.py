@@ -46,6 +46,7 @@ class Masks:
         self.texts: dict[str, str] = {}
         self._by_text: dict[str, str] = {}
         self._taken = {*taken}
+        self._highest = max(self._taken, default=0)
 
     @classmethod
     def beside(cls, value: Any) -> Self:
@@ -68,8 +69,9 @@ class Masks:
 
     def of_place(self, text: str) -> str:
         """Return a numbered mask that no other place has, so equal and different texts have the same masks."""
-        number = max(self._taken, default=0) + 1 if 1 in self._taken else 1
+        number = self._highest + 1 if 1 in self._taken else 1
         self._taken.add(number)
+        self._highest = max(self._highest, number)
         mask = MASK if number == 1 else f"<<secret-{number}>>"
         self.texts[mask] = text
         self._by_text.setdefault(text, mask)
