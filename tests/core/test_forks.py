@@ -134,7 +134,7 @@ def test_a_fork_with_turns_open_leaves_them_to_the_parent(tmp_path: Path) -> Non
 BESIDE = """
 import asyncio, faulthandler, os, sys, threading, time
 from chatcache import ObjectNamespace
-namespace = ObjectNamespace(sys.argv[1], alarm=lambda thing, alarm: None, durability="normal", timeout=2)
+namespace = ObjectNamespace(sys.argv[1], alarm=lambda thing, alarm: None, durability="normal", timeout=100)
 things = [namespace.get_by_name(str(number)) for number in range(60)]
 for thing in things: thing.storage.put("key", 1)
 stop = threading.Event()

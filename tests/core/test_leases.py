@@ -425,7 +425,7 @@ def test_nobody_waits_for_a_loop_of_its_own_process_that_stopped(
 ) -> None:
     loop = asyncio.new_event_loop()
     lease = loop.run_until_complete(one.lead(awaiting))
-    assert apart(other.call(colour, 1)).result(HANG) == 1  # the lease would last for 30 seconds
+    assert apart(other.call(colour, 1)).result(HANG) == 1
     loop.run_until_complete(lease.release())
     loop.close()
     assert one.storage.list() == {"answer": 1}
@@ -600,9 +600,9 @@ async def test_nor_do_they_wait_for_each_other_by_way_of_calls_that_are_shared(o
         return (await flights[process].arun(key, led))[0]
 
     holders = [asyncio.create_task(call(one, "a", "b")), asyncio.create_task(call(other, "b", "a"))]
-    await asyncio.sleep(0.1)
+    await auntil(lambda: len(one.storage.list(prefix="%lease:")) == 2)
     waiters = [asyncio.create_task(call(one, "b", None)), asyncio.create_task(call(other, "a", None))]
-    await asyncio.sleep(0.1)
+    await auntil(lambda: all(row[2] for row in one.storage.list(prefix="%lease:").values()))
     began.set()
     async with asyncio.timeout(HANG):
         await asyncio.gather(*holders, *waiters)
@@ -835,8 +835,10 @@ def test_nobody_waits_again_at_once_for_a_storage_that_is_locked(
 
 
 async def test_a_task_that_is_cancelled_while_the_storage_is_locked_waits_for_nothing(
-    one: Process, locked: Lock
+    tmp_path: Path, locked: Lock
 ) -> None:
+    one = Process(tmp_path, timeout=10 * HANG)
+
     async def hold() -> None:
         async with await one.lead(awaiting, "l"):
             holds.set()
@@ -850,7 +852,7 @@ async def test_a_task_that_is_cancelled_while_the_storage_is_locked_waits_for_no
         await asyncio.sleep(0.05)
         for task in (taking, holding):
             task.cancel()
-        await asyncio.wait([taking, holding], timeout=3)
+        await asyncio.wait([taking, holding], timeout=HANG)
         assert [taking.cancelled(), holding.cancelled()] == [True, True]
     await auntil(lambda: one.storage.list() == {})
     assert isinstance(await one.lead(awaiting), Lease)

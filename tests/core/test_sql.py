@@ -17,7 +17,7 @@ from tests.waiting import auntil
 @pytest.fixture
 def elsewhere(storage: Storage, tmp_path: Path) -> Storage:
     """The same object, as another process has it."""
-    return ObjectNamespace(tmp_path, timeout=0.1).get_by_name("thing").storage
+    return ObjectNamespace(tmp_path, timeout=1).get_by_name("thing").storage
 
 
 @pytest.fixture
