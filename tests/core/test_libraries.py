@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import HANG
+
 GEVENT = """
 from gevent import monkey
 monkey.patch_all()
@@ -147,7 +149,7 @@ def test_a_concurrency_library_works_or_is_refused_at_once(name: str, tmp_path: 
     # the resolver of eventlet and trio cannot be in one process
     environment = {**os.environ, "EVENTLET_NO_GREENDNS": "yes"}
     ended = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=HANG, check=False
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == ("refused\n" if name == "eventlet" else "")

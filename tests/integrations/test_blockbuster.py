@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from provider import Provider
 
+from tests.waiting import HANG
+
 ENGINE = """
 from chatcache import ResponseCache
 cache = ResponseCache("shop", path="store")
@@ -140,6 +142,6 @@ def test_awaited_calls_go_on_where_a_tool_forbids_to_block(
 ) -> None:
     code = BEGIN + program + END.format(modules=modules)
     command = [sys.executable, "-c", code, provider.url]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "chatcache" not in ended.stderr
