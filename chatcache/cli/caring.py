@@ -18,7 +18,7 @@ import click
 
 from chatcache.clock import real_time
 from chatcache.errors import BundleError
-from chatcache.recording import Bundle, Head, Record, secrets_of, sketch_of
+from chatcache.recording import Bundle, Edits, Head, Record, secrets_of
 from chatcache.recording.bundle import at_of
 
 from .group import PATHS, chatcache, reading
@@ -26,6 +26,9 @@ from .output import as_json, printable, progress, say, say_json, say_line, table
 from .source import bundles_in, called, remove_leftovers, sources
 
 __all__ = ["plan", "prune", "scan", "verify"]
+
+Name = tuple[str, str, str, int]
+"""The name of a record in its bundle."""
 
 _RAN = {0, 1}  # what pytest ends with where the tests ran: well, or not
 
@@ -171,7 +174,8 @@ def _problem(bundle: Bundle, error: BundleError) -> dict[str, str]:
 
 def _problems(bundle: Bundle, blocks: Iterable[tuple[Head, bytes] | BundleError]) -> Iterator[dict[str, str]]:
     """Yield what is wrong with the records of a bundle."""
-    names: set[Any] = set()
+    names: set[Name] = set()
+    edits = Edits()
     for block in blocks:
         try:
             if isinstance(block, BundleError):
@@ -183,11 +187,18 @@ def _problems(bundle: Bundle, blocks: Iterable[tuple[Head, bytes] | BundleError]
         said = [*_drift(record)]
         if record.name in names:
             said.append("it is there twice, as after a merge: keep one of them")
-        if record.sketch != sketch_of(record.request):
-            said.append("its request was edited, so that its key is that of another one: record it anew")
         names.add(record.name)
-        where = f"{bundle.path}: {called(record.key, record.number)} of {record.scope or 'no test'}"
+        edits.add(record)
+        where = _where(bundle, record.name)
         yield from ({"where": where, "problem": each} for each in said)
+    for name in sorted(edits.names()):
+        problem = "its request was edited, so that its key is that of another one: run chatcache migrate"
+        yield {"where": _where(bundle, name), "problem": problem}
+
+
+def _where(bundle: Bundle, name: Name) -> str:
+    scope, _, key, number = name
+    return f"{bundle.path}: {called(key, number)} of {scope or 'no test'}"
 
 
 @cache

@@ -1,11 +1,10 @@
 """Commands that take records from one place to another."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from chatcache.recording import Bundle, Head, Record, from_store, name_of, sketch_of
+from chatcache.recording import Bundle, Head, from_store, name_of, rekeyed
 
 from .group import FOLDER, OBJECT, PATHS, ExpandedPath, chatcache
 from .intake import checked, reasons, told
@@ -74,7 +73,10 @@ def merge(base: Path, ours: Path, theirs: Path, as_json: bool) -> None:  # noqa:
 @PATHS
 @as_json
 def migrate(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
-    """Write bundles anew in the present layout, whichever version wrote them, or whoever edited them."""
+    """Write bundles anew in the present layout, whichever version wrote them, or whoever edited them.
+
+    A record whose request was edited gets the key of what it says now, so that it is replayed to that.
+    """
     changed = [str(bundle.path) for bundle in bundles_in(paths) if _migrated(bundle)]
     say(changed, "\n".join([*map(printable, changed), f"{len(changed)} bundles changed"]), as_json=as_json)
 
@@ -82,11 +84,7 @@ def migrate(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
 def _migrated(bundle: Bundle) -> bool:
     """Write a bundle anew; return whether that changed anything."""
     with bundle.locked():
-        return bundle.write(map(_sketched, records_of(bundle)))
-
-
-def _sketched(record: Record) -> Record:
-    return record if record.request is None else replace(record, sketch=sketch_of(record.request))
+        return bundle.write(rekeyed([*records_of(bundle)]))
 
 
 def _by_name(path: Path) -> dict[tuple[str, str, str, int], _Block]:

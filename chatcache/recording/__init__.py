@@ -11,6 +11,7 @@ from chatcache.errors import printable
 
 from .bundle import SUFFIX, Bundle, Changes, Head, Record, model_of, name_of
 from .difference import Difference, differences
+from .edited import Edits, rekeyed
 from .miss import ExplainedMiss, Explanation, Nearest, Reason, nearest
 from .policy import Exhausted, Fault, Policy, RecordMode, parse_ignore, parse_not_secret, parse_record_mode
 from .recordings import Recording, recording
@@ -29,6 +30,7 @@ __all__ = [
     "Bundle",
     "Changes",
     "Difference",
+    "Edits",
     "Entry",
     "Exhausted",
     "ExplainedMiss",
@@ -58,6 +60,7 @@ __all__ = [
     "parse_record_mode",
     "printable",
     "recording",
+    "rekeyed",
     "sample",
     "scrubbed",
     "secrets_in",

@@ -13,6 +13,7 @@ from chatcache.errors import BundleError, ReplayMiss, shortened
 
 from .bundle import Record
 from .difference import Difference, differences, visible
+from .edited import is_edited
 from .shelf import Entry, Shelf
 from .sketch import distance, sketch_of, words_of
 from .volatile import Found
@@ -34,6 +35,8 @@ class Reason(StrEnum):
     """There is one like it."""
     ELSEWHERE = "it is recorded, but by another test, or for another store"
     """The very request is."""
+    EDITED = "its record was edited by hand, so that its key is that of another request"
+    """The very request is recorded by this test for this store, under the key of what the record said before."""
     OTHER_FORM = "it is recorded in another form"
     """As a stream, where an answer is asked for, or the other way round."""
     USED_UP = "it was asked more often than it was recorded"
@@ -56,6 +59,7 @@ class Nearest:
         at: when it was recorded.
         alike: how much of the words is common, from 0 to 1.
         differences: what is not common.
+        is_edited: whether its key is not that of what it says.
     """
 
     scope: str
@@ -63,6 +67,7 @@ class Nearest:
     at: datetime
     alike: float
     differences: list[Difference]
+    is_edited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +203,8 @@ def nearest(
         return None
     alike, record = best
     told = [*differences(left_out(record.request), left_out(request))]
-    return Nearest(record.scope, record.store, datetime.fromtimestamp(record.at / 1000, UTC), alike, told)
+    at = datetime.fromtimestamp(record.at / 1000, UTC)
+    return Nearest(record.scope, record.store, at, alike, told, is_edited=is_edited(record))
 
 
 def _alike(one: Counter[bytes], other: Counter[bytes]) -> float:

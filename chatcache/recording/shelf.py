@@ -1,8 +1,10 @@
 """A bundle as it is read in a run: its records in an object's storage, found by whose they are and what was asked."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -56,7 +58,7 @@ class Shelf:
 
     def __init__(self, bundle: Bundle, namespace: ObjectNamespace) -> None:
         self.bundle = bundle
-        self._object = namespace.get_by_name(str(bundle.path.absolute()))
+        self._object = namespace.get_by_name(sha256(os.fsencode(bundle.path.absolute())).hexdigest())
         self.load()
 
     def load(self) -> None:

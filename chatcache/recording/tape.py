@@ -323,6 +323,9 @@ class _Track:
         near = nearest(tape.shelf, tape.scope, asked, tape.policy.counting)
         if near is None:
             return {"reason": Reason.NOTHING}
+        if not near.differences and near.is_edited and (near.scope, near.store) == (tape.scope, self._store):
+            mended_by = f"chatcache migrate {_shown(tape.shelf.bundle.path)}"
+            return {"reason": Reason.EDITED, "nearest": near, "detail": f"this gives it its own key: {mended_by}"}
         if not near.differences:
             return {"reason": Reason.ELSEWHERE, "nearest": near}
         return {"reason": Reason.DIFFERS, "nearest": near}

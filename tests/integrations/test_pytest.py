@@ -1,6 +1,7 @@
 """The plugin, in real runs of pytest."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -235,6 +236,60 @@ def test_the_layouts(run: Run, layout: str, path: str) -> None:
     run().assert_outcomes(passed=1)
     assert len([*run.folder.glob(path)]) == 1
     run("--chatcache=replay").assert_outcomes(passed=1)
+
+
+_AND_FORFEIT = "_and_forfeit_all_rights_to_community_support"
+ODD = [
+    "a/b",
+    "a_b",
+    "/a",
+    "../a",
+    "a::b",
+    "c:\\d",
+    "con",
+    "a.",
+    "a ",
+    "A",
+    "tab\t",
+    "line\n",
+    "*?<>|",
+    "\x1b[31m",
+    "%s",
+]
+LONG = ["x" * 300, "y" * 200 + "1", "y" * 200 + "2", "漢" * 100, "\U0001f600" * 60, "é", "e\u0301", "\ud800", ""]
+IDS = [*ODD, *LONG]
+NAMES = f"""
+IDS = {IDS!r}
+
+@pytest.mark.parametrize("x", IDS, ids=[each or "empty" for each in IDS])
+def test_ids(x): ask(ascii(x))
+
+def test_{"名" * 80}(): ask("a")
+
+class TestA:
+    def test_a(self): ask("b")
+
+class Testa:
+    def test_a(self): ask("c")
+"""
+
+
+@pytest.mark.parametrize(
+    "escaping", ["", "disable_test_id_escaping_and_forfeit_all_rights_to_community_support = true\n"]
+)
+def test_each_test_has_a_file_of_a_name_that_every_system_takes(run: Run, escaping: str) -> None:
+    run.pytester.makeini(f"[pytest]\nchatcache_layout = test\n{escaping}")
+    run.tests(NAMES)
+    number = len(IDS) + 3
+    assert run.apart("--chatcache-strict").parseoutcomes()["passed"] == number
+    assert run.apart("--chatcache=replay", "--chatcache-strict").parseoutcomes()["passed"] == number
+    files = [*(run.folder / "cassettes").rglob("*.chatcache")]
+    assert len({str(each).casefold() for each in files}) == number
+    for each in files:
+        assert each.parent == run.folder / "cassettes" / "test_it"
+        assert len(each.name.encode()) <= 200
+        assert not re.search(r'[<>:"\\|?*\x00-\x1f]|[. ]\.chatcache$', each.name)
+        assert each.name.partition(".")[0].casefold() not in {"con", "nul", "aux", "prn"}
 
 
 def test_tests_of_several_files_may_share_a_bundle(run: Run) -> None:

@@ -36,9 +36,12 @@ TEARDOWN = " teardown"
 CONFTEST = "conftest.py"
 _TEST = re.compile(r"(?:(?P<file>[^:\[]+\.py)::)?(?:\w+::)*\w+(?:\[.*\])?", re.DOTALL)
 _FIXTURE = re.compile(rf"(?:\w+::)*fixture (?P<file>[^\[]+?\.py)::[^\[]+(?:\[.*\])?(?:{TEARDOWN})?", re.DOTALL)
-_LONGEST_NAME = 150  # characters of a file's
+_LONGEST_NAME = 120  # bytes of a file's, with room for a digest and what stands behind it
 _LONGEST_VALUE = 60  # characters
-_NOT_IN_A_NAME = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
+_PLAIN = re.compile(r"[a-z0-9_]+(?:\[[a-z0-9 .,=+@()/-]*\])?")  # that every file system tells from any other
+_NOT_IN_A_NAME = re.compile(r"[^\w\[\](),=+@ -]")
+_OF_WINDOWS = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]")  # devices, whatever the suffix
+_DIGEST = 12  # hex digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,7 @@ def bundle_of(settings: Settings, item: pytest.Item) -> tuple[Path, str]:
     if settings.layout is Layout.SUITE:
         return settings.root / settings.folder / f"suite{SUFFIX}", node
     if settings.layout is Layout.TEST:
-        name = within.translate(_NOT_IN_A_NAME)[:_LONGEST_NAME]
-        return item.path.parent / settings.folder / item.path.stem / f"{name}{SUFFIX}", within
+        return item.path.parent / settings.folder / item.path.stem / f"{_file_name(within)}{SUFFIX}", within
     return _beside(item.path, settings.folder), within
 
 
@@ -118,6 +120,14 @@ def module_of(settings: Settings, bundle: Path) -> Path | None:
     if bundle.parent.parts[len(bundle.parent.parts) - len(folder) :] == folder:
         return _above(bundle.parent, len(folder)) / f"{bundle.stem}.py"
     return _above(bundle.parent.parent, len(folder)) / f"{bundle.parent.name}.py"  # one of a test of its own
+
+
+def _file_name(name: str) -> str:
+    """Return a name that a file may have on any system, for a test; none other has it, also where case is ignored."""
+    if _PLAIN.fullmatch(name) and len(name) <= _LONGEST_NAME and not _OF_WINDOWS.fullmatch(name):
+        return name.replace("/", "_")  # there is no other _ behind its [
+    readable = _NOT_IN_A_NAME.sub("_", name).strip().encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return f"{readable}-{_digest(name)}"
 
 
 def _above(path: Path, steps: int) -> Path:
@@ -167,4 +177,8 @@ def _value(name: str, item: pytest.Item) -> str:
         text = json.dumps(call.params[name], sort_keys=True, ensure_ascii=False)
     except (TypeError, ValueError):  # it is known by its place, within what the test itself asks for
         return f"#{call.indices[name]} of {item.name.partition('[')[0]}"
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:20]}…{sha256(text.encode()).hexdigest()[:12]}"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:20]}…{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]

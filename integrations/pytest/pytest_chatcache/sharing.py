@@ -60,4 +60,4 @@ class Sharing:
             self._own.cleanup()
 
     def _of(self, path: Path, name: str) -> Path:
-        return self.folder / f"{sha256(f'{path} {name}'.encode()).hexdigest()}{SUFFIX}"
+        return self.folder / f"{sha256(f'{path} {name}'.encode('utf-8', 'surrogatepass')).hexdigest()}{SUFFIX}"

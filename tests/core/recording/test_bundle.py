@@ -318,6 +318,46 @@ def test_windows_line_ends_do_not_matter(tmp_path: Path) -> None:
     assert bundle.read() == read
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\n\n\n \t\n"])
+@pytest.mark.parametrize("line_ends", ["\n", "\r\n"])
+def test_what_editors_add_or_leave_out_does_not_matter(tmp_path: Path, line_ends: str, end: str) -> None:
+    bundle = Bundle(tmp_path / "b.chatcache")
+    bundle.write([numbered(1, answer=LONG), numbered(2)])
+    read, text = bundle.read(), bundle.path.read_text()
+    edited = "\ufeff" + (text.rstrip() + end).replace("\n", line_ends)
+    bundle.path.write_bytes(edited.encode())
+    assert bundle.read() == read
+    assert bundle.write(bundle.blocks())
+    assert bundle.path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "problem"), [("utf-16", "it is UTF-16: save it as UTF-8"), ("latin-1", "line 3.* it is not UTF-8")]
+)
+def test_an_encoding_that_is_not_utf_8_is_told(tmp_path: Path, encoding: str, problem: str) -> None:
+    bundle = Bundle(tmp_path / "b.chatcache")
+    bundle.write([numbered(1, answer="déjà vu")])
+    bundle.path.write_bytes(bundle.path.read_text().encode(encoding))
+    with pytest.raises(BundleError, match=problem):
+        bundle.read()
+
+
+def test_a_lone_surrogate_in_any_text_is_read_again(tmp_path: Path) -> None:
+    bundle = Bundle(tmp_path / "b\udcff.chatcache")
+    written = record(
+        scope="a\ud800",
+        store="b\ud800",
+        key="c\ud800",
+        request="d\ud800",
+        answer={"e\ud800": 1},
+        versions={"f": "\ud800"},
+    )
+    bundle.write([written])
+    assert bundle.read() == [written]
+    assert bundle.revise([record()]) == Changes(added=1)
+    assert len(bundle.read()) == 2
+
+
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle(tmp_path / "b.chatcache")
     bundle.write([record()])

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pickle
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from chatcache import InvalidInputError, Mode, Refusal, ReplayedError, ReplayMiss, ResponseCache, SecretError
+from chatcache import About, InvalidInputError, Mode, Refusal, ReplayedError, ReplayMiss, ResponseCache, SecretError
+from chatcache.cli.commands import chatcache
 from chatcache.recording import (
     Bundle,
     Exhausted,
@@ -544,3 +547,64 @@ def test_the_nearest_of_many_is_found(cache: ResponseCache, bundle: Path) -> Non
     assert near is not None
     assert [each.path for each in near.differences] == ["$.prompt"]
     assert "{-blue-}" in str(near.differences[0])
+
+
+def test_what_was_edited_by_hand_is_told_and_mended_by_migrate(cache: ResponseCache, bundle: Path) -> None:
+    def ask(model: str, prompt: str) -> Any:
+        return cache.call({"model": model, "prompt": prompt}, lambda _: f"{prompt}!")
+
+    with recording(bundle, scope="test"):
+        for prompt in ("first", "second", "third"):
+            ask("old-model", prompt)
+        with sample(3):
+            ask("another", "sampled")
+    bundle.write_text(bundle.read_text().replace("old-model", "new-model"))
+    with recording(bundle, replaying(), scope="test"):
+        for prompt in ("first", "second", "third"):
+            with pytest.raises(ExplainedMiss, match="edited by hand") as raised:
+                ask("new-model", prompt)
+            assert "chatcache migrate" in str(raised.value)
+            assert raised.value.explanation.reason is Reason.EDITED
+    assert CliRunner().invoke(chatcache, ["verify", str(bundle)]).output.count("its request was edited") == 3
+    assert CliRunner().invoke(chatcache, ["migrate", str(bundle)]).exit_code == 0
+    assert CliRunner().invoke(chatcache, ["verify", str(bundle)]).exit_code == 0
+    with recording(bundle, replaying(), scope="test"):
+        assert [ask("new-model", each) for each in ("first", "second", "third")] == ["first!", "second!", "third!"]
+        with sample(3):
+            assert ask("another", "sampled") == "sampled!"
+
+
+def test_edited_records_that_now_ask_the_same_are_numbered_in_their_order(cache: ResponseCache, bundle: Path) -> None:
+    with recording(bundle, scope="test"):
+        for model in ("a", "b", "c"):
+            cache.call({"model": f"model-{model}"}, lambda request: request["model"])
+    bundle.write_text(re.sub('"request": .*', '"request": {"model": "model-b"}', bundle.read_text()))
+    assert CliRunner().invoke(chatcache, ["migrate", str(bundle)]).exit_code == 0
+    with recording(bundle, replaying(), scope="test"):
+        answers = [cache.call({"model": "model-b"}, never) for _ in "abc"]
+    assert sorted(answers) == ["model-a", "model-b", "model-c"]
+
+
+def test_records_under_keys_of_their_programs_own_are_not_taken_for_edited(cache: ResponseCache, bundle: Path) -> None:
+    with recording(bundle, scope="test"):
+        cache.update("a key of its own", "answer", about=About(request={"q": 1}))
+    before = bundle.read_bytes()
+    assert CliRunner().invoke(chatcache, ["verify", str(bundle)]).exit_code == 0
+    CliRunner().invoke(chatcache, ["migrate", str(bundle)])
+    assert bundle.read_bytes() == before
+
+
+@pytest.mark.parametrize("scope", ["t\ud800", "\x00", "line\nend", "x" * 10_000])
+def test_any_text_may_be_the_name_of_a_scope(cache: ResponseCache, bundle: Path, scope: str) -> None:
+    for policy in (None, replaying()):
+        with recording(bundle, policy, scope=scope):
+            assert cache.call({"prompt": "a\udfff"}, lambda _: "b\ud800") == "b\ud800"
+    assert [each.scope for each in Bundle(bundle).read()] == [scope]
+
+
+def test_a_bundle_may_have_a_name_that_is_no_unicode_and_a_long_path(tmp_path: Path, cache: ResponseCache) -> None:
+    folder = tmp_path.joinpath(*["folder" * 20] * 10)
+    for path in (tmp_path / "b\udcff.chatcache", folder / "b.chatcache"):
+        for policy in (None, replaying()):
+            with recording(path, policy):
+                cache.call({"prompt": 1}, lambda _: 1)
