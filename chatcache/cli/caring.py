@@ -30,6 +30,7 @@ __all__ = ["plan", "prune", "scan", "verify"]
 Name = tuple[str, str, str, int]
 """The name of a record in its bundle."""
 
+_EDITED = "its request was edited, so that its key is that of another one: run chatcache migrate"
 _RAN = {0, 1}  # what pytest ends with where the tests ran: well, or not
 
 
@@ -174,6 +175,7 @@ def _problem(bundle: Bundle, error: BundleError) -> dict[str, str]:
 
 def _problems(bundle: Bundle, blocks: Iterable[tuple[Head, bytes] | BundleError]) -> Iterator[dict[str, str]]:
     """Yield what is wrong with the records of a bundle."""
+    found: list[tuple[dict[str, str], Name | None]] = []  # of a name only if that of an edited record
     names: set[Name] = set()
     edits = Edits()
     for block in blocks:
@@ -182,23 +184,18 @@ def _problems(bundle: Bundle, blocks: Iterable[tuple[Head, bytes] | BundleError]
                 raise block
             record = bundle.record(block[1])
         except BundleError as error:
-            yield _problem(bundle, error)
+            found.append((_problem(bundle, error), None))
             continue
-        said = [*_drift(record)]
+        where = f"{bundle.path}: {called(record.key, record.number)} of {record.scope or 'no test'}"
+        found += [({"where": where, "problem": problem}, None) for problem in _drift(record)]
+        found.append(({"where": where, "problem": _EDITED}, record.name))
         if record.name in names:
-            said.append("it is there twice, as after a merge: keep one of them")
+            twice = "it is there twice, as after a merge: keep one of them"
+            found.append(({"where": where, "problem": twice}, None))
         names.add(record.name)
         edits.add(record)
-        where = _where(bundle, record.name)
-        yield from ({"where": where, "problem": each} for each in said)
-    for name in sorted(edits.names()):
-        problem = "its request was edited, so that its key is that of another one: run chatcache migrate"
-        yield {"where": _where(bundle, name), "problem": problem}
-
-
-def _where(bundle: Bundle, name: Name) -> str:
-    scope, _, key, number = name
-    return f"{bundle.path}: {called(key, number)} of {scope or 'no test'}"
+    edited = edits.names()
+    return (problem for problem, name in found if name is None or name in edited)
 
 
 @cache
