@@ -41,6 +41,7 @@ def interrupted(work: Callable[[], object], longest: float, seed: int) -> Iterat
             signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, longest))
             while time.monotonic() < late:
                 work()
+            signal.setitimer(signal.ITIMER_REAL, 0)  # a busy machine may come here before the timer goes off
         except KeyboardInterrupt:
             pass
         yield

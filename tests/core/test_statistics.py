@@ -340,11 +340,11 @@ def test_a_program_that_ends_saves_what_it_counted_also_where_nobody_holds_it_an
 HELD_UP = (
     BEGIN
     + """
-import sqlite3
-from chatcache._bridge import loops
-loops._FINISH_WITHIN = 0.1
+import atexit, sqlite3
+saver._FINISH_WITHIN = 0.1
 other = sqlite3.connect(thing.path, isolation_level=None)
 other.execute("BEGIN IMMEDIATE")
+atexit.register(other.close)  # after the counts, which are registered later
 counts.add(misses=1)
 """
 )
