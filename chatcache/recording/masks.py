@@ -19,14 +19,16 @@ from hashlib import scrypt, sha256
 from typing import Any, Self
 
 from .examples import is_guessable
-from .texts import leaves
+from .texts import leaves, mapped
 
-__all__ = ["MASK", "Masks", "is_replaced"]
+__all__ = ["MARK", "MASK", "Masks", "escaped", "has_marks", "is_replaced", "unescaped"]
 
 MASK = "<<secret>>"
 """The mask of the first credential of a request."""
 
-_REPLACED = re.compile(r"<<[a-z][a-z0-9_]*(?:-[0-9a-f]+)?>>")  # by a mask, or as what is volatile
+MARK = re.compile(r"<<(?P<escape>=*)[a-z][a-z0-9_]*(?:-[0-9a-f]+)?>>")
+"""A mask or a placeholder. With ``=`` it is literal text of the call: ``<<secret>>`` is recorded as ``<<=secret>>``."""
+
 _NUMBERED = re.compile(r"<<secret(?:-(\d{1,9}))?>>")
 _DIGITS = 16  # hex digits of a digest
 _COST, _BLOCKS = 2**14, 8  # of scrypt
@@ -100,7 +102,39 @@ def _numbers_in(text: str) -> set[int]:
 
 def is_replaced(text: str) -> bool:
     """Whether a text is a mask or a placeholder."""
-    return _REPLACED.fullmatch(text) is not None
+    match = MARK.fullmatch(text)
+    return match is not None and not match["escape"]
+
+
+def has_marks(value: Any) -> bool:
+    """Whether a text or a name in a JSON value may look like a mask."""
+    match value:
+        case str():
+            return "<<" in value
+        case dict():
+            return any("<<" in name or has_marks(item) for name, item in value.items())
+        case list() | tuple():
+            return any(map(has_marks, value))
+        case _:
+            return False
+
+
+def escaped(value: Any) -> Any:
+    """Return a JSON value in which no text looks like a mask, so that none shares the key of a masked secret."""
+    return mapped(value, lambda text: MARK.sub(_escape, text)) if has_marks(value) else value
+
+
+def unescaped(text: str) -> str:
+    """Return a text as it was before `escaped`."""
+    return MARK.sub(_unescape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"<<={match.group()[2:]}"
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return f"<<{match.group()[3:]}" if match["escape"] else match.group()
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .masks import Masks
+from .masks import Masks, escaped, unescaped
 from .secrets import Allowed, is_told, mask_answer, mask_stream, scrubbed
 from .texts import StreamTexts
 from .volatile import Found, Volatile, hidden, hide_in_stream, put_back
@@ -38,7 +38,8 @@ class Replaced:
             volatile: finds what is volatile; None leaves it.
             allowed: what is no secret.
         """
-        held, found = (request, {}) if volatile is None else volatile.replaced(request)
+        literal = escaped(request)
+        held, found = (literal, {}) if volatile is None else volatile.replaced(literal)
         masks = Masks.beside(held)
         return cls(scrubbed(held, masks, allowed=allowed), found, masks, allowed)
 
@@ -51,9 +52,10 @@ class Replaced:
             lost: takes which secrets are masked, and where, that are not in the request: a replay cannot put them back.
         """
         lost = [] if lost is None else lost
+        answer = escaped(answer)
         masks = self.masks.copy()
         known = masks.known(is_told)
-        found = _with_escaped({**self.volatile, **{mask: text for text, mask in known.items()}})
+        found = _with_json({**self.volatile, **{mask: text for text, mask in known.items()}})
         if not is_stream:
             return mask_answer(hidden(answer, found), masks, self.allowed, lost)
         texts = StreamTexts(answer)
@@ -63,10 +65,11 @@ class Replaced:
 
     def put_back(self, answer: Any) -> Any:
         """Return an answer with what this request has in the places of what was replaced, as far as that is known."""
-        return put_back(answer, _with_escaped({**self.volatile, **self.masks.texts}))
+        found = {token: unescaped(text) for token, text in {**self.volatile, **self.masks.texts}.items()}
+        return put_back(answer, _with_json(found))
 
 
-def _with_escaped(found: Mapping[str, str]) -> dict[str, str]:
+def _with_json(found: Mapping[str, str]) -> dict[str, str]:
     """Return placeholders beside those of the same texts in JSON within a text: ``<<secret_json>>``."""
     made = {**found}
     for token, text in found.items():

@@ -20,7 +20,7 @@ from .bundle import Record
 from .replaced import Replaced
 from .sketch import sketch_of
 from .vcr import calls_in
-from .volatile import Volatile
+from .volatile import Volatile, put_back
 
 __all__ = ["as_stored", "from_store", "from_vcr", "into_store"]
 
@@ -93,7 +93,8 @@ def into_store(cache: ResponseCache, records: Iterable[Record]) -> int:
         if key in taken:
             continue
         taken.add(key)
-        stored = record.stored(record.answer, size=len(json.dumps(record.answer)))
+        answer = put_back(record.answer, {})
+        stored = record.stored(answer, size=len(json.dumps(answer)))
         cache.restore(Hit(key, stored, time.time), Story(request=record.request, versions=record.versions))
     return len(taken)
 

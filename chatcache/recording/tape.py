@@ -23,6 +23,7 @@ from chatcache.keys import request_key
 from chatcache.mode import Mode
 
 from .bundle import STREAMS, Record, model_of
+from .masks import has_marks
 from .miss import ExplainedMiss, Explanation, Reason, nearest
 from .policy import Exhausted, Policy, RecordMode
 from .replaced import Replaced
@@ -115,7 +116,7 @@ class Tape:
 
     def known(self, store: str, key: str, request: Any) -> tuple[str, Replaced]:
         """Return what `keyed` does; a request that is recorded as it stands has nothing in it to be replaced."""
-        if not _SAMPLE.get() and self.shelf.find(self.scope, store, key):
+        if not _SAMPLE.get() and self.shelf.find(self.scope, store, key) and not has_marks(request):
             return key, Replaced(request, {}, Masks(), self.policy.allowed)
         return self.keyed(key, request)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Edit", "Leaf", "StreamTexts", "edited", "leaves", "rewritten"]
+__all__ = ["Edit", "Leaf", "StreamTexts", "edited", "leaves", "mapped", "rewritten"]
 
 Edit = tuple[int, int, str]
 """A part of a text, by its begin and end, and what takes its place."""
@@ -107,6 +107,22 @@ def leaves(value: Any, path: str = "$", name: str = "") -> Iterator[Leaf]:
             yield from leaves(item, f"{path}[{at}]", name)
     elif isinstance(value, str) or (isinstance(value, int | float) and type(value) is not bool):
         yield Leaf(path, name, value)
+
+
+def mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a JSON value with all of its texts changed, including the names of members."""
+    match value:
+        case str():
+            return change(value)
+        case dict():
+            return {
+                change(name): mapped(item, change) if type(item) in _HOLDING else item
+                for name, item in sorted(value.items())  # so numbers do not depend on the order
+            }
+        case list() | tuple():
+            return [mapped(item, change) if type(item) in _HOLDING else item for item in value]
+        case _:
+            return value
 
 
 def rewritten(value: Any, edits: Edits) -> Any:

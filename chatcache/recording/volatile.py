@@ -22,8 +22,9 @@ from chatcache.errors import InvalidInputError
 from chatcache.interrupts import raise_interrupt
 
 from .literals import Literals
+from .masks import MARK, unescaped
 from .payloads import outside_payloads
-from .texts import StreamTexts
+from .texts import StreamTexts, mapped
 
 __all__ = ["BUILT_IN", "Found", "Volatile", "hidden", "hide_in_stream", "put_back"]
 
@@ -41,7 +42,6 @@ BUILT_IN: Mapping[str, str] = {
 
 _NEAR = timedelta(hours=1)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_PLACEHOLDER = re.compile(r"<<[a-z][a-z0-9_]*(?:-[0-9a-f]+)?>>")
 
 
 class Volatile:
@@ -123,29 +123,12 @@ def hide_in_stream(texts: StreamTexts, found: Found) -> None:
 
 
 def put_back(value: Any, found: Found) -> Any:
-    """Return an answer with what its request has in the place of the placeholders."""
-    if not found:
-        return value
-    return mapped(value, lambda text: _PLACEHOLDER.sub(lambda match: found.get(match.group(), match.group()), text))
+    """Return a recorded answer with the texts of its request for their placeholders, and literal ones unescaped."""
+    return mapped(value, lambda text: MARK.sub(lambda match: _text_of(match, found), text) if "<<" in text else text)
 
 
-def mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a JSON value with all of its texts changed, names among them."""
-    match value:
-        case str():
-            return change(value)
-        case dict():
-            return {
-                change(name): mapped(item, change) if type(item) in _HOLDING else item
-                for name, item in sorted(value.items())  # else what is numbered would depend on their order
-            }
-        case list() | tuple():
-            return [mapped(item, change) if type(item) in _HOLDING else item for item in value]
-        case _:
-            return value
-
-
-_HOLDING = {str, dict, list, tuple}
+def _text_of(match: re.Match[str], found: Found) -> str:
+    return unescaped(match.group()) if match["escape"] else found.get(match.group(), match.group())
 
 
 def _folders() -> str:

@@ -4,16 +4,20 @@ import base64
 import json
 import random
 import string
+import time
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatcache import ResponseCache
 from chatcache.keys import request_key
-from chatcache.recording import MASK, scrubbed, secrets_in
+from chatcache.recording import MASK, Policy, RecordMode, recording, scrubbed, secrets_in
 from chatcache.recording.replaced import Replaced
+from chatcache.recording.volatile import Volatile
 
 ALNUM = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
@@ -420,3 +424,47 @@ def test_a_long_stream_takes_memory_in_proportion_to_its_length() -> None:
 
     peak(10)
     assert peak(4_000) < 6 * peak(1_000)
+
+
+MARKS = st.builds(
+    "{}<{}{}{}>>{}".format,
+    st.sampled_from(["", "<", "a ", "<<="]),
+    st.sampled_from(["<", "<=", "<==", "="]),
+    st.sampled_from(["secret", "secret_json", "uuid", "call", "eof"]),
+    st.sampled_from(["", "-1", "-2", "-c168e14da7bb0598"]),
+    st.sampled_from(["", ">", " b", "<<secret>>"]),
+)
+ID = "3f2a8c1e-0f6b-4a58-9d55-0a8f5a0c9b11"
+
+
+def keyed(text: str) -> str:
+    request = {"messages": [{"role": "user", "content": text}], text: 1}
+    return request_key(Replaced.of(request, Volatile({}, time.time)).request)
+
+
+@settings(deadline=None)
+@given(one=st.one_of(MARKS, st.sampled_from(FORMATS), st.just(ID)), other=MARKS)
+def test_text_that_looks_like_a_mask_shares_no_key_with_a_secret_or_another_text(one: str, other: str) -> None:
+    assert (keyed(one) == keyed(other)) == (one == other)
+
+
+@settings(deadline=None)
+@given(mark=MARKS, secret=st.sampled_from([*FORMATS, ID]), size=st.integers(1, 30))
+def test_text_that_looks_like_a_mask_is_replayed_as_it_was(mark: str, secret: str, size: int) -> None:
+    said = f"{secret} is not {mark}, {mark} is not {secret} "
+    replaced = Replaced.of({"q": f"{mark} {secret} {mark}"}, Volatile({}, time.time))
+    answer = replaced.recorded({"content": said, mark: mark}, is_stream=False)
+    assert needle(secret) not in json.dumps(answer)
+    assert replaced.put_back(answer) == {"content": said, mark: mark}
+    chunks = replaced.recorded([said[at : at + size] for at in range(0, len(said), size)], is_stream=True)
+    assert "".join(replaced.put_back(chunks)) == said
+
+
+def test_a_prompt_with_a_mask_misses_the_record_of_a_prompt_with_a_secret(tmp_path: Path) -> None:
+    bundle, cache = tmp_path / "x.chatcache", ResponseCache("app", path=tmp_path / "objects")
+    with recording(bundle):
+        cache.call({"q": f"use {FORMATS[0]}"}, lambda _: "the answer to a secret")
+        assert cache.call({"q": f"use {MASK}"}, lambda _: f"it is {MASK}") == f"it is {MASK}"
+    with recording(bundle, Policy(mode=RecordMode.REPLAY)):
+        assert cache.call({"q": f"use {MASK}"}, lambda _: "") == f"it is {MASK}"
+        assert cache.call({"q": f"use {FORMATS[0]}"}, lambda _: "") == "the answer to a secret"
