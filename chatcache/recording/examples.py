@@ -1,12 +1,15 @@
-"""What tells a credential from what a person wrote: words, examples, placeholders and program text. Pure."""
+"""Tell credentials from words, examples, placeholders and program text. Pure."""
 
 import re
 from functools import lru_cache
 from operator import eq, ne
 
-__all__ = ["is_credible", "is_example", "is_guessable", "is_machine_made", "is_random", "is_random_word"]
+__all__ = ["SHORTEST", "is_credible", "is_example", "is_guessable", "is_machine_made", "is_random", "is_random_word"]
 
-_SHORTEST, _LONGEST = 8, 8_192  # characters of a value that can be a credential
+SHORTEST = 8
+"""Characters of the shortest value that can be a credential."""
+
+_LONGEST = 8_192  # characters of such a value
 _SAMPLE = 96  # characters of a long text that stand for all of it
 _LEAST_MIXED = 0.18  # changes between kinds of characters, for each character
 _SHORTEST_MIXED = 10  # characters
@@ -30,6 +33,7 @@ _WORDS_AND_NUMBER = re.compile(r"[^\W\d_]+(?:[-_./'][^\W\d_]+)*[-_]{0,2}\d{0,4}[
 _KINDS = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", "A" * 26 + "a" * 26 + "0" * 10)
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _SEPARATORS = re.compile(r"[^A-Za-z0-9]+")
+_FIVE = b"\x01" * 5
 _RUN = re.compile(rb"\x01{5,}")  # of characters each of which follows the one before, or is the same
 _SPACE, _DIGIT, _LETTER = re.compile(r"\s"), re.compile(r"\d"), re.compile(r"[^\W\d_]")
 _DASHES = re.compile(r"[/_=-]")
@@ -37,13 +41,13 @@ _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 
 
 def is_example(text: str) -> bool:
-    """Whether a text that has the form of a credential is there to show the form: ``sk-your-key-here``, ``1234567``."""
+    """Whether a text only shows the form of a credential: ``sk-your-key-here``, ``1234567``."""
     head = text[:_SAMPLE]
     if _WORDS.search(head.lower()):
         return True
     plain = _SEPARATORS.sub("", head)
     steps = bytes(map(eq, plain.translate(_NEXT), plain[1:])), bytes(map(eq, plain, plain[1:]))
-    in_order = sum(len(run) for each in steps for run in _RUN.findall(each))
+    in_order = sum(len(run) for each in steps if _FIVE in each for run in _RUN.findall(each))
     return len(plain) - in_order < _LEAST_LEFT and 2 * in_order > len(plain)
 
 
@@ -58,7 +62,7 @@ def is_random_word(text: str) -> bool:
 
 
 def is_random(text: str) -> bool:
-    """Whether nobody wrote a text of letters, digits and ``/_=+-``: a part of it has all kinds of characters, mixed."""
+    """Whether a text of letters, digits and ``/_=+-`` is random: one part mixes all kinds of characters."""
     return len(text) <= _LONGEST_RANDOM and any(map(_is_random_part, _DASHES.split(text)))
 
 
@@ -72,13 +76,13 @@ def _is_random_part(part: str) -> bool:
 
 
 def is_guessable(text: str) -> bool:
-    """Whether a person may have made a text up, so that who has a hash of it can find it by trying."""
+    """Whether a person may have made up a text, so that it can be guessed from its hash."""
     return len(text) < _SHORTEST_RANDOM or not (is_random(text) or (_HEX.fullmatch(text) and is_machine_made(text)))
 
 
 def is_credible(value: str) -> bool:
     """Whether the value of a name such as ``password`` is one, and no word, example, placeholder or program text."""
-    if not _SHORTEST <= len(value) <= _LONGEST or _SPACE.search(value):
+    if not SHORTEST <= len(value) <= _LONGEST or _SPACE.search(value):
         return False
     return _is_credible(value) if len(value) <= _SAMPLE else _is_credible.__wrapped__(value)
 

@@ -1,15 +1,14 @@
-"""What stands for a secret in a recorded call.
+"""Masks, which replace secrets in a recorded call.
 
-The masks of a request decide which requests share a key. A credential that is told by its format, or by its place in
-the request, is numbered: ``<<secret>>``, ``<<secret-2>>``. So the key of a request does not depend on which key a run
-has. Every other mask holds a digest, so two requests that differ in such a text have two keys:
+Masks decide which requests share a key. A credential with a known format or place gets a number: ``<<secret>>``,
+``<<secret-2>>``. So the key of a request does not depend on the API key of the run. Every other mask holds a digest, so
+requests with different texts have different keys:
 
-* of a text that nobody wrote it is a SHA-256, since nobody can guess such a text;
-* a password that somebody made up could be found by trying, if a committed file held its SHA-256. Its digest goes
-  through scrypt (16 MiB, about 50 ms for each guess), once for all such texts of a request: to try one of them is to
-  guess all of them.
+* a random text gets a SHA-256 digest, because nobody can guess the text;
+* a made-up password could be guessed from its SHA-256, so its digest goes through scrypt (16 MiB, about 50 ms per
+  guess). One scrypt covers all passwords of a request: an attacker has to guess all of them at once.
 
-Pure.
+Text of a call that looks like a mask is escaped; see `MARK`. Pure.
 """
 
 import re
@@ -38,10 +37,10 @@ class Masks:
     """The masks of one call.
 
     Args:
-        taken: the numbers that are not free, since a text has such a mask already.
+        taken: the numbers of masks that the call contains already.
 
     Attributes:
-        texts: what each mask stands for.
+        texts: the secret behind each mask.
     """
 
     def __init__(self, taken: Collection[int] = ()) -> None:
@@ -52,25 +51,25 @@ class Masks:
 
     @classmethod
     def beside(cls, value: Any) -> Self:
-        """Return masks that are none of those that a JSON value has in it already."""
+        """Return masks that avoid the numbers in a JSON value."""
         return cls({number for leaf in leaves(value) if type(leaf.value) is str for number in _numbers_in(leaf.value)})
 
     def copy(self) -> "Masks":
-        """Return a copy, to which other masks can be added."""
+        """Return an independent copy."""
         made = Masks(self._taken)
         made.texts, made._by_text = {**self.texts}, {**self._by_text}
         return made
 
     def get(self, text: str) -> str | None:
-        """Return the mask of a text, if it has one."""
+        """Return the mask of a text, or None."""
         return self._by_text.get(text)
 
     def numbered(self, text: str) -> str:
-        """Return the mask of a text, a numbered one if it has none so far."""
+        """Return the mask of a text; add a numbered one if there is none."""
         return self._by_text.get(text) or self.of_place(text)
 
     def of_place(self, text: str) -> str:
-        """Return a numbered mask that no other place has, so equal and different texts have the same masks."""
+        """Add a numbered mask for one place, so masks do not reveal whether two places hold equal texts."""
         number = self._highest + 1 if 1 in self._taken else 1
         self._taken.add(number)
         self._highest = max(self._highest, number)
@@ -80,7 +79,7 @@ class Masks:
         return mask
 
     def digested(self, texts: Iterable[str]) -> None:
-        """Give each of these texts that has no mask one with its digest."""
+        """Add a mask with a digest for each text without a mask."""
         new = sorted({text for text in texts if text not in self._by_text})
         guessable = dict.fromkeys(text for text in new if is_guessable(text))
         stretched = _stretched(tuple(guessable)) if guessable else b""
@@ -91,7 +90,7 @@ class Masks:
             self._by_text[text] = mask
 
     def known(self, is_told: Callable[[str], bool]) -> dict[str, str]:
-        """Return the texts that are secrets wherever else they stand, with their masks."""
+        """Return the masks of the texts to mask wherever they occur, by text."""
         return {text: mask for text, mask in self._by_text.items() if is_told(text)}
 
 

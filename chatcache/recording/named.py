@@ -1,14 +1,14 @@
-"""Credentials in a text that are told by what stands before them: ``password = ...``, ``https://user:...@host``. Pure.
+"""Find credentials in a text by the words before them: ``password = ...``, ``https://user:...@host``. Pure.
 
-The name alone makes no credential. ``"cookie": "oatmeal raisin"``, ``api_key: ${API_KEY}`` and ``password=getpass()``
-stay as they are; see `chatcache.recording.examples` for what counts as the value of such a name.
+The name alone is not enough. ``"cookie": "oatmeal raisin"``, ``api_key: ${API_KEY}`` and ``password=getpass()`` stay as
+they are; `chatcache.recording.examples` decides whether a value looks like a credential.
 """
 
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from .examples import is_credible, is_machine_made
+from .examples import SHORTEST, is_credible, is_machine_made
 from .formats import Span
 
 __all__ = ["SORT", "is_named", "is_of_place", "named_in"]
@@ -131,33 +131,30 @@ def _lower(text: str) -> str:
 
 
 def _given(text: str, lower: str, begin: int, end: int) -> Iterator[Span]:
-    """Yield the values of names.
+    """Yield the credible values of names in a part of a text.
 
     Args:
         text: the text.
-        lower: the part of it in lower case, in which keywords are found.
-        begin: where the part begins.
-        end: where it ends.
+        lower: the part in lower case, to find keywords.
+        begin: the start of the part.
+        end: its end.
     """
     at = begin
     while (match := _GIVEN.search(lower, at - begin)) is not None:
         at = begin + match.end("sep")
-        if not _is_name(lower, match):
-            continue
         first = begin + match.end()
-        if match["keyword"] == "cookie":
+        if match["keyword"] == "cookie" and _is_name(lower, match):
             yield from _cookies(text, first, end)
-        value = _value(text, first, end, match["opened"])
-        if value is None:
+        last = _end_of_value(text, first, end, match["opened"])
+        if last - first < SHORTEST:
             continue
-        first, last = value
         is_secret = is_credible(text[first:last]) and (
             not _IS.fullmatch(match["sep"]) or is_machine_made(text[first:last])
         )
-        if is_secret:
-            yield Span(first, last, SORT)
-        if is_secret or last - first > _LONG:
+        if (is_secret or last - first > _LONG) and _is_name(lower, match):
             at = max(at, last)
+            if is_secret:
+                yield Span(first, last, SORT)
 
 
 def _is_name(text: str, match: re.Match[str]) -> bool:
@@ -172,20 +169,23 @@ def _is_name(text: str, match: re.Match[str]) -> bool:
     return is_named(last.lstrip("-")) or (len(words) > 1 and is_named("_".join(words[-2:])))
 
 
-def _value(text: str, begin: int, end: int, opened: str) -> tuple[int, int] | None:
-    """Return where the value after a name begins and ends, or None if there is none, or it is program text."""
+def _end_of_value(text: str, begin: int, end: int, opened: str) -> int:
+    """Return the end of the value after a name, or -1 if no value begins there, or a call such as ``getpass()``."""
     if opened.endswith(("'", '"', "`")):
-        last = _end_of_quoted(text, begin, min(end, begin + _LONGEST), opened)
-        return None if last < 0 else (begin, last)
+        return _end_of_quoted(text, begin, min(end, begin + _LONGEST), opened)
     found = _PLAIN.match(text, begin, end)
-    if found is None or (found.end() < end and text[found.end()] in "([{"):
-        return None
-    value = found.group().rstrip(_MARKS)
-    return begin, begin + len(value)
+    if found is None:
+        return -1
+    last = found.end()
+    if last < end and text[last] in "([{":
+        return -1
+    while last > begin and text[last - 1] in _MARKS:
+        last -= 1
+    return last
 
 
 def _end_of_quoted(text: str, begin: int, end: int, quote: str) -> int:
-    """Return where a text between quotes ends, each of which may stand after backslashes, or -1."""
+    """Return the position of the closing quote, which repeats the backslashes of the opening one, or -1."""
     at = begin
     while (at := text.find(quote, at, end)) >= 0:
         if len(quote) > 1 or text[at - 1] != "\\":

@@ -1,8 +1,7 @@
-"""Texts in a request that nobody wrote, such as a key without a prefix. In an answer nothing looks for them. Pure.
+"""Find random texts in a request, such as a key without a prefix. Answers are not searched for them. Pure.
 
-A mask for one of them holds a digest of it, so it can be put back and tells two of them apart. Texts that are random
-without being secret stay: digests, public keys, what stands in a URL, and ids and signatures by the names they stand
-under.
+The mask of a random text holds its digest, so requests with different random texts have different keys. Random texts
+that are not secret stay: digests, public keys, URLs, and ids and signatures, recognized by their names.
 """
 
 import re
@@ -32,7 +31,7 @@ _BEFORE_PUBLIC = ("SHA256:", "MD5:", 'W/"', "base64,")
 
 
 def random_in(text: str, name: str, begin: int, end: int) -> Iterator[Span]:
-    """Yield the random texts in a part of a text that stands under a name."""
+    """Yield the random texts in a part of the text of a name."""
     if end - begin < _SHORTEST or _OPAQUE.fullmatch(name):
         return
     urls = (match.span() for match in _URL.finditer(text, begin, end)) if "://" in text else iter(())

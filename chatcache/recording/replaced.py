@@ -1,4 +1,4 @@
-"""A request without what is volatile and secret in it, and its answer without the same: so both are recorded. Pure."""
+"""Replace volatile texts and secrets in a request and its answer before they are recorded. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ class Replaced:
     """A request as it is recorded.
 
     Attributes:
-        request: the request, without what is volatile or secret.
-        volatile: what is volatile in it, by its placeholders.
-        masks: what is secret in it.
-        allowed: what is no secret.
+        request: the request with placeholders and masks.
+        volatile: its volatile texts, by placeholder.
+        masks: its secrets.
+        allowed: texts that are not secrets.
     """
 
     request: Any
@@ -44,12 +44,12 @@ class Replaced:
         return cls(scrubbed(held, masks, allowed=allowed), found, masks, allowed)
 
     def recorded(self, answer: Any, *, is_stream: bool, lost: list[str] | None = None) -> Any:
-        """Return an answer as it is recorded: without what was replaced in the request, and without secrets.
+        """Return an answer as it is recorded: with the placeholders of the request, and with its secrets masked.
 
         Args:
-            answer: the answer; of a stream the list of its chunks.
-            is_stream: whether it is a list of chunks.
-            lost: takes which secrets are masked, and where, that are not in the request: a replay cannot put them back.
+            answer: the answer, or the chunks of a stream as a list.
+            is_stream: whether the answer is a list of chunks.
+            lost: collects the kinds and paths of masked secrets that a replay cannot restore from the request.
         """
         lost = [] if lost is None else lost
         answer = escaped(answer)
@@ -64,13 +64,13 @@ class Replaced:
         return texts.chunks
 
     def put_back(self, answer: Any) -> Any:
-        """Return an answer with what this request has in the places of what was replaced, as far as that is known."""
+        """Return a recorded answer with the texts of this request in place of its placeholders and masks."""
         found = {token: unescaped(text) for token, text in {**self.volatile, **self.masks.texts}.items()}
         return put_back(answer, _with_json(found))
 
 
 def _with_json(found: Mapping[str, str]) -> dict[str, str]:
-    """Return placeholders beside those of the same texts in JSON within a text: ``<<secret_json>>``."""
+    """Return placeholders and, if JSON escapes a text, further ones for the escaped text: ``<<secret_json>>``."""
     made = {**found}
     for token, text in found.items():
         escaped = json.dumps(text, ensure_ascii=False)[1:-1]
