@@ -154,7 +154,10 @@ def _opened_to_read(path: Path, timeout: float, factory: type[sqlite3.Connection
 
 
 def _opened_by_uri(path: Path, query: str, timeout: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?{query}"
+    location = path.absolute().as_posix()
+    for reserved in "%?#":  # the first one first; `as_uri` would load a package for it
+        location = location.replace(reserved, f"%{ord(reserved):02x}")
+    uri = f"file:{'' if location.startswith('/') else '/'}{location}?{query}"
     return sqlite3.connect(
         uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False, factory=factory
     )
