@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import cache, partial
+from math import inf
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -114,10 +115,14 @@ class Outcome:
         """Wait some seconds for a bell; return whether it is the end, though a Ctrl-C kept the bell from ringing."""
         return bell.acquire(timeout=seconds) or self.done
 
-    async def wait(self) -> None:
-        """Wait for the end; raise the error it ended with."""
+    async def wait(self, most: float = inf) -> bool:
+        """Wait for the end, so many seconds at most; raise the error it ended with, or return whether it ended.
+
+        Who waited in vain counts as told: it knows that it does not know.
+        """
         loop = current_loop()
         task: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(most, _wake, [task]) if most < inf else None
         with self._lock:
             if self.done:
                 task.set_result(None)
@@ -132,8 +137,12 @@ class Outcome:
                 if task in self._waiting.get(loop, ()):
                     self._waiting[loop].remove(task)
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         if self.error is not None:
             raise self.error
+        return self.done
 
 
 def _wake(tasks: list["asyncio.Future[None]"]) -> None:
@@ -204,7 +213,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def finish_apart(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def finish_apart(make: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Run a coroutine to its end on a loop of its own, whatever loop this thread has; give up after a second."""
 
     async def bounded() -> None:

@@ -96,6 +96,11 @@ class Renewals:
             if self._work.pop(work, None) is not None and self._thread is not None:
                 self._thread.wake()
 
+    def holds_any(self) -> bool:
+        """Return whether this process holds a lease."""
+        held = [ref() for ref in self._held.valuerefs()]  # a list made in one step: other threads add to it
+        return any(lease is not None and not lease.over for lease in held)
+
     def blocks(self, owner: str) -> bool:
         """Return whether an owner is a task of the loop that runs in this thread, and waits for it to go on."""
         lease = self._held.get(owner)

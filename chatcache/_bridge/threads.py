@@ -5,8 +5,10 @@ import atexit
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from math import inf
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, main_thread
+from time import monotonic
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -45,6 +47,24 @@ class Job(Generic[R]):
         finally:
             self.ended.end()
 
+    def wait(self, most: float) -> bool:
+        """Wait for the end, so many seconds at most; return whether it ended."""
+        bell = self.ended.bell()
+        return bell.acquire(timeout=most) if most < inf else bell.acquire()
+
+    async def finished(self, most: float = inf) -> bool:
+        """Awaiting twin of `wait`. A task that is cancelled waits all the same: nothing goes on unseen."""
+        until = monotonic() + most
+        cancelled: asyncio.CancelledError | None = None
+        while not self.ended.done and (left := until - monotonic()) > 0:
+            try:
+                await self.ended.wait(left)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        return self.ended.done
+
     def result(self) -> R:
         """Wait for the end; return what it returned, or raise what it raised."""
         self.ended.bell().acquire()
@@ -75,14 +95,7 @@ class Worker:
     async def run(self, function: Callable[[], R]) -> R:
         """Await a job. A task that is cancelled waits for the end of it all the same: nothing goes on unseen."""
         job = self.submit(function)
-        cancelled: asyncio.CancelledError | None = None
-        while not job.ended.done:
-            try:
-                await job.ended.wait()
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
+        await job.finished()
         return job.result()
 
     def stop(self) -> None:

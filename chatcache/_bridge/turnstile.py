@@ -1,6 +1,7 @@
 """One queue in which threads and tasks wait for their turn."""
 
 from collections import deque
+from math import inf
 from threading import RLock
 from time import monotonic
 from typing import Protocol
@@ -58,6 +59,10 @@ class _Watch:
             self._holder, self._since = holder, self.time
 
     def is_late(self, ticket: "_Ticket") -> bool:
+        """Return whether somebody waited for longer than it wanted to."""
+        return self.is_slow(ticket) or self.time - ticket.began > ticket.most
+
+    def is_slow(self, ticket: "_Ticket") -> bool:
         """Return whether somebody waited for longer than it wanted to for one and the same holder."""
         return self.time - max(ticket.began, self._since) > ticket.timeout
 
@@ -71,6 +76,7 @@ class _Ticket:
         watch: for a task, that of its loop.
         began: when it began to wait, by that watch.
         timeout: for how many seconds it waits for one and the same holder.
+        most: for how many seconds it waits in all.
     """
 
     def __init__(self, holder: Holder) -> None:
@@ -78,7 +84,7 @@ class _Ticket:
         self.called = Outcome()
         self.gone = False
         self.watch: _Watch | None = None
-        self.began = self.timeout = 0.0
+        self.began = self.timeout = self.most = 0.0
 
 
 class Turnstile:
@@ -86,8 +92,8 @@ class Turnstile:
 
     A holder whose loop stopped, and so may never leave, is abandoned when somebody else wants to enter.
 
-    Who waits for longer than a timeout for one and the same holder gives up. The queue may take longer than that: it
-    is no fault of a holder that many wait.
+    Who waits for longer than a timeout for one and the same holder gives up, and nobody else begins to wait for that
+    holder. The queue may take longer than that: it is no fault of a holder that many wait.
     """
 
     _LOOK = 0.05  # seconds between looks at whether the holder's loop still runs
@@ -97,10 +103,16 @@ class Turnstile:
         self._queue: deque[_Ticket] = deque()
         self._since = 0.0  # when the holder came in
         self._watches: WeakKeyDictionary[Loop, _Watch] = WeakKeyDictionary()
+        self._slow: Holder | None = None  # whom somebody waited for in vain
         self.holder: Holder | None = None
 
-    def enter(self, holder: Holder, timeout: float) -> None:
-        """Enter, waiting for at most so many seconds for each one who is in before.
+    def enter(self, holder: Holder, timeout: float, most: float = inf) -> None:
+        """Enter.
+
+        Args:
+            holder: who enters.
+            timeout: how many seconds to wait at most for each one who is in before.
+            most: how many seconds to wait at most in all.
 
         Raises:
             TimeoutError: it took longer.
@@ -114,18 +126,18 @@ class Turnstile:
             while ticket is not None and bell is not None and not ticket.called.rung(bell, self._LOOK):
                 self._free_of_stopped()
                 self._admit()
-                self._give_up(ticket, began, timeout)
+                self._give_up(ticket, began, timeout, most)
         except BaseException:  # a person's Ctrl-C, for example
             self._withdraw(holder)
             raise
 
-    async def aenter(self, holder: Holder, timeout: float) -> None:  # noqa: ASYNC109 - it cannot just be cancelled
+    async def aenter(self, holder: Holder, timeout: float, most: float = inf) -> None:  # noqa: ASYNC109 - it cannot just be cancelled
         """Awaiting twin of `enter`."""
         await self._afree_of_stopped()
         while self.holder is not holder:  # once more where it was let in while its loop was stopped, and abandoned
             ticket = self._queue_up(holder, None)
             if ticket is not None:
-                await self._admitted(ticket, timeout)
+                await self._admitted(ticket, timeout, most)
 
     def leave(self, holder: Holder) -> None:
         """Let the next one in. Nothing happens where the holder was abandoned before."""
@@ -155,14 +167,14 @@ class Turnstile:
                 ticket.gone = ticket.gone or ticket.holder is holder
         self.leave(holder)
 
-    async def _admitted(self, ticket: _Ticket, timeout: float) -> None:  # noqa: ASYNC109
+    async def _admitted(self, ticket: _Ticket, timeout: float, most: float) -> None:  # noqa: ASYNC109
         loop = current_loop()
         with self._lock:
             watch = self._watches.get(loop)
             begins = watch is None
             watch = self._watches[loop] = watch or _Watch()
             watch.waiting += 1
-            ticket.began, ticket.timeout, ticket.watch = watch.time, timeout, watch
+            ticket.began, ticket.timeout, ticket.most, ticket.watch = watch.time, timeout, most, watch
         try:
             if begins:
                 self._look(loop, watch)
@@ -192,6 +204,7 @@ class Turnstile:
             late = [each for each in self._queue if each.watch is watch and not each.gone and watch.is_late(each)]
             for each in late:
                 each.gone = True
+                self._slow = self.holder if watch.is_slow(each) else self._slow
         for each in late:
             each.called.end()
         loop.call_later(self._LOOK, self._look, loop, watch)
@@ -200,12 +213,14 @@ class Turnstile:
         """Return for how many seconds to wait on, from a time on, unless somebody else comes in meanwhile."""
         return max(began, self._since) + timeout - monotonic()
 
-    def _give_up(self, ticket: _Ticket, began: float, timeout: float) -> None:
+    def _give_up(self, ticket: _Ticket, began: float, timeout: float, most: float) -> None:
         """Raise where it is too late for a ticket that was not served."""
         with self._lock:
-            if ticket.called.done or self._left(began, timeout) > 0:
+            is_slow = self._left(began, timeout) <= 0
+            if ticket.called.done or not (is_slow or began + most <= monotonic()):
                 return
             ticket.gone = True
+            self._slow = self.holder if is_slow else self._slow
         raise TimeoutError
 
     def _queue_up(self, holder: Holder, here: Loop | None) -> _Ticket | None:
@@ -215,6 +230,9 @@ class Turnstile:
                 self.holder, self._since = holder, monotonic()
             if self.holder is holder:
                 return None
+            if self.holder is self._slow:
+                raise TimeoutError
+            self._slow = None
             ahead = (ticket.holder for ticket in self._queue if not ticket.gone)
             if here is not None and any(each.loop is here for each in (self.holder, *ahead)):
                 raise WouldWaitForItself

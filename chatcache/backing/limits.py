@@ -20,7 +20,7 @@ from .expiry import sweep_some
 from .large import Written
 from .ledger import Total, Use, count, delete_entries, list_uses, read_total, read_uses, readable, size_of, use_rows
 from .rows import key_of, total_row, use_row
-from .store import ObjectStore
+from .store import ObjectStore, Transact
 
 __all__ = ["LimitedStore", "Limits"]
 
@@ -120,7 +120,7 @@ class LimitedStore(ObjectStore):
         self._note_uses([key for key, value in zip(keys, values, strict=True) if value is not _ABSENT])
         return [default if value is _ABSENT else value for value in values]
 
-    async def _put(self, colour: Colour, made: Mapping[str, Written]) -> None:
+    async def _put(self, colour: Colour, made: Mapping[str, Written], transact: Transact | None = None) -> bool:
         most = self._limits.max_bytes
         for row, each in made.items():
             size = size_of(row, each.rows)
@@ -129,13 +129,16 @@ class LimitedStore(ObjectStore):
                     f"under the key {key_of(row)!r:.60} the entry takes {size:,} bytes: the store holds at most "
                     f"{most:,}, which Limits(max_bytes=) sets"
                 )
-        evicted = await self._transact(colour, partial(self._put_and_evict, made=made))
+        evicted = await (transact or self._transact)(colour, partial(self._put_and_evict, made=made))
+        if evicted is None:
+            return False
         if evicted and self._evicted is not None:
             self._evicted(evicted)
         self._evictions += evicted
         if self._evictions >= _EVICTIONS or self._gives_back:
             self._evictions = 0
             self._gives_back = await colour(self._storage.give_back, self._storage.agive_back)
+        return True
 
     async def _is_counted(self, colour: Colour) -> bool:  # noqa: ARG002 - as that of the base
         return True

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, off_loop
 from chatcache.clock import Clock, milliseconds
@@ -18,10 +18,31 @@ from .ledger import Total, delete_entries, put_entries, readable, total_of
 from .port import Entry
 from .rows import note_part_rows, note_row, part_rows, rows_of_store, total_row
 
-__all__ = ["ObjectStore"]
+__all__ = ["ObjectStore", "StoreLease", "Transact"]
 
 T = TypeVar("T")
 _LOOK = 1.0  # seconds between looks at whether somebody counts what a store holds
+
+
+class Transact(Protocol):
+    """Runs a body in a transaction; returns what the body returns, or None where it was not run."""
+
+    async def __call__(self, colour: Colour, body: Callable[[Transaction], T], /) -> T | None:
+        """Run it."""
+        ...
+
+
+class StoreLease(Protocol):
+    """What a caller holds while nobody else should store an entry."""
+
+    async def store(
+        self, colour: Colour, body: Callable[[Transaction], T], is_there: Callable[[Transaction], bool]
+    ) -> T | None:
+        """Store an entry by a body and release the lease, in one transaction.
+
+        Return what the body returns; None where the lease was lost and an entry is there, which then stays.
+        """
+        ...
 
 
 class ObjectStore:
@@ -109,6 +130,23 @@ class ObjectStore:
         """Awaiting twin of `set`."""
         await self._set(awaiting, [(key, value, ttl)], {key: note})
 
+    async def keep(  # noqa: PLR0913 - as `set`
+        self, colour: Colour, key: str, value: Any, ttl: TTL, *, note: Any, lease: StoreLease | None
+    ) -> bool:
+        """Store a value as `set` does, under a lease if there is one; return whether it was stored.
+
+        It is not where the lease was lost and somebody else stored an entry.
+        """
+        made = await self._encoded(colour, [(key, value, ttl)], {key: note})
+        if lease is None:
+            return await self._put(colour, made)
+        row = self._row(key)
+
+        async def transact(colour: Colour, body: Callable[[Transaction], T], /) -> T | None:
+            return await lease.store(colour, body, partial(self._is_there, row))
+
+        return await self._put(colour, made, transact)
+
     def set_many(self, entries: Iterable[Entry], *, notes: Mapping[str, Any] | None = None) -> None:
         """Store entries, and the notes of some of them, all or none."""
         drive(self._set(blocking, entries, notes or {}))
@@ -175,19 +213,38 @@ class ObjectStore:
         return await self._value(colour, row, note_row(row), cell, None)
 
     async def _set(self, colour: Colour, entries: Iterable[Entry], notes: Mapping[str, Any]) -> None:
-        entries = [*entries]
-        if colour is awaiting and is_heavy([entries, notes]):
-            made = await off_loop(self._written, entries, notes)
-        else:
-            made = self._written(entries, notes)
-        await self._put(colour, made)
+        await self._put(colour, await self._encoded(colour, [*entries], notes))
 
-    async def _put(self, colour: Colour, made: Mapping[str, Written]) -> None:
+    async def _encoded(self, colour: Colour, entries: list[Entry], notes: Mapping[str, Any]) -> dict[str, Written]:
+        if colour is awaiting and is_heavy([entries, notes]):
+            return await off_loop(self._written, entries, notes)
+        return self._written(entries, notes)
+
+    async def _put(self, colour: Colour, made: Mapping[str, Written], transact: Transact | None = None) -> bool:
+        """Write entries, in a transaction where one is given; return whether they were written."""
+        if transact is not None:
+            return await transact(colour, partial(self._put_step, made=made)) is not None
         if await self._is_counted(colour):
             await self._transact(colour, partial(self._put_within, made=made, noted={}))
         else:
-            rows = {key: data for each in made.values() for key, data in each.rows.items()}
-            await self._change(colour, rows, map(part_rows, made), self._alarm(made))
+            await self._change(colour, _rows(made), map(part_rows, made), self._alarm(made))
+        return True
+
+    def _put_step(self, inner: Transaction, made: Mapping[str, Written]) -> bool:
+        """Write entries, and what the store holds if somebody counts that."""
+        if _is_counted(inner, self._store):
+            self._put_within(inner, made, {})
+        else:
+            inner.change(_rows(made), prefixes=map(part_rows, made), alarm=self._alarm(made))
+        return True
+
+    def _is_there(self, row: str, inner: Transaction) -> bool:
+        """Return whether the row of an entry holds one that lives."""
+        try:
+            cell = inner.get(row)
+        except CorruptRecordError:
+            return False
+        return cell is not None and not is_expired(cell, milliseconds(self._clock))
 
     def _put_within(
         self, inner: Transaction, made: Mapping[str, Written], noted: Mapping[str, int]
@@ -260,3 +317,14 @@ class ObjectStore:
             (row := self._row(key)): written(row, value, notes.get(key), expires_at(ttl, now), longest)
             for key, value, ttl in entries
         }
+
+
+def _rows(made: Mapping[str, Written]) -> dict[str, bytes | None]:
+    return {key: data for each in made.values() for key, data in each.rows.items()}
+
+
+def _is_counted(inner: Transaction, store: str) -> bool:
+    try:
+        return total_of(inner.get(total_row(store))) is not None
+    except CorruptRecordError:
+        return False

@@ -20,6 +20,7 @@ from chatcache.errors import DecodeError, InvalidInputError, InvalidValueError, 
 from chatcache.exit import Exit, Failure, Success, outcome
 from chatcache.interrupts import is_interrupt, suppress
 from chatcache.mode import Mode, Refusal
+from chatcache.storage import Budget
 from chatcache.ttl import TTL
 
 from .leases import Following, Lease, Leases, Left
@@ -49,6 +50,7 @@ class Call:
         mode: a mode that calls.
         on_hit: is called with the record that answers it, if one does.
         reads: makes what is asked for of a record, or raises: then it is a miss.
+        budget: how long the cache may hold up the call.
     """
 
     key: str
@@ -59,6 +61,7 @@ class Call:
     mode: Mode
     on_hit: Callable[[Hit], object]
     reads: Callable[[Hit], object]
+    budget: Budget
 
 
 class Answer:
@@ -92,14 +95,21 @@ class Answer:
 class Keep(Protocol):
     """Keeps the record of an answer, or of a stream."""
 
-    async def __call__(
-        self, colour: Colour, call: Call, made: "Answer | list[Answer]", took: float, offsets: list[float] | None
+    async def __call__(  # noqa: PLR0913, PLR0917 - two places call it
+        self,
+        colour: Colour,
+        call: Call,
+        lease: Lease | None,
+        made: "Answer | list[Answer]",
+        took: float,
+        offsets: list[float] | None,
     ) -> bool:
         """Return whether it was kept.
 
         Args:
             colour: that of the caller.
             call: what was asked for.
+            lease: that of the call, which is released if it was kept.
             made: the answer, or the chunks.
             took: how many seconds that took.
             offsets: when each chunk came, of a stream.
@@ -210,7 +220,7 @@ class Calls:
         look = partial(self._recorded, colour, call)
         if not (call.mode.reads and call.mode.writes):  # there will be no record for the others
             return await look() if call.mode.reads else None
-        led = await self._leases.lead(colour, call.key, look, follow=follow)
+        led = await self._leases.lead(colour, call.key, look, call.budget, follow=follow)
         if isinstance(led, Left):
             try:
                 exit_ = self._outcomes.read(led.note)
@@ -247,7 +257,7 @@ class Calls:
         """Keep what was made, or leave it to those in other processes who wait, where there is no record."""
         kept = False
         try:
-            kept = await self._keep(colour, call, made, took, offsets)
+            kept = await self._keep(colour, call, lease, made, took, offsets)
         finally:
             if lease is not None and not kept:
                 whole = made.copy() if isinstance(made, Answer) else [each.copy() for each in made]

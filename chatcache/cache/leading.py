@@ -14,6 +14,7 @@ from chatcache.clock import Clock
 from chatcache.errors import DecodeError
 from chatcache.exit import Failure, Success, outcome
 from chatcache.interrupts import is_interrupt
+from chatcache.storage import Budget
 
 from .leases import Lease, Leases, Left
 from .outcomes import Outcomes
@@ -25,11 +26,18 @@ Look = Callable[[Colour], Coroutine[Any, Any, Hit | None]]
 
 
 class Leader:
-    """That the caller makes the call of a request, which others wait for. It is held until one of these is called."""
+    """That the caller makes the call of a request, which others wait for. It is held until one of these is called.
 
-    __slots__ = ("__weakref__", "_dropped", "_flight", "_flights", "_key", "_lease", "_outcomes")
+    Attributes:
+        budget: how long the cache may still hold up the call.
+    """
 
-    def __init__(self, flights: Flights[Any], key: Hashable, flight: Flight[Any], outcomes: Outcomes) -> None:
+    __slots__ = ("__weakref__", "_dropped", "_flight", "_flights", "_key", "_lease", "_outcomes", "budget")
+
+    def __init__(
+        self, flights: Flights[Any], key: Hashable, flight: Flight[Any], outcomes: Outcomes, budget: Budget
+    ) -> None:
+        self.budget = budget
         self._flights = flights
         self._key = key
         self._flight = flight
@@ -62,6 +70,11 @@ class Leader:
         """Have somebody else lead."""
         self._end(None)
 
+    @property
+    def lease(self) -> Lease | None:
+        """The lease by which it leads the other processes."""
+        return self._lease
+
     def hold(self, lease: Lease) -> None:
         """Lead the other processes, too."""
         self._lease = lease
@@ -91,21 +104,24 @@ class Leading:
         outcomes: how ends are told to other processes.
         joined: is told of a call that another one made.
         clock: gives the time in seconds since the epoch.
+        timeout: how many seconds the cache may hold up one call.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one place makes it
         self,
         flights: Flights[Any],
         leases: Leases,
         outcomes: Outcomes,
         joined: Callable[[], None],
         clock: Clock,
+        timeout: float,
     ) -> None:
         self._flights = flights
         self._leases = leases
         self._outcomes = outcomes
         self._joined = joined
         self._clock = clock
+        self._timeout = timeout
 
     async def lead(self, colour: Colour, key: str, look: Look) -> Hit | Leader | None:
         """Return what was found meanwhile, or that the caller leads, or None where it makes its call for itself alone.
@@ -129,12 +145,13 @@ class Leading:
                 if found is not None:
                     return found
             else:
-                return await self._led(colour, key, look, Leader(self._flights, ("hook", key), begun, self._outcomes))
+                leader = Leader(self._flights, ("hook", key), begun, self._outcomes, Budget(self._timeout))
+                return await self._led(colour, key, look, leader)
 
     async def _led(self, colour: Colour, key: str, look: Look, leader: Leader) -> Hit | Leader:
         """Lead the other processes, too, or wait for the one of them that does."""
         try:
-            led = await self._leases.lead(colour, key, lambda: look(colour))
+            led = await self._leases.lead(colour, key, lambda: look(colour), leader.budget)
             if isinstance(led, Lease):
                 leader.hold(led)
             elif isinstance(led, Hit):

@@ -6,18 +6,17 @@ Whatever is wrong with an answer, or with the store, it was paid for: it is not 
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from chatcache._bridge import CANCELLATIONS, Colour, Worker, awaiting, current_loop, off_loop
-from chatcache.backing import BackingStore
+from chatcache.backing import ObjectStore
 from chatcache.clock import Clock, milliseconds
 from chatcache.codec import encode, is_json, part_of
 from chatcache.errors import (
     InvalidInputError,
     InvalidValueError,
     NotStoredError,
-    PersistenceError,
     TransactionError,
     shown,
 )
@@ -25,10 +24,12 @@ from chatcache.interrupts import raise_interrupt
 from chatcache.keys import canonical_json
 from chatcache.memory_tier import MemoryTier
 from chatcache.mode import Mode, Refusal
-from chatcache.store_errors import StoreErrors
+from chatcache.storage import Budget
+from chatcache.store_errors import StoreErrors, as_persistence_error
 from chatcache.ttl import TTL, parse_ttl
 
 from .calls import Answer, Call
+from .leases import Lease
 from .records import About, Requests, form_of, record_of, story_of
 from .statistics import Counts
 from .taping import Track
@@ -54,6 +55,8 @@ class Made:
         offsets: when each chunk came, of a stream.
         size: how many bytes the answer takes, where that is known.
         asked: the key that was looked up in vain, where a hook did so.
+        budget: how long the cache may hold up the call.
+        lease: that of the call, which is released when the answer is stored.
     """
 
     key: str
@@ -63,6 +66,8 @@ class Made:
     offsets: list[float] | None = None
     size: int = 0
     asked: str = ""
+    budget: Budget = field(default_factory=Budget)
+    lease: Lease | None = None
 
 
 class Recorder:
@@ -86,7 +91,7 @@ class Recorder:
 
     def __init__(  # noqa: PLR0913 - one place makes it
         self,
-        store: BackingStore,
+        store: ObjectStore,
         counts: Counts,
         errors: StoreErrors,
         *,
@@ -117,8 +122,14 @@ class Recorder:
         self._counts.refuse(refusal)
         return True
 
-    async def keep_call(
-        self, colour: Colour, call: Call, made: Answer | list[Answer], took: float, offsets: list[float] | None
+    async def keep_call(  # noqa: PLR0913, PLR0917 - what `Keep` takes
+        self,
+        colour: Colour,
+        call: Call,
+        lease: Lease | None,
+        made: Answer | list[Answer],
+        took: float,
+        offsets: list[float] | None,
     ) -> bool:
         """Keep what a call made; see `chatcache.cache.calls.Keep`."""
         pieces = [made] if isinstance(made, Answer) else made
@@ -130,7 +141,8 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - whatever the caller's function raises
             raise_interrupt(error)
             return self._unstored(answer, error)
-        record = Made(call.key, answer, About(took=took), call.canonical, offsets, size, call.key)
+        about = About(took=took)
+        record = Made(call.key, answer, about, call.canonical, offsets, size, call.key, call.budget, lease)
         return await self.keep(colour, record, refusal, call.ttl, call.mode)
 
     def keep_failure(self, call: Call, error: Exception) -> None:
@@ -157,7 +169,8 @@ class Recorder:
             if self._max_bytes is not None and size > self._max_bytes:
                 self.refuses(Refusal.TOO_LARGE)
                 return False
-            await colour(self._store.set, self._store.aset, made.key, record, ttl, note=story)
+            with made.budget.spent():
+                stored = await self._store.keep(colour, made.key, record, ttl, note=story, lease=made.lease)
         except TransactionError:
             self._set_later(made.key, record, ttl, story)
         except CANCELLATIONS:  # what was begun is written all the same
@@ -166,10 +179,11 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
             raise_interrupt(error)
             return self._unstored(made.answer, error)
-        self._counts.add(stores=1, bytes_stored=size)
-        return True
+        if stored:
+            self._counts.add(stores=1, bytes_stored=size)
+        return stored
 
-    def keep_many(self, answers: Mapping[str, tuple[Any, About]], ttl: TTL, mode: Mode) -> int:
+    def keep_many(self, answers: Mapping[str, tuple[Any, About]], ttl: TTL, mode: Mode, budget: Budget) -> int:
         """Keep some answers, all or none, in one step; return how many were kept.
 
         Raises:
@@ -187,7 +201,8 @@ class Recorder:
                 record, notes[key], size = self._built(made, made.about)
                 entries.append((key, record, ttl))
                 stored += size
-            self._store.set_many(entries, notes=notes)
+            with budget.spent():
+                self._store.set_many(entries, notes=notes)
         except Exception as error:  # noqa: BLE001 - the answers were paid for, whatever is wrong with them
             raise_interrupt(error)
             self._unstored([answer for answer, _ in answers.values()], error)
@@ -242,14 +257,15 @@ class Recorder:
         def write() -> None:
             try:
                 self._store.set(key, record, ttl, note=story)
-            except PersistenceError as error:
-                self._errors.excuse(error)
+            except Exception as error:  # noqa: BLE001 - whatever the store raises, it is said
+                self._errors.excuse(as_persistence_error(error))
 
         worker = Worker()
         worker.submit(write)
         worker.stop()
 
     def _unstored(self, answer: Any, error: Exception) -> bool:
+        raise_interrupt(error)
         if self._errors.raised:
             raise NotStoredError(answer, str(error)) from error
         self._errors.excuse(error)

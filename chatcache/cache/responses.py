@@ -42,8 +42,8 @@ from chatcache.errors import (
 from chatcache.interrupts import raise_interrupt
 from chatcache.keys import canonical_json, key_of, request_key
 from chatcache.mode import Mode, Refusal, parse_mode, parse_refusals
-from chatcache.storage import ObjectNamespace
-from chatcache.store_errors import OnStoreError, StoreErrors
+from chatcache.storage import Budget, ObjectNamespace
+from chatcache.store_errors import OnStoreError, StoreErrors, as_persistence_error
 from chatcache.ttl import TTL, parse_ttl
 
 from .calls import Answer, Call, Calls, items_of
@@ -92,7 +92,10 @@ class ResponseCache:
         on_store_error: what is done where the store fails. ``bypass``: the call goes on without it, which is counted,
             and said once for each kind of error by the logger ``chatcache``. ``raise``: the error is raised; an answer
             that was paid for, and could not be stored, is in `NotStoredError`.
-        timeout: how many seconds to wait where another process holds the file, before a call goes on without the cache.
+        timeout: how many seconds the cache may hold up one call, in all of its steps, where another process holds the
+            file or others write to it; then the call goes on without the cache. A file that stays locked costs this
+            process one such wait: later calls go on at once until it is free again. To wait for the answer of another
+            caller of the same request is not counted.
         errors: the exception classes that are made again where the call of another process failed, which this one
             waited for; of any other error it is a `ReplayedError`. As in `Persistence.make`.
         writers: the names of further packages whose versions records are to tell.
@@ -134,6 +137,7 @@ class ResponseCache:
         handler = sweep_expired if writes else None
         namespace = ObjectNamespace(path, _NAMESPACE, alarm=handler, durability="normal", timeout=timeout, clock=clock)
         self._object = namespace.get_by_name(object)
+        self._timeout = timeout
         persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=writes, tidies=writes)
         self._store = persistence.make(store_id, limits=Limits(max_entries, max_bytes), evicted=self._evicted)
         self._counts = Counts.of(self._object, store_id, writes=writes)
@@ -163,7 +167,7 @@ class ResponseCache:
             self._leases,
             outcomes,
         )
-        self._leading = Leading(self._sharing.flights, self._leases, outcomes, self._joined, clock)
+        self._leading = Leading(self._sharing.flights, self._leases, outcomes, self._joined, clock, timeout)
         self._clock = clock
         self._track: Track | None = None
         follow(self)
@@ -382,7 +386,7 @@ class ResponseCache:
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
                         raise_interrupt(error)
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
-        except PersistenceError as error:
+        except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
             self._unread(error, mode)
             return None
         self._missed(key, request, mode, reason)
@@ -414,7 +418,7 @@ class ResponseCache:
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
                         raise_interrupt(error)
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
-        except PersistenceError as error:
+        except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
             self._unread(error, mode)
             return None
         self._missed(key, request, mode, reason)
@@ -464,7 +468,7 @@ class ResponseCache:
             return [None] * len(requests)
         try:
             records = self._store.get_many([*requests], _ABSENT)
-        except PersistenceError as error:
+        except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
             self._unread(error, mode)
             return [None] * len(requests)
         found: list[T | None] = []
@@ -494,7 +498,7 @@ class ResponseCache:
         Raises:
             NotStoredError: with ``on_store_error="raise"``, they could not be stored.
         """
-        return self._recorder.keep_many(answers, self._lives(ttl), mode or self.mode)
+        return self._recorder.keep_many(answers, self._lives(ttl), mode or self.mode, Budget(self._timeout))
 
     def lead(
         self,
@@ -577,7 +581,7 @@ class ResponseCache:
         Raises:
             NotStoredError: with ``on_store_error="raise"``, it could not be stored.
         """
-        made = Made(key + form, answer, about or About(), offsets=offsets, asked=key)
+        made = self._made(key, form, answer, about, offsets, leader)
         return drive(self._led(blocking, made, refusal, self._lives(ttl), mode or self.mode, leader))
 
     async def aupdate(  # noqa: PLR0913 - as `update`
@@ -594,7 +598,7 @@ class ResponseCache:
         leader: Leader | None = None,
     ) -> bool:
         """Awaiting twin of `update`."""
-        made = Made(key + form, answer, about or About(), offsets=offsets, asked=key)
+        made = self._made(key, form, answer, about, offsets, leader)
         return await self._led(awaiting, made, refusal, self._lives(ttl), mode or self.mode, leader)
 
     def story(self, key: str) -> Story | None:
@@ -755,7 +759,21 @@ class ResponseCache:
     ) -> Call:
         """Return a call that is to be made; for a tape each one is, and none of them shared."""
         made_in = mode if self._track is None else Mode.REFRESH
-        return Call(key, request, canonical, refuse or _refusal, self._lives(ttl), made_in, on_hit or _ignored, reads)
+        lives, budget = self._lives(ttl), Budget(self._timeout)
+        return Call(key, request, canonical, refuse or _refusal, lives, made_in, on_hit or _ignored, reads, budget)
+
+    def _made(  # noqa: PLR0913, PLR0917 - what `update` was passed
+        self,
+        key: str,
+        form: Form,
+        answer: Any,
+        about: About | None,
+        offsets: list[float] | None,
+        leader: Leader | None,
+    ) -> Made:
+        budget = Budget(self._timeout) if leader is None else leader.budget
+        lease = None if leader is None else leader.lease
+        return Made(key + form, answer, about or About(), offsets=offsets, asked=key, budget=budget, lease=lease)
 
     def _canonical(self, request: Any, mode: Mode) -> bytes | None:
         """Return the canonical form of a request, or None where the call goes on without the cache."""
@@ -840,11 +858,12 @@ class ResponseCache:
             async for chunk in chunks:
                 yield chunk.copy() if read is None else read(chunk.copy())
 
-    def _unread(self, error: PersistenceError, mode: Mode) -> None:
+    def _unread(self, error: Exception, mode: Mode) -> None:
         """Go on without records that could not be read, or raise where nothing may be called."""
+        failure = as_persistence_error(error)
         if not mode.calls:
-            raise error
-        self.bypass(error)
+            raise failure
+        self.bypass(failure)
 
     def _missed(self, key: str, request: Any, mode: Mode, reason: str) -> None:
         """Let the provider be called, or raise where nothing may be."""
@@ -887,8 +906,8 @@ class ResponseCache:
         async def look(colour: Colour) -> Hit | None:
             try:
                 records = await colour(self._store.get_many, self._store.aget_many, parts, _ABSENT)
-            except PersistenceError as error:
-                self.bypass(error)
+            except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
+                self.bypass(as_persistence_error(error))
                 return None
             hits = list(map(self._hit, parts, records))
             return hits[-1] if all(hits) else None
@@ -916,8 +935,8 @@ class ResponseCache:
         """Return the record under a key, if it can be read."""
         try:
             record = await colour(self._store.get, self._store.aget, key, _ABSENT)
-        except PersistenceError as error:
-            self.bypass(error)
+        except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
+            self.bypass(as_persistence_error(error))
             return None
         return self._hit(key, record)
 

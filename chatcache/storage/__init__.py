@@ -6,12 +6,14 @@ with ``a``. What differs from the real thing stands in ``docs/storage-difference
 
 from .alarms import Alarm
 from .namespace import DurableObject, ObjectInfo, ObjectNamespace
+from .patience import Budget, seconds_left
 from .sql import SQL, SQLCursor
 from .storage import Storage, SyncKV
 from .transaction import Transaction
 
 __all__ = [
     "Alarm",
+    "Budget",
     "DurableObject",
     "ObjectInfo",
     "ObjectNamespace",
@@ -20,4 +22,5 @@ __all__ = [
     "Storage",
     "SyncKV",
     "Transaction",
+    "seconds_left",
 ]

@@ -30,6 +30,7 @@ from chatcache.errors import InvalidInputError, shown
 from .database import AT_WORK, explained
 from .locks import FileLock
 from .opening import Schema, connect
+from .patience import Patience
 from .storage import Storage
 
 __all__ = ["Alarm", "AlarmIndex", "Alarms", "ObjectSchedule", "Target"]
@@ -58,6 +59,7 @@ _JITTER = 0.25
 _LOOK = 1.0  # seconds at most between looks at the index, which other processes write to as well
 _MOST = 64  # handlers at once
 _BROKEN = 30.0  # seconds
+_CORRECTED = 1.0  # seconds at most for which a correction waits for the index: it holds up the writers of an object
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = (datetime(2189, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()  # workerd's, the end of its clock
 
@@ -129,6 +131,7 @@ class AlarmIndex:
         self._path = folder / "metadata.sqlite"
         self._timeout = timeout
         self._one = Lock()  # threads of one process need not wait for each other by trying again
+        self._lock = Patience.of(self._path, "write")
 
     def forgotten(self) -> "AlarmIndex":
         """Return the same index without the lock of the parent's threads: for a child process."""
@@ -139,41 +142,46 @@ class AlarmIndex:
         return self._path.exists()
 
     def sooner(self, identifier: str, when: int, name: str | None) -> None:
-        """Note an alarm, unless an earlier one is noted."""
+        """Note an alarm, unless an earlier one is noted. It waits for no lock: an object's commit tries again."""
         with self._connection() as connection:
             connection.execute(_SOONER, (identifier, when, name))
 
     def correct(self, identifier: str, due: Callable[[], int | None]) -> None:
         """Note what is due, asked for while nobody else notes anything."""
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            when = due()
-            if when is None:
-                connection.execute(_NOT, (identifier,))
-            else:
-                connection.execute(_EXACTLY, (when, identifier))
-            connection.execute("COMMIT")
+
+        def attempt() -> None:
+            with self._connection() as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                when = due()
+                if when is None:
+                    connection.execute(_NOT, (identifier,))
+                else:
+                    connection.execute(_EXACTLY, (when, identifier))
+                connection.execute("COMMIT")
+
+        self._lock.try_until_free(attempt, min(self._timeout, _CORRECTED))
 
     def due(self, now: int) -> tuple[list[tuple[str, int, str | None]], int | None]:
         """Return id, time and name of each object whose alarm is due, the earliest first, and the time of the next."""
         if not self.exists():
             return [], None
-        with self._connection() as connection:
-            ((following,),) = connection.execute(_NEXT, (now,))
-            return connection.execute(_DUE, (now,)).fetchall(), following
+
+        def attempt() -> tuple[list[tuple[str, int, str | None]], int | None]:
+            with self._connection() as connection:
+                ((following,),) = connection.execute(_NEXT, (now,))
+                return connection.execute(_DUE, (now,)).fetchall(), following
+
+        return self._lock.try_until_free(attempt, self._timeout)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """Give a connection for a moment: alarms are rare, and one that is kept would have to be closed for a fork."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with AT_WORK, self._one, closing(self._connect()) as connection:
+            with AT_WORK, self._one, closing(connect(self._path, schema=_SCHEMA, make=True)) as connection:
                 yield connection
         except (sqlite3.Error, OSError) as error:
             raise explained(error, self._path) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        return connect(self._path, self._timeout, schema=_SCHEMA, make=True)
 
 
 class ObjectSchedule:

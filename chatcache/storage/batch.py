@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from chatcache._bridge import Worker, anew_in_children
-from chatcache.errors import PersistenceError
+from chatcache.errors import PersistenceError, StorageError
 
+from .patience import seconds_left
 from .transaction import Transaction
 
 __all__ = ["Batch"]
@@ -39,11 +40,13 @@ class Batch:
     Args:
         transact: runs one body in a transaction, and returns when it is committed.
         worker: gives the thread, in which nothing else may run: it waits for whoever is writing.
+        late: makes the error of a caller that may wait no longer.
     """
 
-    def __init__(self, transact: Transact, worker: Callable[[], Worker]) -> None:
+    def __init__(self, transact: Transact, worker: Callable[[], Worker], late: Callable[[], StorageError]) -> None:
         self._transact = transact
         self._worker = worker
+        self._late = late
         self.begin_anew()
         anew_in_children(self)
 
@@ -56,7 +59,8 @@ class Batch:
         entry = _Entry(body)
         self._entries.append(entry)
         while not entry.over:
-            await self._worker().run(self._commit)
+            if not await self._worker().submit(self._commit).finished(seconds_left()):
+                raise self._late()
         if entry.error is not None:
             raise entry.error
         result: R = entry.result

@@ -43,6 +43,7 @@ from chatcache.interrupts import raise_interrupt
 
 from .descriptors import descriptor_limit, is_at_the_limit, share_of_descriptors
 from .opening import Immutable, connect
+from .patience import Patience, is_busy
 from .recent import Recent, WalIndex
 from .rows import SCHEMA, has_schema, run_query, write_name
 
@@ -139,7 +140,9 @@ class Database:
         name: the name of the object, to be kept in the file, if it is known.
         afterwards: what the connection to write by is to run as soon as its transaction is over.
         writing: the lock of the connection to write by. It is taken by a ``with`` in the function that needs it, not in
-            a context manager of ours, where a Ctrl-C could leave it taken.
+            a context manager of ours, where a Ctrl-C could leave it taken. Nobody holds it while waiting for a lock of
+            the file.
+        write_lock: the patience of all who need the file's write lock in this process.
     """
 
     afterwards: str | None
@@ -150,7 +153,9 @@ class Database:
         self.timeout = timeout
         self.name: str | None = None
         # not a method, which would keep this object alive as long as it is one of its attributes
-        self._connect = partial(connect, path, timeout, f"PRAGMA synchronous = {durability.value}", schema=SCHEMA)
+        self._connect = partial(connect, path, f"PRAGMA synchronous = {durability.value}", schema=SCHEMA)
+        self.write_lock = Patience.of(path, "write")
+        self._read_lock = Patience.of(path, "read")
         self._begin()
         with _BEGINNING:
             _DATABASES.add(self)
@@ -161,8 +166,11 @@ class Database:
             self._look_for_the_file()
         value = self._recent.get(key)
         if value is None and not self._recent.lacks(key):
-            with self._reading:
-                value = self._read(self._recent.read, key, None)
+            try:
+                with self._reading:
+                    value = self._read(self._recent.read, key, None)
+            except StorageError as error:
+                value = self._read_again(error, self._recent.read, key, None)
         return value
 
     async def aget(self, key: str) -> bytes | None:
@@ -181,17 +189,32 @@ class Database:
     def read(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Return what a query of a few rows gives for its argument, or `absent` where nothing was ever written."""
         self._look_for_the_file()
-        with self._reading:
-            return self._read(query, argument, absent)
+        try:
+            with self._reading:
+                return self._read(query, argument, absent)
+        except StorageError as error:
+            return self._read_again(error, query, argument, absent)
+
+    def _read_again(self, error: StorageError, query: Query[A, R], argument: A, absent: R) -> R:
+        """Read what could not be read because the file was locked, once it is free; raise any other error."""
+        if not is_busy(error):
+            raise error
+
+        def attempt() -> R:
+            with self._reading:
+                return self._read(query, argument, absent)
+
+        return self._read_lock.try_until_free(attempt, self.timeout)
 
     async def aread(self, query: Query[A, R], argument: A, absent: R) -> R:
-        """Awaiting twin of `read`: in place, unless that is forbidden, or a thread is at work on the connection."""
+        """Awaiting twin of `read`: in place, unless that is forbidden, a thread is reading, or the file is locked."""
         if self._may_look() and not self._reading.locked():
             try:
                 with self._reading:  # no `acquire`, after which a signal handler's exception would leave it taken
                     return self._read(query, argument, absent)
-            except Exception as error:  # noqa: BLE001 - it is raised, unless a tool forbids reads here
-                learn_from(error)
+            except Exception as error:  # noqa: BLE001 - it is raised, unless it is no fault to read in a thread
+                if not is_busy(error):
+                    learn_from(error)
         return await off_loop(self.read, query, argument, absent)
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -210,7 +233,9 @@ class Database:
             raise_interrupt(error)
             return self.fetch(sql, parameters)
         except (sqlite3.Error, OSError) as error:
-            raise explained(error, self.path) from error
+            if not is_busy(error):
+                raise explained(error, self.path) from error
+            return await off_loop(self.fetch, sql, parameters)
 
     @contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
@@ -231,7 +256,7 @@ class Database:
 
     def checkpoint(self) -> None:
         """Bring what was committed from the log into the file, as far as nobody has to wait for it."""
-        if not self.path.exists():  # to connect would make it
+        if not self.exists():  # to connect would make it
             return
         try:
             with AT_WORK, closing(self._connect()) as connection:  # so that the one to write by is free for others
@@ -258,6 +283,13 @@ class Database:
             return True
         finally:
             self.writing.release()
+
+    def exists(self) -> bool:
+        """Return whether there is the file."""
+        try:
+            return _identity(self.path) is not None
+        except OSError as error:
+            raise explained(error, self.path) from error
 
     def is_open(self) -> bool:
         """Return whether there is a connection."""
@@ -336,10 +368,17 @@ class Database:
         now = time.monotonic()
         if now > self._looks_at:
             self._looks_at = now + _LOOK
-            reader = self._connections.reader
-            if reader is not None and self._read_file != _identity(self.path, whole=isinstance(reader, Immutable)):
+            if self._connections.reader is not None and not self._is_read(self._connections.reader):
                 with self._reading:
                     self._release_reader()
+
+    def _is_read(self, reader: sqlite3.Connection) -> bool:
+        """Whether the file that is read is still there. One that cannot be looked at is not: to open it says why."""
+        try:
+            return self._read_file == _identity(self.path, whole=isinstance(reader, Immutable))
+        except OSError as error:
+            raise_interrupt(error)
+            return False
 
     def _release(self) -> None:
         self._release_reader()
@@ -357,10 +396,10 @@ class Database:
     def _reopened(self) -> sqlite3.Connection | None:
         """Open the file to read by, if something was ever written to it."""
         self._connections.check_open(self.path)
-        if not self.path.exists():
-            return None
         # before, so that it is noticed where another one takes its place just now
         files = {whole: _identity(self.path, whole=whole) for whole in (False, True)}
+        if files[False] is None:
+            return None
         connection = self._connect()
         try:
             ours = has_schema(connection)

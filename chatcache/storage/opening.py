@@ -15,7 +15,6 @@ import re
 import sqlite3
 import struct
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,9 @@ from typing import Any
 
 from chatcache.errors import CorruptStorageError, StorageError
 
-__all__ = ["Immutable", "Schema", "connect", "is_busy"]
+from .patience import is_busy
+
+__all__ = ["Immutable", "Schema", "connect"]
 
 _APPLICATION = 0x63686363  # "chcc", https://www.sqlite.org/fileformat.html#application_id
 _VERSION = 1  # of the format; https://www.sqlite.org/fileformat.html#user_version_number
@@ -69,7 +70,6 @@ class Immutable(sqlite3.Connection):
 
 def connect(
     path: Path,
-    timeout: float,
     *statements: str,
     schema: Schema,
     make: bool = False,
@@ -77,11 +77,11 @@ def connect(
 ) -> sqlite3.Connection:
     """Connect to a file and check it; only to read, unless it is to be made.
 
-    Only SQLite ever opens the file: to close another descriptor of it would drop the locks of the process.
+    The connection waits for no lock, see `chatcache.storage.patience`. Only SQLite ever opens the file: to close
+    another descriptor of it would drop the locks of the process.
 
     Args:
         path: the file.
-        timeout: how many seconds to wait for a lock.
         statements: are run before the tables are made.
         schema: the tables.
         make: make the file and its tables if they do not exist, readable for their owner only, and let them be written.
@@ -93,35 +93,24 @@ def connect(
         sqlite3.Error: it cannot be opened.
         OSError: it cannot be looked at.
     """
-    given_up = time.monotonic() + timeout
-    while True:
-        _check_files(path, make=make)
-        connection = _opened(path, timeout, factory, make=make)
-        try:
-            if make and path.stat().st_size == 0:
-                path.chmod(0o600)  # while nothing is in it; SQLite gives the files beside it the same
-            _prepare(connection, path, statements, schema, make=make)
-        except BaseException as error:
-            connection.close()
-            # SQLite itself does not wait where two connections make one file at once
-            if not (make and is_busy(error)) or time.monotonic() > given_up:
-                raise
-        else:
-            return connection
-        time.sleep(0.005)
+    _check_files(path, make=make)
+    connection = _opened(path, factory, make=make)
+    try:
+        if make and path.stat().st_size == 0:
+            path.chmod(0o600)  # while nothing is in it; SQLite gives the files beside it the same
+        _prepare(connection, path, statements, schema, make=make)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
-def is_busy(error: BaseException | None) -> bool:
-    """Return whether an error says that somebody else has a lock."""
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname.startswith("SQLITE_BUSY")
-
-
-def _opened(path: Path, timeout: float, factory: type[sqlite3.Connection], *, make: bool) -> sqlite3.Connection:
+def _opened(path: Path, factory: type[sqlite3.Connection], *, make: bool) -> sqlite3.Connection:
     if _is_writable(path) or (make and not path.exists()):
-        return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False, factory=factory)
+        return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, factory=factory)
     if make:  # SQLite would make the files beside it, which its owner could not write
         raise PermissionError(EACCES, "it cannot be written by this user", str(path))
-    return _opened_to_read(path, timeout, factory)
+    return _opened_to_read(path, factory)
 
 
 def _is_writable(path: Path) -> bool:
@@ -129,7 +118,7 @@ def _is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
-def _opened_to_read(path: Path, timeout: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+def _opened_to_read(path: Path, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
     """Open a file that cannot be written: with locks if the files for them are there, else as one that cannot change.
 
     Raises:
@@ -138,9 +127,11 @@ def _opened_to_read(path: Path, timeout: float, factory: type[sqlite3.Connection
     log = _beside(path, "-wal")
     if log.exists() or _beside(path, "-shm").exists():  # somebody may be writing
         try:
-            connection = _opened_by_uri(path, "mode=ro", timeout, factory)
+            connection = _opened_by_uri(path, "mode=ro", factory)
             connection.execute("SELECT 1 FROM sqlite_master")
         except sqlite3.Error as error:
+            if is_busy(error):
+                raise
             if log.exists() and log.stat().st_size > 0:
                 raise StorageError(
                     f"{path} cannot be written, and was not closed by its last writer ({error}): what {log.name} "
@@ -150,17 +141,15 @@ def _opened_to_read(path: Path, timeout: float, factory: type[sqlite3.Connection
         else:
             return connection
     immutable = Immutable if factory is sqlite3.Connection else factory
-    return _opened_by_uri(path, "mode=ro&immutable=1", timeout, immutable)
+    return _opened_by_uri(path, "mode=ro&immutable=1", immutable)
 
 
-def _opened_by_uri(path: Path, query: str, timeout: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+def _opened_by_uri(path: Path, query: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
     location = path.absolute().as_posix()
     for reserved in "%?#":  # the first one first; `as_uri` would load a package for it
         location = location.replace(reserved, f"%{ord(reserved):02x}")
     uri = f"file:{'' if location.startswith('/') else '/'}{location}?{query}"
-    return sqlite3.connect(
-        uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False, factory=factory
-    )
+    return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, factory=factory)
 
 
 def _beside(path: Path, suffix: str) -> Path:

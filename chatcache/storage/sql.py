@@ -128,7 +128,7 @@ class SQL:
             ((enforced,),) = connection.execute("PRAGMA foreign_keys")
             connection.execute("PRAGMA foreign_keys = OFF")
             self._turns.afterwards = f"PRAGMA foreign_keys = {enforced}"
-            connection.execute("BEGIN IMMEDIATE")
+            self._turns.begin(connection)
             turn.locked = True
             for kind in _KINDS:
                 for (name,) in connection.execute(_OWN, (kind,)).fetchall():

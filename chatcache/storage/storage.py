@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, running_loop
 from chatcache.clock import Clock
-from chatcache.errors import PersistenceError, TransactionError
+from chatcache.errors import PersistenceError, StorageError, TransactionError
 from chatcache.interrupts import suppress
 
 from .batch import Batch
@@ -113,7 +114,7 @@ class Storage(KeyValues):
     @cached_property
     def _batch(self) -> Batch:
         turns, longest_row = self._turns, self._longest_row  # and not this object, which it would keep alive
-        return Batch(partial(transact, turns, longest_row), lambda: turns.batch_worker)
+        return Batch(partial(transact, turns, longest_row), lambda: turns.batch_worker, turns.late)
 
     @cached_property
     def kv(self) -> "SyncKV":
@@ -124,6 +125,22 @@ class Storage(KeyValues):
     def sql(self) -> SQL:
         """SQL on tables of your own, in the same file."""
         return SQL(self._turns)
+
+    @property
+    def path(self) -> Path:
+        """The file of the object."""
+        return self._turns.path
+
+    def is_stuck(self) -> bool:
+        """Return whether the file stayed locked for `timeout` seconds, and is not known to be free since.
+
+        Not in Cloudflare's API. A write then makes one attempt, and waits for nobody.
+        """
+        return self._turns.write_lock.is_stuck(self._turns.timeout)
+
+    def late(self) -> StorageError:
+        """Return the error of a caller that may wait no longer for what it writes. Not in Cloudflare's API."""
+        return self._turns.late()
 
     @property
     def longest_row(self) -> int:

@@ -39,7 +39,7 @@ from chatcache.interrupts import raise_interrupt, suppress
 
 from .database import SHRINKS, Database, Durability, explained
 from .layer import UNKNOWN, Layer, Unknown
-from .opening import is_busy
+from .patience import is_busy, seconds_left
 from .rows import give_back_pages, has_much_free, write_layer
 from .turn import CURRENT, Turn
 
@@ -236,6 +236,8 @@ class Turns(Database):
         self.commit()
         if turn.outcome.error is not None:
             raise turn.outcome.error
+        if not turn.outcome.done:
+            raise self.late()
         return result
 
     def flush(self) -> None:
@@ -263,8 +265,8 @@ class Turns(Database):
         last = current or next(reversed(self._sealed), None)
         mine = _WROTE.get()
         _WROTE.set(tuple(each for each in mine if each.turns is not self))
-        if last is not None:
-            await last.outcome.wait()
+        if last is not None and not await last.outcome.wait(seconds_left()):
+            raise self.late()
         self._tell_of_lost(mine)
 
     async def exclusively(
@@ -302,6 +304,11 @@ class Turns(Database):
             return
         self.commit()
         self._tell_of_loss()
+        if self._sealed:
+            raise self.late()
+        self.write_lock.try_until_free(partial(self._lock, turn), self.timeout)
+
+    def _lock(self, turn: Turn) -> None:
         with self.writing, self.writer() as connection:
             if not turn.over:
                 turn.locked = True  # at first, so that it is given up wherever a Ctrl-C comes
@@ -310,6 +317,20 @@ class Turns(Database):
                 except Error:
                     turn.locked = False
                     raise
+
+    def begin(self, connection: Connection) -> None:
+        """Begin a transaction that writes, on the connection to write by, once the file is free."""
+        self.write_lock.try_until_free(partial(connection.execute, "BEGIN IMMEDIATE"), self.timeout)
+
+    def late(self) -> StorageError:
+        """Return the error of a caller that may wait no longer."""
+        locked = self.write_lock.error
+        if isinstance(locked, StorageError):
+            return locked
+        return StorageError(
+            f"{self.path} was written to by others for longer than a call may be held up: pass a longer timeout, or "
+            "find what writes so much"
+        )
 
     def roll_back(self, turn: Turn) -> None:
         """Undo what a turn wrote."""
@@ -320,6 +341,7 @@ class Turns(Database):
                 with suppress(StorageError), self.writer() as connection:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
+                        self.write_lock.note_free()
 
     def _give_back(self, turn: Turn) -> None:
         """Undo what a blocking turn wrote that is not sealed, and leave."""
@@ -338,25 +360,39 @@ class Turns(Database):
                 self.worker.submit(self.commit)
 
     def commit(self) -> None:
-        """Commit every turn that is sealed, in one transaction. Each hears by its outcome how it ended."""
-        lost, unheard = None, None
+        """Commit every turn that is sealed, in one transaction. Each hears by its outcome how it ended.
+
+        Where the caller may not wait until the file is free, the worker goes on with it.
+        """
+        with self.writing:  # whoever commits what was sealed has told how that ended
+            if not self._sealed:
+                return
+        try:
+            self.write_lock.try_until_free(self._commit_sealed, self.timeout)
+        except StorageError as error:
+            if is_busy(error) and not self.write_lock.is_stuck(self.timeout):
+                self.worker.submit(self.commit)
+            else:
+                self._give_up_sealed(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
+            raise_interrupt(error)
+            self._give_up_sealed(StorageError(f"{self.path} could not be written: {error!r}"))
+
+    def _commit_sealed(self) -> None:
         with self.writing:
             turns = self._sealed
             if not turns:
                 return
-            try:
-                with self.writer() as connection:
-                    self._commit(turns, connection)
-            except StorageError as error:
-                lost, unheard = self._lose(error)
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
-                raise_interrupt(error)
-                lost, unheard = self._lose(StorageError(f"{self.path} could not be written: {error!r}"))
-            else:
-                with self._guard:
-                    self._sealed = self._sealed[len(turns) :]
-                for turn in turns:
-                    turn.outcome.end()
+            with self.writer() as connection:
+                self._commit(turns, connection)
+            with self._guard:
+                self._sealed = self._sealed[len(turns) :]
+            for turn in turns:
+                turn.outcome.end()
+
+    def _give_up_sealed(self, error: StorageError) -> None:
+        with self.writing:
+            lost, unheard = self._lose(error)
         if lost is not None:
             self._turnstile.leave(lost)
         if unheard is not None:
@@ -369,9 +405,9 @@ class Turns(Database):
             StorageError: another process is writing, or the file cannot be written.
         """
         with self.writing:
-            if not self.path.exists() or not self.is_open():
+            if not self.exists() or not self.is_open():
                 return
-            with self.writer() as connection, self._without_waiting(connection):
+            with self.writer() as connection:
                 if connection.in_transaction:
                     return
                 connection.execute("BEGIN IMMEDIATE")
@@ -386,15 +422,6 @@ class Turns(Database):
                 finally:
                     turn.over = True
 
-    @contextmanager
-    def _without_waiting(self, connection: Connection) -> Iterator[None]:
-        """Let a connection wait for no lock of somebody else's."""
-        connection.execute("PRAGMA busy_timeout = 0")
-        try:
-            yield
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {round(self.timeout * 1000)}")
-
     def give_back(self) -> bool:
         """Give a few free pages back to the file system, where many are free; return whether there are more to give.
 
@@ -403,9 +430,9 @@ class Turns(Database):
         more = False
         try:
             with self.writing:
-                if not self.path.exists() or not self.is_open():
+                if not self.exists() or not self.is_open():
                     return False
-                with self.writer() as connection, self._without_waiting(connection):
+                with self.writer() as connection:
                     more = has_much_free(connection)
                     if connection.in_transaction or not more:
                         return more
@@ -413,12 +440,12 @@ class Turns(Database):
                     more = has_much_free(connection)
             self.checkpoint()
         except StorageError as error:
-            return more and is_busy(error.__cause__)
+            return more and is_busy(error)
         return more
 
     def vacuum(self) -> None:
         """Give the space of what was deleted back to the file system, unless somebody reads just now."""
-        with suppress(StorageError), self.writing, self.writer() as connection, self._without_waiting(connection):
+        with suppress(StorageError), self.writing, self.writer() as connection:
             if not connection.in_transaction:
                 connection.execute(SHRINKS)
                 connection.execute("VACUUM")
@@ -453,13 +480,13 @@ class Turns(Database):
             StorageError: it cannot be deleted.
             TransactionError: as `close`.
         """
-        with self._alone("delete") as turn, self.writing:
-            if not self.path.exists():
+        with self._alone("delete") as turn:
+            if not self.exists():
                 return False
             self._lost = None  # it would be deleted now
             with suppress(CorruptStorageError):  # there is nothing to be read from it either
                 self._empty(turn, empty)
-            with self._reading:
+            with self.writing, self._reading:
                 self._release()
                 try:
                     for beside in ("", "-journal", "-wal", "-shm"):
@@ -566,11 +593,11 @@ class Turns(Database):
 
     def _enter(self, turn: Turn) -> None:
         with self.waiting():
-            self._turnstile.enter(turn, self.timeout)
+            self._turnstile.enter(turn, self.timeout, seconds_left())
 
     async def _aenter(self, turn: Turn) -> None:
         with self.waiting():
-            await self._turnstile.aenter(turn, self.timeout)
+            await self._turnstile.aenter(turn, self.timeout, seconds_left())
 
     async def _alock(self, turn: Turn) -> None:
         await self.worker.run(partial(self.lock, turn))
@@ -613,6 +640,7 @@ class Turns(Database):
             if not isinstance(alarm, Unknown):
                 self.firing = None
             connection.execute("COMMIT")
+            self.write_lock.note_free()
             self.commits += 1
             if self.schedule is not None and not isinstance(alarm, Unknown):
                 self.schedule.after(alarm)

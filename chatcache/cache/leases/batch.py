@@ -7,23 +7,30 @@ from typing import Any
 
 from chatcache._bridge import RENEWALS, Lock, Shared, Worker, anew_in_children, running_loop
 from chatcache.errors import PersistenceError
-from chatcache.storage import Storage, Transaction
+from chatcache.storage import Storage, Transaction, seconds_left
+from chatcache.store_errors import as_persistence_error
 
 __all__ = ["Batch", "Step"]
 
 Step = Callable[[Transaction], Any]
 
 _IDLE = 1.0  # seconds without a step after which the thread ends
-_PATIENCE = 3  # times as long as a step waited in vain, for which nobody should wait again
 
 
 class _Entry:
     """A step, and how it ended."""
 
     def __init__(self, step: Step) -> None:
-        self.step = step
+        self._step = step
         self.result: Any = None
         self.error: PersistenceError | None = None
+
+    def run(self, transaction: Transaction) -> None:
+        """Take the step. If it raises, that is told to its caller, and is no matter to the others."""
+        try:
+            self.result = self._step(transaction)
+        except Exception as error:  # noqa: BLE001 - raised where the step is waited for
+            self.error = as_persistence_error(error)
 
     def unpack(self) -> Any:
         if self.error is not None:
@@ -49,8 +56,6 @@ class Batch:
         self._committing = Lock()  # a thread that was stopped may still be at it when the next one begins
         self._worker = Worker()
         self._used = 0.0
-        self._failure: PersistenceError | None = None
-        self._again_at = 0.0
         self._watched = False  # whether somebody will look whether the thread is idle
 
     @staticmethod
@@ -64,33 +69,31 @@ class Batch:
         self._worker.submit(self._commit)
 
     def run(self, step: Step) -> Any:
-        """Return what a step returns, when it is committed.
+        """Return what a step returns, when it is committed. What a step raises is raised to its caller alone.
 
         On the thread of a running loop it is a transaction of its own, made in place: the thread might wait for a task
         of that loop, which stands still.
 
         Raises:
-            PersistenceError: it could not be; nothing of it was kept.
+            PersistenceError: it could not be, and nothing of it was kept; or not in the time that the caller may wait,
+                and it may be kept later.
         """
         if running_loop() is not None:
             entry = _Entry(step)
             self._run([entry])
         else:
             entry = self._added(step)
-            self._worker.submit(self._commit).result()
+            if not self._worker.submit(self._commit).wait(seconds_left()):
+                raise self._storage.late()
         return entry.unpack()
 
     async def arun(self, step: Step) -> Any:
         """Awaiting twin of `run`. A task that is cancelled waits for nothing: the step is run all the same."""
         entry = self._added(step)
         job = self._worker.submit(self._commit)
-        await job.ended.wait()
-        job.result()
+        if not await job.ended.wait(seconds_left()):
+            raise self._storage.late()
         return entry.unpack()
-
-    def failure(self) -> PersistenceError | None:
-        """Return the error of a step that waited in vain, as for a lock, if it is too early to wait for that again."""
-        return self._failure if monotonic() < self._again_at else None
 
     def stop(self) -> None:
         """Let the thread end when it ran what it was given; another one starts where it is needed."""
@@ -124,17 +127,16 @@ class Batch:
                 self._run(entries)
 
     def _run(self, entries: list[_Entry]) -> None:
-        began = monotonic()
-        try:
-            results = self._storage.transaction(lambda transaction: [entry.step(transaction) for entry in entries])
-        except PersistenceError as error:
-            self._failure, self._again_at = error, monotonic() + _PATIENCE * (monotonic() - began)
+        def steps(transaction: Transaction) -> None:
             for entry in entries:
-                entry.error = error
-        else:
-            self._failure = None
-            for entry, result in zip(entries, results, strict=True):
-                entry.result = result
+                entry.run(transaction)
+
+        try:
+            self._storage.transaction(steps)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
+            failure = as_persistence_error(error)
+            for entry in entries:
+                entry.error = failure
 
 
 _BATCHES: Shared[Storage, Batch] = Shared()

@@ -11,7 +11,8 @@ from typing import Any
 
 from chatcache._bridge import Colour, apause, pause
 from chatcache.errors import PersistenceError
-from chatcache.storage import Storage
+from chatcache.storage import Budget, Storage
+from chatcache.store_errors import as_persistence_error
 
 from .rows import Left
 from .waiting import Watch, must_not_wait, pauses
@@ -35,6 +36,7 @@ class Following:
         colour: that of the caller.
         storage: the storage of the lease.
         watch: what was seen of the lease.
+        budget: that of the call.
         row: the key of its row.
         said: what the keys of the items begin with.
         failed: is told of a failure of the storage.
@@ -45,6 +47,7 @@ class Following:
         colour: Colour,
         storage: Storage,
         watch: Watch,
+        budget: Budget,
         *,
         row: str,
         said: str,
@@ -53,6 +56,7 @@ class Following:
         self._colour = colour
         self._storage = storage
         self._watch = watch
+        self._budget = budget
         self._row = row
         self._said = said
         self._failed = failed
@@ -69,16 +73,17 @@ class Following:
         waits = pauses(_LONGEST_PAUSE)
         while True:
             try:
-                self._watch.see(await self._colour(self._storage.get, self._storage.aget, self._row))
-                rows = await self._colour(
-                    self._storage.list,
-                    self._storage.alist,
-                    prefix=self._said,
-                    start=self._said + said_key(self._index),
-                    limit=_MOST,
-                )
-            except PersistenceError as error:
-                self._failed(error)
+                with self._budget.spent():
+                    self._watch.see(await self._colour(self._storage.get, self._storage.aget, self._row))
+                    rows = await self._colour(
+                        self._storage.list,
+                        self._storage.alist,
+                        prefix=self._said,
+                        start=self._said + said_key(self._index),
+                        limit=_MOST,
+                    )
+            except Exception as error:  # noqa: BLE001 - whatever it is, nothing more is heard
+                self._failed(as_persistence_error(error))
                 return None
             items = self._next(rows)
             if items:
@@ -87,6 +92,10 @@ class Following:
                 case [note, _]:
                     return Left(note)
             if self._watch.leader != self._leader or not self._watch.goes_on():
+                self._watch.hurry(self._budget)
+                return None
+            if self._storage.is_stuck():  # what is said then cannot be written
+                self._failed(self._storage.late())
                 return None
             if must_not_wait(self._colour, self._leader):
                 return None

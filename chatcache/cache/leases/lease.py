@@ -2,29 +2,34 @@
 
 The row of a key is ``%lease:`` + the escaped store id + ``:`` + the key, which is the prefix of no store, and one of
 
-* ``[owner, until, heard]``: somebody leads. The owner is a fresh id for each taking, the time is in milliseconds since
-  the epoch, and `heard` is 0 as long as nobody waits, 1 where somebody does, and 2 where somebody wants to hear what
-  the leader says, too (``following.py``). Those who wait mark the row so.
-* ``[owner, until, heard, note]``: the leader left, without an answer that is stored, and this is why.
+* ``[owner, until, heard, alive]``: somebody leads. The owner is a fresh id for each taking, the time is in milliseconds
+  since the epoch, and `heard` is 0 as long as nobody waits, 1 where somebody does, and 2 where somebody wants to hear
+  what the leader says, too (``following.py``). Those who wait mark the row so. By `alive` they find out whether the
+  leader's process was killed (``alive.py``); it is empty where they cannot.
+* ``[owner, until, heard, alive, note]``: the leader left, without an answer that is stored, and this is why.
 
 **Taking** it is one transaction: a row that is absent, left, or over is replaced. Whoever took it looks again whether
-the answer was stored meanwhile, calls, stores the answer, and then **releases** it: the row is deleted, or gets the
-note. A note is for those who saw its owner alive; whoever comes later takes no notice. It may hold what nobody wanted
+the answer was stored meanwhile, calls, and then stores the answer and **releases** the lease in one transaction: the
+row is deleted. Where no answer is stored, the row is deleted or gets the note. A leader that was stopped for so long
+that others took over finds that out in that transaction, and does not store its answer over theirs.
+ A note is for those who saw its owner alive; whoever comes later takes no notice. It may hold what nobody wanted
 to be kept, so it is written only where somebody waits, and deleted when a lease would be over (``sweeps.py``).
 
-A lease lasts ten seconds, and is **renewed** every third of that by one thread of the process that holds it, for as
+A lease lasts nine seconds, and is **renewed** every third of that by one thread of the process that holds it, for as
 long as its leader can go on: not where the loop of a task was stopped, nor where the task was abandoned, nor where a
-stream is **parked**, that is, where its reader has not asked for the next chunk for a third of that time. So the lease
-of a process that was killed is over in ten seconds at most; a process knows its own leases, and waits for none whose
-leader cannot go on. Clocks may be set back: whoever waits takes over a row, too, that it has seen unchanged for the
-length of a lease by a clock of its own that never is.
+stream is **parked**, that is, where its reader has not asked for the next chunk for a third of that time. So those who
+wait for a process that was stopped go on within ten seconds, also where it holds the lock of the file. A process that
+was killed is known to be dead at once. A process knows its own leases, and waits for none whose leader cannot go on.
+Clocks may be set back: whoever waits takes over a row, too, that it has seen unchanged for the length of a lease by a
+clock of its own that never is.
 
 Nobody waits for itself, over however many processes. Whoever holds a lease does not wait for another process, nor does
 a leader of whose call somebody else's call waits (see `chatcache._bridge.Flights`): it goes on without a lease. So
 whoever a process waits for makes its call in the end, without waiting for any other process.
 
-No failure of the storage takes a call down: it goes on without a lease. Where a call waited in vain, because another
-process had the file locked, those that come in the next moments do not wait again.
+No failure of the storage takes a call down: it goes on without a lease. All that a call waits for the storage, here and
+where its answer is stored, is charged to its `Budget`; nobody waits for a file that is stuck, or for a leader that
+could not write there.
 
 What the dead leave behind is deleted by those who take leases later, once a minute at most. Taking, renewing and
 releasing are steps of a `Batch`: of a thousand calls that begin at once, the leases are taken in a few commits.
@@ -43,8 +48,10 @@ from chatcache._bridge import CANCELLATIONS, RENEWALS, Colour, Held, apause, awa
 from chatcache.backing.rows import escape
 from chatcache.errors import InvalidValueError, PersistenceError
 from chatcache.interrupts import suppress
-from chatcache.storage import Storage, Transaction
+from chatcache.storage import Budget, Storage, Transaction
+from chatcache.store_errors import as_persistence_error
 
+from .alive import Alive
 from .batch import Batch
 from .following import END, Following, said_key
 from .rows import FOLLOWED, WAITED_FOR, LeaseRow, Left, time_after
@@ -54,8 +61,9 @@ from .waiting import HOLDS, Watch, must_not_wait, pauses
 __all__ = ["Following", "Lease", "Leases", "Left"]
 
 R = TypeVar("R")
+IsThere = Callable[[Transaction], bool]
 
-_LENGTH = 10.0  # seconds
+_LENGTH = 9.0  # seconds: a waiter goes on after ten at most, with what it takes to find that out
 _RENEWED = 3  # times in one length
 _LONGEST_PAUSE = 0.1  # seconds between two looks at the lease of another
 _LOOK = 0.05  # seconds between two looks at whether anybody follows
@@ -81,6 +89,7 @@ class Leases:
     ) -> None:
         self.storage = storage
         self.batch = Batch.of(storage)
+        self.alive = Alive.of(storage.path.parent)
         self.length = length
         self._failed = failed
         self._rows = f"%lease:{escape(store_id)}:"
@@ -88,7 +97,13 @@ class Leases:
         self.sweep = Sweep(storage, self.batch, rows=self._rows, said=self._said, length=length)
 
     async def lead(
-        self, colour: Colour, key: str, look: Callable[[], Coroutine[Any, Any, R | None]], *, follow: bool = False
+        self,
+        colour: Colour,
+        key: str,
+        look: Callable[[], Coroutine[Any, Any, R | None]],
+        budget: Budget,
+        *,
+        follow: bool = False,
     ) -> "Lease | Left | Following | R | None":
         """Take the lease of a key, or wait until there is no call to be made any more.
 
@@ -96,6 +111,7 @@ class Leases:
             colour: that of the caller.
             key: the key of a request.
             look: looks the answer up; None where there is none.
+            budget: how long the storage may hold up the call, in all of its steps; to wait for a leader is not charged.
             follow: hear what the leader says, instead of waiting until it has an answer.
 
         Returns:
@@ -103,26 +119,25 @@ class Leases:
             no answer to be looked up. `Following`: another process is making it. What `look` found. None: the caller
             is to make the call without a lease.
         """
-        row, watch, waits = f"{self._rows}{key}", Watch(self.length), pauses(_LONGEST_PAUSE)
+        row, watch, waits = f"{self._rows}{key}", Watch(self.length, self.alive), pauses(_LONGEST_PAUSE)
         awaited = ""  # the leader that was told so
-        failure = self.batch.failure()
-        if failure is not None:
-            self._failed(failure)
-            return None
         while True:
             try:
-                watch.see(await colour(self.storage.get, self.storage.aget, row))
-                lease = await self._take(colour, row, watch) if watch.is_free() else None
-                waits_for = watch.leader if watch.goes_on() and not must_not_wait(colour, watch.leader) else ""
-                if waits_for and follow:
-                    mark = partial(_mark, row, waits_for, FOLLOWED)
-                    if await colour(self.batch.run, self.batch.arun, mark):
-                        return self._following(colour, row, watch)
-                elif waits_for and waits_for != awaited:
-                    awaited = waits_for
-                    self.batch.submit(partial(_mark, row, waits_for, WAITED_FOR))
-            except PersistenceError as error:
-                self._failed(error)
+                with budget.spent():
+                    watch.see(await colour(self.storage.get, self.storage.aget, row))
+                watch.hurry(budget)
+                with budget.spent():
+                    lease = await self._take(colour, row, watch, budget) if watch.is_free() else None
+                    waits_for = watch.leader if watch.goes_on() and not must_not_wait(colour, watch.leader) else ""
+                    if waits_for and follow:
+                        mark = partial(_mark, row, waits_for, FOLLOWED)
+                        if await colour(self.batch.run, self.batch.arun, mark):
+                            return self._following(colour, row, watch, budget)
+                    elif waits_for and waits_for != awaited:
+                        awaited = waits_for
+                        self.batch.submit(partial(_mark, row, waits_for, WAITED_FOR))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the call goes on without a lease
+                self._failed(as_persistence_error(error))
                 return None
             if lease is not None or watch.leader:
                 found = await _looked(look, lease)
@@ -131,6 +146,9 @@ class Leases:
             outcome = lease or watch.left()
             if outcome is not None or must_not_wait(colour, watch.leader):
                 return outcome
+            if self.storage.is_stuck():  # nor can the leader write there how its call ends
+                self._failed(self.storage.late())
+                return None
             await colour(pause, apause, next(waits))
 
     def clear(self) -> None:
@@ -148,21 +166,23 @@ class Leases:
     def close(self) -> None:
         """Leave no thread behind, until another lease is taken, but one where something left is to be deleted soon."""
         self.batch.stop()
+        self.alive.close()
 
     def said(self, owner: str) -> str:
         """Return what the keys of that which an owner says begin with."""
         return f"{self._said}{owner}:"
 
-    async def _take(self, colour: Colour, row: str, watch: Watch) -> "Lease | None":
-        lease = Lease(self, colour, row)
+    async def _take(self, colour: Colour, row: str, watch: Watch, budget: Budget) -> "Lease | None":
+        lease = Lease(self, colour, row, budget)
         try:
             RENEWALS.add(lease)  # before its row is there, which would be that of the dead
             async with AsyncExitStack() as unless_held:
                 unless_held.push_async_exit(lease)  # one that is interrupted here may be taken all the same
                 try:
                     await colour(self.batch.run, self.batch.arun, partial(lease.take, watch.unchanged()))
-                except PersistenceError:
-                    lease.over = True
+                except Exception:
+                    lease.drop()  # the step may be taken all the same, later
+                    RENEWALS.discard(lease)
                     raise
                 unless_held.pop_all()
             if lease.over:
@@ -174,9 +194,9 @@ class Leases:
             raise
         return lease
 
-    def _following(self, colour: Colour, row: str, watch: Watch) -> Following:
+    def _following(self, colour: Colour, row: str, watch: Watch, budget: Budget) -> Following:
         said = self.said(watch.leader)
-        return Following(colour, self.storage, watch, row=row, said=said, failed=self._failed)
+        return Following(colour, self.storage, watch, budget, row=row, said=said, failed=self._failed)
 
 
 class Lease:
@@ -195,10 +215,12 @@ class Lease:
         renewal: when it is to be renewed, by the monotonic clock.
     """
 
-    def __init__(self, leases: Leases, colour: Colour, row: str) -> None:
+    def __init__(self, leases: Leases, colour: Colour, row: str, budget: Budget) -> None:
         self._leases = leases
         self._colour = colour
         self._row = row
+        self._budget = budget
+        self._lost = False  # whether somebody deleted the row, who may have been another leader
         self._entered: Token[tuple[Held, ...]] | None = None
         self._followed = False
         self._look_at = 0.0
@@ -211,17 +233,33 @@ class Lease:
         self.every = leases.length / _RENEWED
         self.renewal = monotonic() + self.every
 
+    async def store(self, colour: Colour, body: Callable[[Transaction], R], is_there: IsThere) -> R | None:
+        """Store an answer, and release the lease, in one transaction. Return what the body returns.
+
+        Where another leader took over and stored an answer, nothing is written, and None is returned.
+
+        Args:
+            colour: that of the caller.
+            body: writes the answer.
+            is_there: returns whether an answer is stored.
+
+        Raises:
+            PersistenceError: the answer is not stored, or not in the time that the call may wait; the lease is held.
+            Exception: what the body raises; the lease is held.
+        """
+        step = partial(self._store, body, is_there)
+        stored: R | None = await colour(self._leases.batch.run, self._leases.batch.arun, step)
+        self.over = True
+        RENEWALS.discard(self)
+        return stored
+
     async def release(self) -> None:
         """Let others lead, and tell them the note. Nothing is raised where the storage fails: then it runs out."""
         if self.over:
             return
         self.over = True
-        if self._leases.batch.failure() is not None:
-            RENEWALS.discard(self)
-            self._leases.batch.submit(self.leave)
-            return
         try:
-            with suppress(PersistenceError):
+            with suppress(PersistenceError), self._budget.spent():
                 await self._colour(self._leases.batch.run, self._leases.batch.arun, self.leave)
         finally:
             RENEWALS.discard(self)
@@ -300,11 +338,15 @@ class Lease:
         if row is not None and row.leads() and row != unchanged:
             self.over = True
         else:
-            transaction.put(self._row, LeaseRow(self.owner, self._until()).cell())
+            alive = self._leases.alive.mark()
+            transaction.put(self._row, LeaseRow(self.owner, self._until(), alive=alive).cell())
 
     def renew(self, transaction: Transaction) -> None:
         """Make it last for its length from now on, unless another one has it. A step of a batch."""
-        row = LeaseRow.read(transaction.get(self._row)) or LeaseRow(self.owner, 0)  # somebody deleted everything
+        row = LeaseRow.read(transaction.get(self._row))
+        if row is None:  # somebody deleted everything, or took over and left
+            self._lost = True
+            row = LeaseRow(self.owner, 0, alive=self._leases.alive.mark())
         if row.owner != self.owner:
             self.over = True
         if not self.over:
@@ -324,6 +366,14 @@ class Lease:
         parked_at = self._parked_at
         if parked_at is None or monotonic() < parked_at + self.every:
             self._leases.batch.submit(self.renew)
+
+    def _store(self, body: Callable[[Transaction], R], is_there: IsThere, transaction: Transaction) -> R | None:
+        row = LeaseRow.read(transaction.get(self._row))
+        lost = self._lost or row is None or row.owner != self.owner
+        result = None if lost and is_there(transaction) else transaction.transaction(body)
+        self.note = None
+        self.leave(transaction)
+        return result
 
     def _leave(self, transaction: Transaction, row: LeaseRow, note: Any) -> None:
         if row.heard == FOLLOWED:

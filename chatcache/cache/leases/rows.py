@@ -31,22 +31,24 @@ class LeaseRow:
         owner: the id of the taking.
         until: when it is over, in milliseconds since the epoch.
         heard: whether anybody waits for what the leader leaves, or also wants to hear what it says.
+        alive: how to find out whether the owner's process still lives (``alive.py``), or empty.
         left: what its owner left, or None while it leads.
     """
 
     owner: str
     until: int
     heard: int = UNHEARD
+    alive: str = ""
     left: Left | None = None
 
     @classmethod
     def read(cls, cell: Any) -> "LeaseRow | None":
         """Return what a row says, or None where there is none, or one of another make."""
         match cell:
-            case [str() as owner, int() as until, int() as heard]:
-                return cls(owner, until, heard)
-            case [str() as owner, int() as until, int() as heard, note]:
-                return cls(owner, until, heard, Left(note))
+            case [str() as owner, int() as until, int() as heard, str() as alive]:
+                return cls(owner, until, heard, alive)
+            case [str() as owner, int() as until, int() as heard, str() as alive, note]:
+                return cls(owner, until, heard, alive, Left(note))
             case _:
                 return None
 
@@ -56,7 +58,7 @@ class LeaseRow:
 
     def cell(self) -> list[Any]:
         """Return the row itself."""
-        return [self.owner, self.until, self.heard, *([] if self.left is None else [self.left.note])]
+        return [self.owner, self.until, self.heard, self.alive, *([] if self.left is None else [self.left.note])]
 
 
 def time_after(seconds: float) -> int:
