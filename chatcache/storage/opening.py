@@ -201,7 +201,12 @@ def _prepare(
     """Check a file, and make its tables if they are to be made."""
     _harden(connection, may_write=make)
     with _limited(connection, path):
-        is_new = not _check(connection, path, schema)
+        connection.execute("BEGIN")  # to check one state of a file that another process may be making
+        try:
+            is_new = not _check(connection, path, schema)
+        finally:
+            if connection.in_transaction:
+                connection.execute("COMMIT")
     for statement in statements:
         connection.execute(statement)
     if not make:
@@ -215,6 +220,7 @@ def _harden(connection: sqlite3.Connection, *, may_write: bool) -> None:
     connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _LONGEST_SQL)
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA foreign_keys = ON")  # else they are not compiled into the statements that are checked
     if not may_write and sys.version_info >= (3, 12):  # a writer also runs ``storage.sql``
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)  # noqa: FBT003 - its name is before it
 
@@ -289,7 +295,6 @@ def _writes_alone(connection: sqlite3.Connection, schema: Schema) -> bool:
     def decide(action: int, first: str | None, _second: str | None, _database: str | None, by: str | None) -> int:
         return sqlite3.SQLITE_DENY if by or (action in _TOUCHES and first not in tables) else sqlite3.SQLITE_OK
 
-    connection.execute("PRAGMA foreign_keys = ON")  # else they are not compiled in
     connection.set_authorizer(decide)
     try:
         for statement in schema.writes:

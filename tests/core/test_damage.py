@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from chatcache import (
     StorageError,
 )
 from chatcache.storage.rows import checksum
+from tests.waiting import HANG, until
 
 PAGE = 16_384
 RECORDS = 24
@@ -232,3 +234,14 @@ def test_a_file_of_another_format_is_refused_with_its_number(tmp_path: Path) -> 
 
 def test_the_checksum_tells_where_a_key_ends() -> None:
     assert checksum("ab", b"c") != checksum("a", b"bc")
+
+
+def test_a_file_that_another_process_is_making_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    for number in range(20):
+        maker, reader = (
+            ObjectNamespace(tmp_path, timeout=timeout).get_by_name(f"thing {number}").storage for timeout in (HANG, 9)
+        )
+        with ThreadPoolExecutor(1) as threads:
+            making = threads.submit(maker.put, "key", number)
+            until(lambda: reader.get("key") is not None)  # noqa: B023 - called at once
+            making.result(HANG)
