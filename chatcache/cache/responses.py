@@ -387,7 +387,7 @@ class ResponseCache:
                         raise_interrupt(error)
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
-            self._unread(error, mode)
+            self._unread(as_persistence_error(error), mode)
             return None
         self._missed(key, request, mode, reason)
         return None
@@ -419,7 +419,7 @@ class ResponseCache:
                         raise_interrupt(error)
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
-            self._unread(error, mode)
+            self._unread(as_persistence_error(error), mode)
             return None
         self._missed(key, request, mode, reason)
         return None
@@ -469,7 +469,7 @@ class ResponseCache:
         try:
             records = self._store.get_many([*requests], _ABSENT)
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
-            self._unread(error, mode)
+            self._unread(as_persistence_error(error), mode)
             return [None] * len(requests)
         found: list[T | None] = []
         for (key, request), record in zip(requests.items(), records, strict=True):
@@ -858,12 +858,11 @@ class ResponseCache:
             async for chunk in chunks:
                 yield chunk.copy() if read is None else read(chunk.copy())
 
-    def _unread(self, error: Exception, mode: Mode) -> None:
+    def _unread(self, error: PersistenceError, mode: Mode) -> None:
         """Go on without records that could not be read, or raise where nothing may be called."""
-        failure = as_persistence_error(error)
         if not mode.calls:
-            raise failure
-        self.bypass(failure)
+            raise error
+        self.bypass(error)
 
     def _missed(self, key: str, request: Any, mode: Mode, reason: str) -> None:
         """Let the provider be called, or raise where nothing may be."""

@@ -132,7 +132,8 @@ def is_busy(error: BaseException | None) -> bool:
     """Return whether an error, or its cause, says that somebody else has a lock."""
     if isinstance(error, StorageError):
         error = error.__cause__
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname.startswith("SQLITE_BUSY")
+    name = getattr(error, "sqlite_errorname", "")  # errors that Python itself raises have none
+    return isinstance(error, sqlite3.OperationalError) and name.startswith("SQLITE_BUSY")
 
 
 def _pauses() -> Iterator[float]:

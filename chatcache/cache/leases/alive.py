@@ -35,7 +35,7 @@ from secrets import token_hex
 from weakref import finalize
 
 from chatcache._bridge import RENEWALS, Lock, Shared, anew_in_children
-from chatcache.interrupts import suppress
+from chatcache.interrupts import raise_interrupt, suppress
 
 try:
     import fcntl
@@ -95,7 +95,8 @@ class Alive:
             return False
         try:
             descriptor = os.open(self._folder / f"{found[1]}{_SUFFIX}", _FLAGS)
-        except OSError:
+        except OSError as error:
+            raise_interrupt(error)
             return False
         try:
             return _identity(descriptor) == (found[3], found[4]) and _locked(descriptor, shared=True)
@@ -142,7 +143,8 @@ class _File:
         """Return whether the descriptor is still that of the file, and the file has still its name."""
         try:
             return _identity(self.descriptor) == self._identity and os.fstat(self.descriptor).st_nlink > 0
-        except OSError:  # the program closed whatever was open, as a daemon does
+        except OSError as error:  # the program closed whatever was open, as a daemon does
+            raise_interrupt(error)
             return False
 
     def remove(self) -> None:
@@ -180,7 +182,8 @@ def _locked(descriptor: int, *, shared: bool = False) -> bool:
     try:
         if fcntl is not None:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError:  # somebody else has it, or the file system has no locks
+    except OSError as error:  # somebody else has it, or the file system has no locks
+        raise_interrupt(error)
         return False
     return fcntl is not None
 
@@ -190,7 +193,8 @@ def _kernel() -> str:
     """Return what tells the running kernel from any other: the containers of one machine share one."""
     try:
         running = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-    except OSError:
+    except OSError as error:
+        raise_interrupt(error)
         running = f"{uuid.getnode()} {platform.node()}"
     return sha256(running.encode()).hexdigest()[:16]
 
