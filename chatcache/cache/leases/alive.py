@@ -23,10 +23,8 @@ next one that takes a lease.
 """
 
 import os
-import platform
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
@@ -192,11 +190,13 @@ def _locked(descriptor: int, *, shared: bool = False) -> bool:
 def _kernel() -> str:
     """Return what tells the running kernel from any other: the containers of one machine share one."""
     try:
-        running = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        running = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError as error:
         raise_interrupt(error)
-        running = f"{uuid.getnode()} {platform.node()}"
-    return sha256(running.encode()).hexdigest()[:16]
+        import uuid  # noqa: PLC0415 - not on Linux
+
+        running = f"{uuid.getnode()} {os.uname().nodename}".encode()
+    return sha256(running).hexdigest()[:16]
 
 
 _SHARED: "Shared[Path, Alive]" = Shared()
