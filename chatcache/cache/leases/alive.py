@@ -193,7 +193,7 @@ def _kernel() -> str:
         running = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError as error:
         raise_interrupt(error)
-        import uuid  # noqa: PLC0415 - not on Linux
+        import uuid
 
         running = f"{uuid.getnode()} {os.uname().nodename}".encode()
     return sha256(running).hexdigest()[:16]
