@@ -20,7 +20,7 @@ from typing import Any
 
 from .interrupts import suppress
 
-__all__ = ["Clock", "milliseconds", "monotonic", "now", "real_time"]
+__all__ = ["Clock", "is_frozen", "milliseconds", "monotonic", "now", "real_time"]
 
 Clock = Callable[[], float]
 """Returns seconds since the epoch."""
@@ -53,6 +53,11 @@ def real_time() -> float:
         with suppress(ValueError):  # nobody travels
             return float(machine.escape_hatch.time.time())
     return _time()
+
+
+def is_frozen() -> bool:
+    """Whether a library has the monotonic clock of the program, by which event loops wait, stand still or jump."""
+    return time.monotonic is not monotonic.func  # type: ignore[attr-defined]  # a partial
 
 
 def milliseconds(clock: Clock) -> int:

@@ -1,12 +1,11 @@
 """What key-value stores and queues need of the storage of an object, and a storage in memory that has it."""
 
-import time
 from bisect import bisect_left, insort
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ._bridge import RLock, anew_in_children, drive
-from .clock import Clock
+from .clock import Clock, now
 from .codec import decode
 from .storage.ranges import KeyRange, check_key, key_range, prefix_range
 
@@ -65,7 +64,7 @@ class MemoryStorage:
         clock: gives the time in seconds since the epoch.
     """
 
-    def __init__(self, *, clock: Clock = time.time) -> None:
+    def __init__(self, *, clock: Clock = now) -> None:
         self._clock = clock
         self._rows: dict[str, bytes] = {}
         self._keys: list[bytes] = []  # in order

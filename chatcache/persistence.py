@@ -4,7 +4,6 @@ This is Effect's ``Persistence`` (statements 19-29 of its contract). A row is wh
 more fields: ``at``, when it was written, and ``until``, when it expires, in milliseconds since the epoch.
 """
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -13,7 +12,7 @@ from chatcache.interrupts import suppress
 
 from ._bridge import CANCELLATIONS, Colour, awaiting, blocking, drive
 from .backing import Backing, BackingStore, Entry
-from .clock import Clock, milliseconds
+from .clock import Clock, milliseconds, now
 from .errors import DecodeError, InvalidValueError, PersistenceError, shown
 from .exit import Exit, ExitForm, Failure
 from .schema import Persistable
@@ -54,7 +53,7 @@ class Persistence:
         clock: as above.
     """
 
-    def __init__(self, backing: Backing, *, clock: Clock = time.time) -> None:
+    def __init__(self, backing: Backing, *, clock: Clock = now) -> None:
         self._backing = backing
         self.clock = clock
 

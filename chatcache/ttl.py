@@ -10,32 +10,39 @@ from datetime import timedelta
 
 from chatcache.interrupts import suppress
 
-from .errors import InvalidTTLError
+from .errors import InvalidTTLError, shown
 
 __all__ = ["TTL", "expires_at", "parse_ttl"]
 
 TTL = float | timedelta | None
 """Seconds, or a timedelta, or None for ever. Infinite seconds are for ever as well."""
 
+_FOR_EVER = 2**63  # milliseconds, from which on a time is as good as for ever, and beyond what can be calculated with
+
 
 def parse_ttl(ttl: TTL) -> int | None:
-    """Return a TTL in whole milliseconds, rounded up, or None for ever.
+    """Return a TTL in whole milliseconds, rounded up, or None for ever; 292 million years and more are for ever.
 
     Raises:
         InvalidTTLError: it is neither a number of seconds, nor a timedelta, nor None.
     """
+    duration = _milliseconds(ttl)
+    return None if duration is None or duration >= _FOR_EVER else max(duration, -_FOR_EVER)
+
+
+def _milliseconds(ttl: TTL) -> int | None:
     match ttl:
         case None | math.inf:
             return None
         case timedelta():
-            return -(-ttl // timedelta(milliseconds=1))
+            return -(-(ttl // timedelta(microseconds=1)) // 1000)
         case int() | float() if not isinstance(ttl, bool):
             with suppress(OverflowError, ValueError):  # beyond any number, or none
                 # the rounding undoes 16.1 * 1000 == 16100.000000000002
                 duration = math.ceil(round(ttl * 1000, 6))
                 return 1 if ttl > 0 and duration == 0 else duration
     raise InvalidTTLError(
-        f"a TTL of {ttl!r:.200} is no time to live; pass seconds (int or float), a timedelta, or None for ever"
+        f"a TTL of {shown(ttl)} is no time to live; pass seconds (int or float), a timedelta, or None for ever"
     )
 
 

@@ -3,6 +3,10 @@
 import asyncio
 import time
 
+from chatcache.clock import is_frozen
+
+from .loops import off_loop
+
 __all__ = ["apause", "pause"]
 
 
@@ -13,4 +17,7 @@ def pause(seconds: float) -> None:
 
 async def apause(seconds: float) -> None:
     """Awaiting twin of `pause`."""
-    await asyncio.sleep(seconds)
+    if is_frozen():  # so is the loop's clock, and a sleep by it has no end
+        await off_loop(time.sleep, seconds)
+    else:
+        await asyncio.sleep(seconds)

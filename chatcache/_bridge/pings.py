@@ -1,9 +1,9 @@
 """Whether a loop goes on, as far as those can tell who wait for it on other threads."""
 
 from threading import Lock
-from time import monotonic
 from weakref import WeakKeyDictionary
 
+from chatcache.clock import monotonic
 from chatcache.interrupts import suppress
 
 from .loops import Loop, running_loop

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from math import inf
 from secrets import token_hex
 from threading import Lock
-from time import monotonic
 from typing import Protocol
 from weakref import WeakValueDictionary
+
+from chatcache.clock import monotonic
 
 from .forks import anew_in_children
 from .loops import Loop, running_loop

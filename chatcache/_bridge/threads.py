@@ -8,10 +8,10 @@ from concurrent.futures import Future
 from math import inf
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, main_thread
-from time import monotonic
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
 
+from chatcache.clock import monotonic
 from chatcache.interrupts import raise_interrupt, suppress
 
 from .forks import anew_in_children

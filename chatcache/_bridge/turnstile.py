@@ -3,9 +3,10 @@
 from collections import deque
 from math import inf
 from threading import RLock
-from time import monotonic
 from typing import Protocol
 from weakref import WeakKeyDictionary
+
+from chatcache.clock import monotonic
 
 from .loops import Loop, Outcome, beside, current_loop, off_loop, running_loop
 

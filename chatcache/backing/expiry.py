@@ -4,12 +4,12 @@ Those that are met are deleted then. All others are found by the index that is w
 the order in which they do, when the alarm of the object goes off: see `sweep_expired`.
 """
 
-import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from chatcache.clock import milliseconds
+from chatcache._bridge import pause
+from chatcache.clock import milliseconds, monotonic
 from chatcache.storage import Alarm, DurableObject, Storage, Transaction
 
 from .ledger import delete_entries, readable
@@ -76,7 +76,7 @@ def sweep_expired(thing: DurableObject, alarm: Alarm) -> None:  # noqa: ARG001 -
     if stores:  # else the alarm was somebody else's, or that of a store that was cleared
         storage.transaction(partial(_set_next_alarm, now=milliseconds(storage.clock)))
     while storage.give_back():
-        time.sleep(_PAUSE)
+        pause(_PAUSE)
 
 
 def _firsts(rows: Storage | Transaction) -> Iterator[str]:
@@ -98,12 +98,12 @@ def _sweep_store(storage: Storage, store: str) -> None:
     """Delete what expired in a store, as many entries at a time as take a moment."""
     most = _LEAST
     while True:
-        began = time.perf_counter()
+        began = monotonic()
         if not storage.transaction(partial(sweep_some, store=store, most=most, now=milliseconds(storage.clock))):
             return
-        took = time.perf_counter() - began
+        took = monotonic() - began
         most = max(_LEAST, min(_MOST, round(most * min(2, _MOMENT / took))))
-        time.sleep(_PAUSE)
+        pause(_PAUSE)
         storage.give_back()
 
 

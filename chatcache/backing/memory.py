@@ -1,11 +1,10 @@
 """Backing persistence in the memory of this process, gone with it: for tests, and for what need not last."""
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from chatcache._bridge import Lock, anew_in_children
-from chatcache.clock import Clock, milliseconds
+from chatcache.clock import Clock, milliseconds, now
 from chatcache.codec import decode, encode
 from chatcache.storage.ranges import check_key
 from chatcache.ttl import TTL, expires_at
@@ -32,7 +31,7 @@ class MemoryPersistence:
         lock: held by whoever looks at the entries.
     """
 
-    def __init__(self, *, clock: Clock = time.time) -> None:
+    def __init__(self, *, clock: Clock = now) -> None:
         self.clock = clock
         self._stores: dict[str, dict[str, _Row]] = {}
         self.begin_anew()

@@ -1,12 +1,11 @@
 """The entries of one store id in the storage of an object; `chatcache.backing.rows` says which rows an entry has."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, off_loop
-from chatcache.clock import Clock, milliseconds
+from chatcache.clock import Clock, milliseconds, monotonic
 from chatcache.codec import decode
 from chatcache.errors import CorruptRecordError, InvalidNameError
 from chatcache.storage import Storage, Transaction
@@ -272,7 +271,7 @@ class ObjectStore:
 
     async def _is_counted(self, colour: Colour) -> bool:
         """Return whether somebody counts what the store holds; that nobody does is taken to be so for a moment."""
-        if time.monotonic() < self._looks_at:
+        if monotonic() < self._looks_at:
             return False
         try:
             cell = await colour(self._storage.get, self._storage.aget, total_row(self._store))
@@ -280,7 +279,7 @@ class ObjectStore:
             return False
         is_counted = total_of(cell) is not None
         if not is_counted:
-            self._looks_at = time.monotonic() + _LOOK
+            self._looks_at = monotonic() + _LOOK
         return is_counted
 
     async def _transact(self, colour: Colour, body: Callable[[Transaction], T]) -> T:

@@ -6,7 +6,6 @@ there is no record, for what it leaves beside its lease (`chatcache.cache.leases
 """
 
 import inspect
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from itertools import takewhile
 from typing import Any, Protocol
 
 from chatcache._bridge import Colour, awaiting, blocking, each
+from chatcache.clock import monotonic
 from chatcache.codec import decode, encode
 from chatcache.errors import DecodeError, InvalidInputError, InvalidValueError, StreamInterruptedError, shown
 from chatcache.exit import Exit, Failure, Success, outcome
@@ -235,14 +235,14 @@ class Calls:
     async def _called(self, colour: Colour, call: Call, fn: Callable[[Any], Any], lease: Lease | None) -> Answer:
         """Make a call, and keep its answer."""
         async with lease or nullcontext():
-            began = time.monotonic()
+            began = monotonic()
             try:
                 answer = Answer(await _value_of(colour, fn, call.request))
             except Exception as error:
                 if not is_interrupt(error):
                     self._fail(call, lease, error)
                 raise
-            await self._kept(colour, call, lease, answer, time.monotonic() - began, None)
+            await self._kept(colour, call, lease, answer, monotonic() - began, None)
             return answer
 
     async def _kept(  # noqa: PLR0913, PLR0917 - what `Keep` takes
@@ -311,12 +311,12 @@ class Calls:
         chunks: list[Answer] = []
         offsets: list[float] = []
         async with lease or nullcontext():
-            began = time.monotonic()
+            began = monotonic()
             try:
                 async with aclosing(items_of(colour, fn, call.request)) as items:
                     async for item in items:
                         chunks.append(Answer(item))
-                        offsets.append(time.monotonic() - began)
+                        offsets.append(monotonic() - began)
                         if lease is not None and await lease.followed():
                             _say(lease, chunks)
                         if lease is not None and colour is blocking:
@@ -330,7 +330,7 @@ class Calls:
                 else:
                     self._interrupted()
                 raise
-            await self._kept(colour, call, lease, chunks, time.monotonic() - began, offsets)
+            await self._kept(colour, call, lease, chunks, monotonic() - began, offsets)
 
 
 def _say(lease: Lease, chunks: list[Answer]) -> None:

@@ -4,14 +4,13 @@ Whatever is wrong with an answer, or with the store, it was paid for: it is not 
 """
 
 import json
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from chatcache._bridge import CANCELLATIONS, Colour, Worker, awaiting, current_loop, off_loop
 from chatcache.backing import ObjectStore
-from chatcache.clock import Clock, milliseconds
+from chatcache.clock import Clock, milliseconds, monotonic
 from chatcache.codec import encode, is_json, part_of
 from chatcache.errors import (
     InvalidInputError,
@@ -113,7 +112,7 @@ class Recorder:
 
     def missed(self, key: str) -> None:
         """Note when a request was looked up in vain: its call takes from then on."""
-        self._asked.set(key, time.monotonic(), None)
+        self._asked.set(key, monotonic(), None)
 
     def refuses(self, refusal: Refusal) -> bool:
         """Return whether an answer is not to be kept for this reason, and count it if so."""
@@ -223,7 +222,7 @@ class Recorder:
     def _timed(self, key: str, about: About) -> About:
         """Return what is known of a call, with how long it took since it was looked up, if nothing else tells."""
         asked = self._asked.pop(key)
-        return about if about.took is not None or asked is None else replace(about, took=time.monotonic() - asked)
+        return about if about.took is not None or asked is None else replace(about, took=monotonic() - asked)
 
     def _admits(self, refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
         """Whether an answer is to be kept; a TTL that is not positive keeps nothing, and leaves what is there."""

@@ -1,11 +1,11 @@
 """Replaying a stream: its chunks at once, or as they came when they were recorded."""
 
 import math
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 from typing import Literal, TypeVar
 
 from chatcache._bridge import apause, pause
+from chatcache.clock import monotonic
 from chatcache.errors import InvalidInputError, shown
 from chatcache.interrupts import suppress
 
@@ -42,7 +42,7 @@ def paced(
     pace: Pace,
     *,
     sleep: Callable[[float], object] = pause,
-    now: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = monotonic,
 ) -> Generator[C, None, None]:
     """Yield each chunk when it is due, counted from when the first one is asked for. Who is late catches up.
 
@@ -69,7 +69,7 @@ async def apaced(
     pace: Pace,
     *,
     sleep: Callable[[float], Awaitable[object]] = apause,
-    now: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = monotonic,
 ) -> AsyncGenerator[C, None]:
     """Awaiting twin of `paced`. Before a chunk that is due nothing is awaited."""
     for early, chunk in _due(chunks, offsets, parse_pace(pace), now):

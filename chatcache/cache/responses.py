@@ -10,7 +10,6 @@ counted, and said once, as a warning of the logger ``chatcache``. With ``on_stor
 """
 
 import os
-import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -32,7 +31,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, each, steps
 from chatcache.backing import DurableObjectPersistence, Limits, sweep_expired
-from chatcache.clock import Clock
+from chatcache.clock import Clock, now, real_time
 from chatcache.errors import (
     InvalidValueError,
     PersistenceError,
@@ -99,7 +98,8 @@ class ResponseCache:
         errors: the exception classes that are made again where the call of another process failed, which this one
             waited for; of any other error it is a `ReplayedError`. As in `Persistence.make`.
         writers: the names of further packages whose versions records are to tell.
-        clock: gives the time in seconds since the epoch.
+        clock: gives the time in seconds since the epoch. By default records expire by the time that the program sees,
+            which freezegun and time-machine set, and are dated by the real time.
 
     Attributes:
         store_id: as above.
@@ -128,8 +128,9 @@ class ResponseCache:
         timeout: float = 10.0,
         errors: Errors = (),
         writers: Collection[str] = (),
-        clock: Clock = time.time,
+        clock: Clock = now,
     ) -> None:
+        dating = real_time if clock is now else clock
         self.store_id = store_id
         self.ttl = _checked(ttl)
         self._own_mode = self.mode = _mode_of(mode)
@@ -156,7 +157,7 @@ class ResponseCache:
             requests=parse_requests(store_requests),
             max_bytes=max_bytes,
             packages=("chatcache", *writers),
-            clock=clock,
+            clock=dating,
         )
         self._calls = Calls(
             self._look,
@@ -167,8 +168,8 @@ class ResponseCache:
             self._leases,
             outcomes,
         )
-        self._leading = Leading(self._sharing.flights, self._leases, outcomes, self._joined, clock, timeout)
-        self._clock = clock
+        self._leading = Leading(self._sharing.flights, self._leases, outcomes, self._joined, dating, timeout)
+        self._clock = dating
         self._track: Track | None = None
         follow(self)
 

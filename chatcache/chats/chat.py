@@ -5,7 +5,6 @@ theirs at once, each message is a row of its own here: a turn is appended, and n
 """
 
 import json
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -29,7 +28,7 @@ from chatcache._bridge import (
     running_task,
     steps,
 )
-from chatcache.clock import Clock
+from chatcache.clock import Clock, now
 from chatcache.errors import (
     ChatNotFoundError,
     DecodeError,
@@ -85,7 +84,7 @@ class Chats:
         ttl: TTL = None,
         new_id: Callable[[], str] = lambda: uuid4().hex,
         timeout: float = 10.0,
-        clock: Clock = time.time,
+        clock: Clock = now,
     ) -> None:
         self._log: Callable[[str], MessageLog] = partial(
             MessageLog, store_id=store_id, path=path, object=object, ttl=ttl, timeout=timeout, clock=clock

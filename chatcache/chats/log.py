@@ -1,16 +1,15 @@
 """The messages of one conversation, each in a row of its own: to add one costs the same however many there are."""
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from os import PathLike
 from typing import Any
 
-from chatcache._bridge import Colour, awaiting, blocking, drive
+from chatcache._bridge import Colour, awaiting, blocking, drive, pause
 from chatcache.backing.names import check_store_id
-from chatcache.clock import Clock, milliseconds
+from chatcache.clock import Clock, milliseconds, now
 from chatcache.codec import encode
 from chatcache.errors import DecodeError, InvalidNameError, shown
 from chatcache.interrupts import raise_interrupt
@@ -58,7 +57,7 @@ class MessageLog:
         object: str = "default",  # noqa: A002 - Cloudflare's word for it
         ttl: TTL = None,
         timeout: float = 10.0,
-        clock: Clock = time.time,
+        clock: Clock = now,
     ) -> None:
         parse_ttl(ttl)
         if not check_key(chat_id):
@@ -265,7 +264,7 @@ def sweep_conversations(thing: DurableObject, alarm: Alarm) -> None:  # noqa: AR
     while thing.storage.transaction(lambda transaction: _sweep_some(transaction, thing.storage)):
         pass
     while thing.storage.give_back():
-        time.sleep(0.01)
+        pause(0.01)
 
 
 def _sweep_some(transaction: Transaction, storage: Storage) -> bool:

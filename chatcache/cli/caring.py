@@ -71,11 +71,9 @@ def prune(paths: tuple[Path, ...], older_than: float | None, test: str | None, d
     blobs = {} if dry_run else {"blobs": sum(bundle.sweep_blobs() for bundle in bundles)}
     counted = {**removed, **{name: number for name, number in blobs.items() if number}}
     word = "would be removed" if dry_run else "removed"
-    say(
-        {"records": removed, **blobs},
-        "\n".join([*(f"{printable(name)}: {n}" for name, n in counted.items()), f"{sum(counted.values())} {word}"]),
-        as_json=as_json,
-    )
+    lines = [f"{printable(name)}: {number}" for name, number in counted.items()]
+    lines.append(f"{sum(counted.values()) or 'no records'} {word}")
+    say({"records": removed, **blobs}, "\n".join(lines), as_json=as_json)
     if test is not None and test not in tests:
         raise click.ClickException(f"there are no records of a test {test!r}")
 

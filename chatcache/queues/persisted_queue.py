@@ -9,11 +9,11 @@ from datetime import timedelta
 from functools import partial
 from inspect import iscoroutinefunction
 from math import inf
-from time import monotonic
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from chatcache._bridge import CANCELLATIONS, Colour, Worker, anew_in_children, apause, awaiting, blocking, drive, pause
+from chatcache.clock import monotonic
 from chatcache.codec import encode
 from chatcache.errors import (
     DecodeError,
@@ -203,7 +203,8 @@ class PersistedQueue(Generic[T]):
         return check_key(id_)
 
     async def _take(self, colour: Colour, call: _Call[T, R], wait: float | None) -> R:
-        end = inf if wait is None else monotonic() + wait
+        longest = parse_ttl(wait)
+        end = inf if longest is None else monotonic() + longest / 1000
         while True:
             claim = await self._claim(colour)
             if claim is not None:

@@ -1,9 +1,9 @@
 """Claims of a queue are renewed for as long as their handlers go on, by the thread that renews leases."""
 
 from collections.abc import Callable
-from time import monotonic
 
 from chatcache._bridge import RENEWALS, Colour, awaiting, running_loop
+from chatcache.clock import monotonic
 
 __all__ = ["Renewed"]
 

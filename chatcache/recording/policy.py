@@ -1,16 +1,16 @@
 """What is done with the calls of a scope."""
 
 import re
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from chatcache.clock import Clock
+from chatcache.clock import Clock, real_time
 from chatcache.errors import InvalidInputError, InvalidModeError, shown
 from chatcache.interrupts import raise_interrupt
+from chatcache.ttl import parse_ttl
 
 from .volatile import Volatile
 
@@ -90,24 +90,34 @@ class Policy:
         errors: whether errors are recorded, and replayed.
         max_age: how old a record may be, in seconds; None for any age.
         faults: which calls are to fail.
-        clock: gives the time in seconds since the epoch.
+        clock: gives the time at which a record is made, and by which it is too old, in seconds since the epoch; by
+            default the real time, also where the program's time is frozen or moved.
     """
 
     mode: RecordMode
     exhausted: Exhausted = Exhausted.ERROR
     ignore: tuple[str, ...] = ()
-    volatile: Volatile = field(default_factory=lambda: Volatile({}, time.time))
+    volatile: Volatile = field(default_factory=lambda: Volatile({}))
     not_secret: tuple[str, ...] = ()
     masked_answers: bool = False
     errors: bool = False
     max_age: float | None = None
     faults: list[Fault] = field(default_factory=_no_faults)
-    clock: Clock = time.time
+    clock: Clock = real_time
 
     @property
     def allowed(self) -> re.Pattern[str] | None:
         """The pattern of the texts that are no secrets, if there are any."""
         return _any_of(self.not_secret) if self.not_secret else None
+
+    def __post_init__(self) -> None:
+        """Check `max_age`, of which infinity is any age.
+
+        Raises:
+            InvalidTTLError: it is no time.
+        """
+        oldest = parse_ttl(self.max_age)
+        object.__setattr__(self, "max_age", None if oldest is None else oldest / 1000)
 
     def counting(self, value: Any) -> Any:
         """Return a request without what is to be ignored."""

@@ -5,7 +5,6 @@ both keys are made of the request, and only records that hold theirs can be take
 """
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from chatcache.cache import Form, Hit, ResponseCache, Story
 from chatcache.cache.usage import tokens_of
-from chatcache.clock import milliseconds
+from chatcache.clock import milliseconds, real_time
 from chatcache.keys import request_key
 
 from .bundle import Record
@@ -95,7 +94,7 @@ def into_store(cache: ResponseCache, records: Iterable[Record]) -> int:
         taken.add(key)
         answer = put_back(record.answer, {})
         stored = record.stored(answer, size=len(json.dumps(answer)))
-        cache.restore(Hit(key, stored, time.time), Story(request=record.request, versions=record.versions))
+        cache.restore(Hit(key, stored, real_time), Story(request=record.request, versions=record.versions))
     return len(taken)
 
 
@@ -135,7 +134,7 @@ def from_vcr(
             answer=answer,
             offsets=offsets,
             sketch=sketch_of(request),
-            at=milliseconds(time.time) + number,
+            at=milliseconds(real_time) + number,
             tokens=tokens_of(answer),
         )
         yield _taken(record, scope, numbers, as_on_tape=as_on_tape)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from chatcache.clock import Clock
+from chatcache.clock import Clock, now
 from chatcache.errors import InvalidInputError
 from chatcache.interrupts import raise_interrupt
 
@@ -50,13 +50,13 @@ class Volatile:
     Args:
         patterns: further patterns (Python's ``re``), by the names of their placeholders; one that is None switches off
             the built-in one of its name.
-        clock: gives the time in seconds since the epoch.
+        clock: gives the time that the program sees, in seconds since the epoch.
 
     Raises:
         InvalidInputError: a name or a pattern cannot be right.
     """
 
-    def __init__(self, patterns: Mapping[str, str | None], clock: Clock) -> None:
+    def __init__(self, patterns: Mapping[str, str | None], clock: Clock = now) -> None:
         self._clock = clock
         chosen = {**BUILT_IN, "path": _folders(), **patterns}
         self._patterns = {name: pattern for name, pattern in chosen.items() if pattern is not None}

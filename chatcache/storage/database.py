@@ -12,7 +12,6 @@ again when they are used.
 
 import os
 import sqlite3
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -38,6 +37,7 @@ from chatcache._bridge import (
     off_loop,
     reads_apart,
 )
+from chatcache.clock import monotonic
 from chatcache.errors import CorruptStorageError, InvalidInputError, StorageError
 from chatcache.interrupts import raise_interrupt
 
@@ -162,7 +162,7 @@ class Database:
 
     def get(self, key: str) -> bytes | None:
         """Return the value in the row of a key, or None."""
-        if time.monotonic() > self._looks_at:
+        if monotonic() > self._looks_at:
             self._look_for_the_file()
         value = self._recent.get(key)
         if value is None and not self._recent.lacks(key):
@@ -175,7 +175,7 @@ class Database:
 
     async def aget(self, key: str) -> bytes | None:
         """Awaiting twin of `get`."""
-        if time.monotonic() > self._looks_at and not self._may_look():
+        if monotonic() > self._looks_at and not self._may_look():
             return await off_loop(self.get, key)
         value = self._recent.get(key)
         if value is None and not self._recent.lacks(key):
@@ -365,7 +365,7 @@ class Database:
 
     def _look_for_the_file(self) -> None:
         """Give up what is read by, from time to time, where the file was deleted or replaced by somebody else."""
-        now = time.monotonic()
+        now = monotonic()
         if now > self._looks_at:
             self._looks_at = now + _LOOK
             if self._connections.reader is not None and not self._is_read(self._connections.reader):
@@ -514,8 +514,8 @@ def _before_fork() -> None:
     _ONE_FORK.acquire()
     _BEGINNING.acquire()
     _FORKING.extend(_DATABASES)
-    until = time.monotonic() + max((database.timeout for database in _FORKING), default=0)
-    while not all(database.stop_writers() for database in _FORKING) and time.monotonic() < until:
+    until = monotonic() + max((database.timeout for database in _FORKING), default=0)
+    while not all(database.stop_writers() for database in _FORKING) and monotonic() < until:
         for database in _FORKING:  # one of them may wait for another
             database.go_on()
     # in the order in which locks are taken everywhere: to write, the gate, to read

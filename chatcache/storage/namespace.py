@@ -1,7 +1,6 @@
 """A namespace of objects: a folder, and in it one file an object."""
 
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import ClassVar, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from chatcache._bridge import Lock, LoopThread, check_threads, off_loop
-from chatcache.clock import Clock
+from chatcache.clock import Clock, now
 from chatcache.errors import InvalidInputError, StorageError
 from chatcache.interrupts import raise_interrupt
 
@@ -274,7 +273,7 @@ class ObjectNamespace:
         timeout: float = _TIMEOUT,
         longest_row: int = _LONGEST_ROW,
         alarm: Handler | None = None,
-        clock: Clock = time.time,
+        clock: Clock = now,
     ) -> None:
         check_threads()
         self.name = check_namespace(name)

@@ -12,7 +12,6 @@ A `Budget` bounds what one call waits in all of its steps. Within ``budget.spent
 """
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from chatcache._bridge import ContextVar, Shared
+from chatcache.clock import monotonic
 from chatcache.errors import StorageError
 from chatcache.interrupts import suppress
 
@@ -52,19 +52,19 @@ class Budget:
     @contextmanager
     def spent(self) -> Iterator[None]:
         """Have the body wait for nothing longer than what is left, and charge the time that it takes."""
-        began = time.monotonic()
+        began = monotonic()
         before = _DEADLINE.set(began + max(self._left, _GRACE))
         try:
             yield
         finally:
-            self._left -= time.monotonic() - began
+            self._left -= monotonic() - began
             with suppress(ValueError):  # a task that was abandoned is ended in the context of whoever collects it
                 _DEADLINE.reset(before)
 
 
 def seconds_left() -> float:
     """Return how many seconds the caller may still wait; infinity where it has no budget."""
-    left = _DEADLINE.get() - time.monotonic()
+    left = _DEADLINE.get() - monotonic()
     return inf if left < -_STALE else max(0.0, left)
 
 
@@ -111,7 +111,7 @@ class Patience:
             else:
                 self.note_free()
                 return result
-            time.sleep(min(pause, left))
+            pause(min(pause, left))
         raise AssertionError("the pauses never end")
 
     def note_free(self) -> None:
@@ -121,7 +121,7 @@ class Patience:
 
     def _left(self, timeout: float) -> float:
         """Note that the file is locked; return for how many seconds to try on."""
-        now = time.monotonic()
+        now = monotonic()
         if self._since == inf or (now - self._seen > _GAP and not self.is_stuck(timeout)):
             self._since = now
         self._seen = now

@@ -13,7 +13,6 @@ that is said: to those who wait for it, or else at the next call.
 """
 
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -33,7 +32,7 @@ from chatcache._bridge import (
     get_ident,
     running_loop,
 )
-from chatcache.clock import Clock
+from chatcache.clock import Clock, monotonic
 from chatcache.errors import CorruptStorageError, StorageError, TransactionError
 from chatcache.interrupts import raise_interrupt, suppress
 
@@ -135,7 +134,7 @@ class Turns(Database):
     def recall(self, key: str | bytes) -> bytes | None:
         """Return what a row holds by its key, or its name, if it is in memory and what the caller sees, or None."""
         if self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None:  # as in `layers`
-            return self._recent.get(key) if time.monotonic() <= self._looks_at else None
+            return self._recent.get(key) if monotonic() <= self._looks_at else None
         return None
 
     def transaction(self) -> Turn | None:

@@ -24,7 +24,6 @@ next one that takes a lease.
 
 import os
 import re
-import time
 from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
@@ -33,6 +32,7 @@ from secrets import token_hex
 from weakref import finalize
 
 from chatcache._bridge import RENEWALS, Lock, Shared, anew_in_children
+from chatcache.clock import real_time
 from chatcache.interrupts import raise_interrupt, suppress
 
 try:
@@ -122,7 +122,7 @@ class Alive:
             with suppress(OSError):
                 descriptor = os.open(path, _FLAGS)
                 try:
-                    if time.time() - os.fstat(descriptor).st_mtime > _YOUNG and _locked(descriptor):
+                    if real_time() - os.fstat(descriptor).st_mtime > _YOUNG and _locked(descriptor):
                         path.unlink()
                 finally:
                     os.close(descriptor)

@@ -2,10 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 from chatcache._bridge import RENEWALS, Lock, Shared, Worker, anew_in_children, running_loop
+from chatcache.clock import monotonic
 from chatcache.errors import PersistenceError
 from chatcache.storage import Storage, Transaction, seconds_left
 from chatcache.store_errors import as_persistence_error

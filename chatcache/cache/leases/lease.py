@@ -40,12 +40,12 @@ from contextlib import AsyncExitStack, contextmanager
 from contextvars import Token
 from dataclasses import replace
 from functools import partial
-from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from chatcache._bridge import CANCELLATIONS, RENEWALS, Colour, Held, apause, awaiting, pause, running_loop
 from chatcache.backing.rows import escape
+from chatcache.clock import monotonic
 from chatcache.errors import InvalidValueError, PersistenceError
 from chatcache.interrupts import suppress
 from chatcache.storage import Budget, Storage, Transaction

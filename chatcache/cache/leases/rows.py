@@ -1,10 +1,9 @@
 """The row of a lease."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
-from chatcache.clock import milliseconds
+from chatcache.clock import milliseconds, real_time
 
 __all__ = ["FOLLOWED", "UNHEARD", "WAITED_FOR", "LeaseRow", "Left", "time_after"]
 
@@ -54,7 +53,7 @@ class LeaseRow:
 
     def leads(self) -> bool:
         """Return whether its owner leads, as far as the time says."""
-        return self.left is None and milliseconds(time.time) < self.until
+        return self.left is None and milliseconds(real_time) < self.until
 
     def cell(self) -> list[Any]:
         """Return the row itself."""
@@ -63,4 +62,4 @@ class LeaseRow:
 
 def time_after(seconds: float) -> int:
     """Return the time in so many seconds, in milliseconds since the epoch."""
-    return milliseconds(time.time) + round(seconds * 1000)
+    return milliseconds(real_time) + round(seconds * 1000)

@@ -1,10 +1,7 @@
 """Deleting what leaders left and said, when nobody waits for it any more."""
 
-import time
-from time import monotonic
-
 from chatcache._bridge import RENEWALS, Colour, awaiting, blocking, drive
-from chatcache.clock import milliseconds
+from chatcache.clock import milliseconds, monotonic, real_time
 from chatcache.errors import PersistenceError
 from chatcache.interrupts import suppress
 from chatcache.storage import Storage, Transaction
@@ -81,7 +78,7 @@ class Sweep:
                 self.soon()
 
     def _sweep(self, transaction: Transaction) -> None:
-        now = milliseconds(time.time)
+        now = milliseconds(real_time)
         before = now - self._length * 1000  # nobody waits any more for a lease that was over then
         cells = transaction.list(prefix=self._rows, limit=_MOST)
         rows = {key: LeaseRow.read(cell) for key, cell in cells.items()}

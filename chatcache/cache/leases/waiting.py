@@ -1,10 +1,10 @@
 """What those do who wait for the lease of another, and who must not."""
 
 from collections.abc import Iterator
-from time import monotonic
 from typing import Any
 
 from chatcache._bridge import RENEWALS, Colour, ContextVar, Held, awaited_within, blocking
+from chatcache.clock import monotonic
 from chatcache.storage import Budget
 
 from .alive import Alive

@@ -2,7 +2,6 @@
 
 import os
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -234,11 +233,11 @@ class Settings:
             return self._volatile_of_ini
         if not isinstance(of_marker, Mapping):
             raise InvalidInputError(f"volatile={of_marker!r}: pass a dictionary of names and patterns")
-        return Volatile({**self._patterns, **of_marker}, time.time)
+        return Volatile({**self._patterns, **of_marker})
 
     @cached_property
     def _volatile_of_ini(self) -> Volatile:
-        return Volatile(self._patterns, time.time)
+        return Volatile(self._patterns)
 
     @cached_property
     def _patterns(self) -> dict[str, str | None]:
