@@ -45,12 +45,13 @@ ONLY_FOR = {
     "click": {"cli"},  # as this, and the next two
     "rich": {"cli"},
     "yaml": {"recording.vcr"},
-    # no pure module reads, writes, or looks at the time by itself, but for the clock
+    "time": {"clock", "_bridge.pauses", "storage.patience"},  # the last one sleeps; the clock is for all others
+    # no pure module reads, or writes, by itself
     **{
-        name: {"_bridge", *(["clock"] if name == "time" else [])}.union(
+        name: {"_bridge"}.union(
             *(LAYERS[layer] for layer in ("storage", "backing", "typed", "cache", "recording", "command line"))
         )
-        for name in ("io", "logging", "os", "pathlib", "random", "time")
+        for name in ("io", "logging", "os", "pathlib", "random")
     },
 }
 

@@ -12,6 +12,7 @@ A `Budget` bounds what one call waits in all of its steps. Within ``budget.spent
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
@@ -111,7 +112,7 @@ class Patience:
             else:
                 self.note_free()
                 return result
-            pause(min(pause, left))
+            time.sleep(min(pause, left))
         raise AssertionError("the pauses never end")
 
     def note_free(self) -> None:
