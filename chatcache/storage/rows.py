@@ -57,8 +57,8 @@ _PAGES = (
 _HAS_SCHEMA = "SELECT 1 FROM sqlite_master WHERE name = '_cf_KV'"
 _GET = "SELECT checksum, value FROM _cf_KV INDEXED BY _cf_KV_key WHERE key = ?"
 _NEXT = (
-    "SELECT key, checksum, CASE key WHEN ?1 THEN value END FROM _cf_KV INDEXED BY _cf_KV_key "
-    "WHERE key >= ?1 ORDER BY key LIMIT 1"
+    "SELECT key, checksum, CASE key WHEN ? THEN value END FROM _cf_KV INDEXED BY _cf_KV_key "
+    "WHERE key >= ? ORDER BY key LIMIT 1"
 )
 _PUT = (
     "INSERT INTO _cf_KV (key, checksum, value) VALUES (?, ?, ?) "
@@ -102,7 +102,7 @@ def read_row(connection: Connection, key: str) -> bytes | None:
 
 def read_next(connection: Connection, key: str) -> tuple[str | None, bytes | None]:
     """Return the key of the first row from a key on, or None where there is none, and its value if it is that key's."""
-    row = connection.execute(_NEXT, (key,)).fetchone()
+    row = connection.execute(_NEXT, (key, key)).fetchone()
     if row is None:
         return None, None
     found = row[0]
