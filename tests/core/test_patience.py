@@ -1,0 +1,160 @@
+"""A file that is locked is waited for once, by all who need it, and no call waits longer than its budget."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chatcache import StorageError
+from chatcache.storage import Budget, patience
+from chatcache.storage.patience import Patience, seconds_left
+
+
+class Time:
+    """A clock that goes on while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    clock = Time()
+    monkeypatch.setattr(patience, "time", clock)
+    return clock
+
+
+class File:
+    """A file that is locked until a time, and a count of the attempts on it."""
+
+    def __init__(self, time: Time, folder: Path) -> None:
+        self._time = time
+        self._path = folder / "file"
+        with sqlite3.connect(self._path) as connection:
+            connection.execute("CREATE TABLE t (c)")
+        connection.close()
+        self.locked_until = float("inf")
+        self.attempts = 0
+
+    def attempt(self) -> str:
+        self.attempts += 1
+        if self._time.now < self.locked_until:
+            raise StorageError("locked") from self._busy()
+        return "done"
+
+    def _busy(self) -> sqlite3.OperationalError:
+        holder, other = (sqlite3.connect(self._path, timeout=0, isolation_level=None) for _ in range(2))
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            other.execute("BEGIN IMMEDIATE")
+        holder.close()
+        other.close()
+        return caught.value
+
+
+@pytest.fixture
+def file(time: Time, tmp_path: Path) -> File:
+    return File(time, tmp_path)
+
+
+Took = Callable[[Callable[[], object]], float]
+
+
+@pytest.fixture
+def took(time: Time) -> Took:
+    """Return how long a call waited that ends with an error."""
+
+    def measure(call: Callable[[], object]) -> float:
+        began = time.now
+        with pytest.raises(StorageError, match="locked"):
+            call()
+        return time.now - began
+
+    return measure
+
+
+def test_a_file_that_stays_locked_is_waited_for_once_and_then_tried_once_a_call(file: File, took: Took) -> None:
+    lock = Patience()
+    assert took(lambda: lock.try_until_free(file.attempt, 10)) == pytest.approx(10)
+    assert lock.is_stuck(10)
+    before = file.attempts
+    assert [took(lambda: lock.try_until_free(file.attempt, 10)) for _ in range(5)] == [0.0] * 5
+    assert file.attempts == before + 5
+
+
+def test_the_first_call_after_the_lock_was_released_finds_the_file_free(file: File, time: Time, took: Took) -> None:
+    lock = Patience()
+    took(lambda: lock.try_until_free(file.attempt, 10))
+    file.locked_until = time.now + 60
+    took(lambda: lock.try_until_free(file.attempt, 10))
+    time.now += 60
+    assert lock.try_until_free(file.attempt, 10) == "done"
+    assert not lock.is_stuck(10)
+
+
+def test_a_lock_that_is_released_in_time_is_waited_for(file: File, time: Time) -> None:
+    file.locked_until = time.now + 9
+    assert Patience().try_until_free(file.attempt, 10) == "done"
+
+
+def test_each_caller_has_its_own_timeout(file: File, took: Took) -> None:
+    lock = Patience()
+    assert took(lambda: lock.try_until_free(file.attempt, 2)) == pytest.approx(2)
+    assert took(lambda: lock.try_until_free(file.attempt, 10)) == pytest.approx(8)
+
+
+def test_a_file_that_nobody_tried_for_a_while_is_not_taken_for_stuck(file: File, time: Time, took: Took) -> None:
+    lock = Patience()
+    with Budget(3).spent():
+        assert took(lambda: lock.try_until_free(file.attempt, 10)) == pytest.approx(3)
+    time.now += 3_600
+    assert took(lambda: lock.try_until_free(file.attempt, 10)) == pytest.approx(10)
+
+
+def test_the_steps_of_a_call_wait_no_longer_than_its_budget_together(file: File, time: Time, took: Took) -> None:
+    budget, began = Budget(10), time.now
+    file.locked_until = time.now + 8
+    with budget.spent():
+        assert Patience().try_until_free(file.attempt, 10) == "done"
+    time.now += 3_600  # the call itself is not charged
+    file.locked_until = float("inf")
+    with budget.spent():
+        assert took(lambda: Patience().try_until_free(file.attempt, 10)) == pytest.approx(2, abs=0.1)
+    with budget.spent():
+        assert took(lambda: Patience().try_until_free(file.attempt, 10)) <= 0.05
+    assert time.now - began - 3_600 < 10.1
+
+
+def test_a_step_of_a_call_without_budget_is_taken_if_the_file_is_free(file: File) -> None:
+    budget = Budget(10)
+    budget.limit(0)
+    file.locked_until = 0
+    with budget.spent():
+        assert Patience().try_until_free(file.attempt, 10) == "done"
+
+
+def test_an_error_that_is_no_lock_is_raised_at_once(file: File, time: Time) -> None:
+    def fail() -> None:
+        file.attempts += 1
+        raise StorageError("the disk is full")
+
+    with pytest.raises(StorageError, match="full"):
+        Patience().try_until_free(fail, 10)
+    assert (file.attempts, time.now) == (1, 1_000.0)
+
+
+def test_a_deadline_that_a_signal_handler_left_behind_holds_nobody_back(time: Time) -> None:
+    budget = Budget(1)
+    spent = budget.spent()
+    spent.__enter__()
+    assert seconds_left() == 1
+    time.now += 60
+    assert seconds_left() == float("inf")
+    spent.__exit__(None, None, None)
