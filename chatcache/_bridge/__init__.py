@@ -41,7 +41,7 @@ from .pauses import apause, pause
 from .pings import stalled
 from .renewals import RENEWALS, Held
 from .shared import Shared
-from .starting import check_threads
+from .starting import check_threads, is_ending
 from .threads import LoopThread, StepThread, Worker, born_daemon, call_off_loop
 from .turnstile import Holder, Turnstile, WouldWaitForItself
 
@@ -101,4 +101,5 @@ __all__ = [
     "born_daemon",
     "call_off_loop",
     "check_threads",
+    "is_ending",
 ]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from chatcache.errors import UnsupportedLibraryError
 from chatcache.interrupts import raise_interrupt
 
-__all__ = ["Startable", "check_threads", "daemon", "daemon_for_a_loop", "start"]
+__all__ = ["Startable", "check_threads", "daemon", "daemon_for_a_loop", "is_ending", "start"]
 
 
 class Startable(Protocol):
@@ -35,13 +35,18 @@ def check_threads() -> None:
         )
 
 
+def is_ending() -> bool:
+    """Return whether the main thread has ended, so that the program ends with its last thread."""
+    return not main_thread().is_alive()
+
+
 def start(thread: Startable | Thread) -> bool:
     """Start a thread; return False if the program is ending, or the system has no more threads.
 
     When the main thread has ended, the interpreter starts no more threads: since Python 3.12 it raises, and Python
     3.11 waits forever for one that is started while modules are torn down.
     """
-    if not main_thread().is_alive():
+    if is_ending():
         return False
     try:
         thread.start()

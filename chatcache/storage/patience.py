@@ -8,6 +8,9 @@ All who need one file in this process share one `Patience`, a circuit breaker. I
 Once that is as long as a caller's timeout, the file is stuck: each caller makes one attempt, which takes microseconds,
 and waits no more. So the first caller after the lock was released finds the file free: no probe has to.
 
+A file that is locked holds up the end of the program for a second at most: once the main thread has ended, threads that
+still have something to write give up then.
+
 A `Budget` bounds what one call waits in all of its steps. Within ``budget.spent()`` no step waits past the budget.
 """
 
@@ -19,7 +22,7 @@ from math import inf
 from pathlib import Path
 from typing import TypeVar
 
-from chatcache._bridge import ContextVar, Shared
+from chatcache._bridge import ContextVar, Shared, is_ending
 from chatcache.clock import monotonic
 from chatcache.errors import StorageError
 from chatcache.interrupts import suppress
@@ -30,6 +33,7 @@ R = TypeVar("R")
 
 _PAUSES = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.025, 0.025, 0.05)  # seconds, as SQLite's own
 _GAP = 1.0  # seconds without an attempt, after which a file is not known to be locked all the time
+_AT_THE_END = 1.0  # seconds for which a thread that waits for a file holds up the end of the program
 _GRACE = 0.05  # seconds for a step of a call whose budget is spent: a step on a file that is free takes less
 _STALE = 1.0  # seconds after a deadline from which on it is one that a Ctrl-C, or a signal handler, kept from its end
 
@@ -99,6 +103,7 @@ class Patience:
         Raises:
             StorageError: the file stayed locked, or whatever else the attempt raises.
         """
+        ends = inf
         for pause in _pauses():
             try:
                 result = attempt()
@@ -106,6 +111,9 @@ class Patience:
                 if not is_busy(error):
                     raise
                 left = self._left(timeout)
+                if is_ending():
+                    ends = min(ends, monotonic() + _AT_THE_END)
+                    left = min(left, ends - monotonic())
                 self.error = error
                 if left <= 0:
                     raise

@@ -28,6 +28,7 @@ class Time:
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     clock = Time()
     monkeypatch.setattr(patience, "time", clock)
+    monkeypatch.setattr(patience, "monotonic", clock.monotonic)
     return clock
 
 

@@ -27,6 +27,12 @@ def say(*words: object) -> None:
     print(*words, flush=True)  # noqa: T201 - it is the program's output
 
 
+def stop_here() -> None:
+    """Stop the process. The system takes a moment until it stops this thread, too."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(0.5)
+
+
 class Program:
     """What one process does."""
 
@@ -68,7 +74,7 @@ class Program:
         if self._stops == "waits":
             time.sleep(NOBODY_WAITS)
         if self._stops == "calling":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            stop_here()
         if self._stops == "committing":
             self._stop_in_a_commit()
         return f"the answer of {self.name}"
@@ -79,7 +85,7 @@ class Program:
         def stop(*arguments: Any) -> Any:
             written = write(*arguments)
             vars(turns)["write_layer"] = write
-            os.kill(os.getpid(), signal.SIGSTOP)  # with the lock of the file
+            stop_here()  # with the lock of the file
             return written
 
         vars(turns)["write_layer"] = stop
