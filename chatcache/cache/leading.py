@@ -2,7 +2,7 @@
 
 What `chatcache._bridge.Flights` and `chatcache.cache.leases` do for a call that is a function, a `Leader` does for one
 that is not: it is an object, which whoever leads holds until there is an end to be told. Where it is dropped without
-that, somebody else leads, within 50 ms in this process, and in ten seconds at the latest in another one.
+that, somebody else leads, within 50 ms in this process, and within ten seconds in another one.
 """
 
 from collections.abc import Callable, Coroutine, Hashable

@@ -194,7 +194,7 @@ class ResponseCache:
 
         Whoever asks for the same at the same time, in whatever thread, task or process, shares one call, its answer,
         each a copy of its own, and its error. An error is not recorded, nor is a call that was cancelled. Where the
-        process that makes the call is killed, another one makes it, ten seconds later at the latest.
+        process that makes the call is killed, another one makes it within a second; where it is stopped, within ten.
 
         Args:
             request: a JSON value; it is the key.
