@@ -1,8 +1,6 @@
-"""A leader that is killed or stopped at any moment: its waiters go on, and its late answer replaces no newer one."""
+"""A leader that is killed: its waiters go on at once."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,11 +12,10 @@ import pytest
 from chatcache import ResponseCache
 from tests.waiting import HANG, until
 
-from .leading import NOBODY_WAITS, REQUEST
+from .leading import NOBODY_WAITS
 
 PROGRAM = Path(__file__).with_name("leading.py")
 FORMS = ["call", "stream", "hook"]
-LENGTH = 2.0  # seconds
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are stopped by signals")
 
@@ -32,9 +29,6 @@ class Process:
 
     def calls(self) -> bool:
         return "calls" in self.said.read_text()
-
-    def stopped(self) -> bool:
-        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     def answer(self) -> tuple[Any, int]:
         """Return what it is answered, and how many of its calls were bypassed, when it ends."""
@@ -85,36 +79,3 @@ def test_a_leader_that_was_killed_is_replaced_before_its_lease_runs_out(
     answers = [follower.answer()[0] for follower in followers]
     assert answers[0] == answers[1]
     assert answers[0] in [answer_of(f"follower {number}", form) for number in range(2)]
-
-
-@pytest.mark.parametrize("stops", ["calling", "committing"])
-@pytest.mark.parametrize("form", FORMS)
-def test_who_waits_for_a_leader_that_was_stopped_goes_on_when_its_lease_runs_out(
-    begin: Begin, form: str, stops: str
-) -> None:
-    leader = begin("leader", form, LENGTH, stops)
-    until(leader.stopped)
-    follower = begin("follower", form, LENGTH)
-    answer, bypasses = follower.answer()
-    assert answer == answer_of("follower", form)
-    assert (bypasses > 0) == (stops == "committing")  # then the leader holds the lock of the file
-    leader.process.send_signal(signal.SIGCONT)
-    assert leader.answer()[0] == answer_of("leader", form)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_the_late_answer_of_a_leader_that_was_stopped_replaces_no_newer_one(
-    begin: Begin, tmp_path: Path, form: str
-) -> None:
-    leader = begin("leader", form, LENGTH, "calling")
-    until(leader.stopped)
-    begin("follower", form, LENGTH).answer()
-    os.kill(leader.process.pid, signal.SIGCONT)
-    assert leader.answer()[0] == answer_of("leader", form)
-    cache = ResponseCache("shop", path=tmp_path / "cache", mode="replay")
-    if form == "stream":
-        assert [*cache.stream(REQUEST, pytest.fail)] == answer_of("follower", form)
-    else:
-        assert cache.call(REQUEST, pytest.fail) == answer_of("follower", form)
-    assert cache._object.storage.list(prefix="%lease:") == {}
-    cache.close()
