@@ -1,12 +1,10 @@
-"""A program that asks a cache for one thing, and may be killed or stopped at any moment.
+"""A program that asks a cache for one thing, and may be killed at any moment.
 
-It is told what to do as JSON: the folder, who it is, how long a lease lasts, and at which moment it stops itself. It
-says that it calls, what it is answered, and how many of its calls were bypassed, a line each.
+It is told what to do as JSON: the folder, who it is, how long a lease lasts, and whether its call waits to be killed.
+It prints that it calls, what it is answered, and how many of its calls were bypassed, a line each.
 """
 
 import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +15,6 @@ from chatcache import ResponseCache, StreamInterruptedError, request_key
 from chatcache.cache import responses
 from chatcache.cache.leading import Leader
 from chatcache.cache.leases import Leases
-from chatcache.storage import turns
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 NOBODY_WAITS = 600.0  # seconds: whoever waits for a file for so long hangs
@@ -25,12 +22,6 @@ NOBODY_WAITS = 600.0  # seconds: whoever waits for a file for so long hangs
 
 def say(*words: object) -> None:
     print(*words, flush=True)  # noqa: T201 - it is the program's output
-
-
-def stop_here() -> None:
-    """Stop the process. The system takes a moment until it stops this thread, too."""
-    os.kill(os.getpid(), signal.SIGSTOP)
-    time.sleep(0.5)
 
 
 class Program:
@@ -73,22 +64,7 @@ class Program:
         say("calls")
         if self._stops == "waits":
             time.sleep(NOBODY_WAITS)
-        if self._stops == "calling":
-            stop_here()
-        if self._stops == "committing":
-            self._stop_in_a_commit()
         return f"the answer of {self.name}"
-
-    def _stop_in_a_commit(self) -> None:
-        write = vars(turns)["write_layer"]
-
-        def stop(*arguments: Any) -> Any:
-            written = write(*arguments)
-            vars(turns)["write_layer"] = write
-            stop_here()  # with the lock of the file
-            return written
-
-        vars(turns)["write_layer"] = stop
 
 
 if __name__ == "__main__":
