@@ -29,7 +29,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from chatcache._bridge import Colour, awaiting, blocking, drive, each, steps
+from chatcache._bridge import Colour, awaiting, blocking, drive, each, off_loop, steps
 from chatcache.backing import DurableObjectPersistence, Limits, sweep_expired
 from chatcache.clock import Clock, now, real_time
 from chatcache.errors import (
@@ -702,7 +702,7 @@ class ResponseCache:
     async def aclose(self) -> None:
         """Awaiting twin of `close`; it waits for the transactions of other tasks, too."""
         await self._counts.asave()
-        self._leases.close()
+        await off_loop(self._leases.close)
         await self._object.aclose()
 
     def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:

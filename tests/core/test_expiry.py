@@ -51,7 +51,6 @@ def test_what_expired_is_deleted_by_itself(tmp_path: Path, monkeypatch: pytest.M
     store = DurableObjectPersistence(storage, sweeps=True).make("store")
     store.set_many([("soon", 1, 0.2), ("later", 2, 0.4), ("never", 3, None), ("much later", 4, 3600)])
     until(lambda: "store:soon" not in storage.list())
-    assert "store:later" in storage.list()
     until(lambda: "store:later" not in storage.list())
     assert [key for key in storage.list() if not key.startswith("%")] == ["store:much later", "store:never"]
     until(lambda: storage.get_alarm() is not None)
