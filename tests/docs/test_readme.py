@@ -1,13 +1,13 @@
 """Every code block of the README and of docs/ does what it says, as a newcomer would run it."""
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from provider import Provider
+
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,16 +27,13 @@ def test_there_are_programs_and_commands_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))
 def test_a_program_runs_and_its_calls_are_replayed_when_it_runs_again(number: int, tmp_path: Path) -> None:
+    folder = tmp_path / "program"
+    folder.mkdir()
     with Provider() as provider:
         settings = {"OPENAI_BASE_URL": provider.url, "OPENAI_API_BASE": provider.url, "OPENAI_API_KEY": "none"}
-        command = [sys.executable, "-c", PROGRAMS[number]]
-        said = [
-            subprocess.run(
-                command, cwd=tmp_path, env={**os.environ, **settings}, check=True, capture_output=True, text=True
-            ).stdout
-            for _ in range(2)
-        ]
-    assert said[0] == said[1] != ""
+        first, again = (warm.run(PROGRAMS[number], folder, **settings) for _ in range(2))
+    assert (first.code, again.code) == (0, 0), first.errors + again.errors
+    assert first.output == again.output != ""
     assert provider.calls == (1 if "# asks the provider" in PROGRAMS[number] else 0)
 
 

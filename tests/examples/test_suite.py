@@ -40,16 +40,6 @@ def run(suite: Path, *command: str, **more: str) -> "subprocess.CompletedProcess
     return subprocess.run(command, cwd=suite, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_it_is_replayed_with_the_network_blocked_and_changes_nothing(suite: Path) -> None:
-    bundle = suite / "cassettes" / "test_app.chatcache"
-    text = bundle.read_bytes()
-    ended = run(suite, sys.executable, "-m", "pytest", "--chatcache-block-network", "--chatcache-strict")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "5 calls replayed, 0 recorded, 0 missed; saved 124 tokens" in ended.stdout
-    assert bundle.read_bytes() == text
-    assert not (suite / ".chatcache").exists()
-
-
 def test_one_changed_word_is_a_miss_that_says_which(suite: Path) -> None:
     app = suite / "app.py"
     app.write_text(app.read_text().replace("to a child", "to my child"))
@@ -58,18 +48,28 @@ def test_one_changed_word_is_a_miss_that_says_which(suite: Path) -> None:
     assert MISS in ended.stdout
 
 
-def test_the_workflow_of_the_docs_replays_and_adds_a_summary(suite: Path) -> None:
+def test_the_workflow_of_the_docs_replays_with_the_network_blocked_and_changes_nothing(suite: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "pytest.md").read_text()
     jobs = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])["jobs"]
     commands = {name: [step.get("run", "") for step in job["steps"]] for name, job in jobs.items()}
     (replay,) = (each for each in commands["replay"] if each.startswith("pytest"))
-    summary = suite / "summary.md"
+    assert {"--chatcache-block-network", "--chatcache-strict"} <= {*replay.split()}
+    bundle, summary = suite / "cassettes" / "test_app.chatcache", suite / "summary.md"
+    recorded = bundle.read_bytes()
     ended = run(suite, sys.executable, "-m", *replay.split(), GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert summary.read_text().startswith("### LLM calls\n\n5 calls replayed, 0 recorded, 0 missed; saved 124 tokens")
-    (record,) = (each for each in commands["record"] if each.startswith("pytest"))
-    known = run(suite, sys.executable, "-m", "pytest", "--help").stdout
-    assert {each.partition("=")[0] for each in record.split()[1:]} <= {*re.findall(r"--[\w-]+", known)}
+    assert "5 calls replayed, 0 recorded, 0 missed; saved 124 tokens" in ended.stdout
+    assert bundle.read_bytes() == recorded
+    assert not (suite / ".chatcache").exists()
+
+
+def test_the_options_of_the_workflow_of_the_docs_exist(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pytest.md").read_text()
+    used = {*re.findall(r"--chatcache[\w-]*", page.partition("```yaml\n")[2].partition("```")[0])}
+    known = run(tmp_path, sys.executable, "-m", "pytest", "--help").stdout
+    assert "--chatcache-prune" in used
+    assert used <= {*re.findall(r"--[\w-]+", known)}
 
 
 def test_the_plan_says_what_would_miss(suite: Path) -> None:

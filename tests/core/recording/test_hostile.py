@@ -25,6 +25,14 @@ CHANGING = [("prune",), ("migrate",)]
 MESSAGE = {"model": "m"}
 
 
+@pytest.fixture(autouse=True)
+def lower_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lower two limits of a record, so that one above them is made and read quickly."""
+    for module in ("text", "bundle", "blobs"):
+        monkeypatch.setattr(f"chatcache.recording.bundle.{module}.MOST_VALUES", 10_000)
+    monkeypatch.setattr("chatcache.recording.bundle.text._LONGEST", 1_000_000)
+
+
 def run(*arguments: object) -> Result:
     result = CliRunner().invoke(chatcache, [*map(str, arguments)])
     if isinstance(result.exception, Exception) and not isinstance(result.exception, SystemExit | ChatcacheError):
@@ -55,7 +63,7 @@ def blob(content: bytes) -> str:
 
 
 LARGE = b'"' + b"A" * (4 << 20) + b'"'
-NUMBERS = b"[" + b"1," * 1_100_000 + b"1]"
+NUMBERS = b"[" + b"1," * 11_000 + b"1]"
 DAMAGED: dict[str, tuple[Callable[[], str], str, tuple[bytes, ...]]] = {
     "many references": (lambda: f"[{','.join([blob(LARGE)] * 400)}]", "expand to over", (LARGE,)),
     "deep lists": (lambda: "[" * 1_000 + "]" * 1_000, "nests more than 100 levels", ()),
@@ -73,10 +81,10 @@ DAMAGED: dict[str, tuple[Callable[[], str], str, tuple[bytes, ...]]] = {
         (b'{"$blob": "x"}',),
     ),
     "blob of no JSON": (lambda: blob(b"nope"), "is no JSON", (b"nope",)),
-    "blob of many numbers": (lambda: blob(NUMBERS), "more than 1,000,000 values", (NUMBERS,)),
-    "many values": (lambda: f"[{'[],' * 1_100_000}1]", "more than 1,000,000 values", ()),
+    "blob of many numbers": (lambda: blob(NUMBERS), "more than 10,000 values", (NUMBERS,)),
+    "many values": (lambda: f"[{'[],' * 11_000}1]", "more than 10,000 values", ()),
     "text of numbers": (lambda: '{"$text": [1]}', "is no list of texts", ()),
-    "large": (lambda: f'"{"x" * (17 << 20)}"', "at most 16,777,216 are read", ()),
+    "large": (lambda: f'"{"x" * 1_100_000}"', "at most 1,000,000 are read", ()),
     "twice": (lambda: '1,\n "key": "b"', "a name is there twice", ()),
     "cut off": (lambda: '{"x": ', "is damaged", ()),
 }
@@ -214,7 +222,7 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
     for _ in range(101):
         deep = [deep]
     cache = ResponseCache("s", path=tmp_path / "store")
-    for request, answer in [(deep, 1), (1, deep), (1, "word " * (4 << 20)), (1, [0.5] * 1_100_000)]:
+    for request, answer in [(deep, 1), (1, deep), (1, "word " * 210_000), (1, [0.5] * 11_000)]:
         with pytest.raises(BundleError, match=r"x\.chatcache"), recording(tmp_path / "x.chatcache"):
             cache.call(request, partial(lambda answer, _: answer, answer))
     assert [*tmp_path.glob("*.chatcache"), *tmp_path.glob("blobs/*")] == []
