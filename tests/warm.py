@@ -55,4 +55,4 @@ def _main(program: str, folder: Path, settings: dict[str, str], output: Path, er
         traceback.print_exc()
         sys.exit(1)
     finally:
-        atexit._run_exitfuncs()  # type: ignore[attr-defined]  # a fork would leave them out
+        atexit._run_exitfuncs()  # a fork would leave them out
