@@ -12,12 +12,12 @@ from chatcache.interrupts import raise_interrupt
 
 from ._bridge import CANCELLATIONS, Colour, Flights, awaiting, blocking, drive
 from .clock import milliseconds
-from .errors import CorruptRecordError, DecodeError, InvalidInputError, PersistenceError, shown
+from .errors import CorruptRecordError, DecodeError, InvalidInputError, shown
 from .exit import Exit, Failure, Success, outcome
 from .memory_tier import MemoryTier
 from .persistence import Errors, Persistence, Stored, TTLRule
 from .schema import Persistable
-from .store_errors import OnStoreError, StoreErrors
+from .store_errors import OnStoreError, StoreErrors, as_persistence_error
 from .ttl import TTL, expires_at, parse_ttl
 
 __all__ = ["PersistedCache"]
@@ -172,8 +172,8 @@ class PersistedCache(Generic[T]):
             return await colour(self._store.read, self._store.aread, request)
         except (DecodeError, CorruptRecordError):
             return None  # it is written over
-        except PersistenceError as error:
-            self._errors.handle(error)
+        except Exception as error:  # noqa: BLE001 - whatever the store raises, the lookup is made
+            self._errors.handle(as_persistence_error(error))
             return None
 
     async def _looked_up(self, colour: Colour, request: Persistable[T]) -> Exit[T]:

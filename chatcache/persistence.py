@@ -217,7 +217,7 @@ class PersistenceStore:
         try:
             stored = self._stored(row, request)
         except DecodeError:
-            with suppress(PersistenceError):
+            with suppress(Exception):  # it is written over, or removed by the next one who reads it
                 await colour(self.remove, self.aremove, request)
             return None
         return None if stored is None else stored.exit

@@ -15,6 +15,7 @@ from chatcache.clock import monotonic
 from chatcache.interrupts import raise_interrupt, suppress
 
 from .forks import anew_in_children
+from .logs import LOGGER
 from .loops import Loop, Outcome, running_loop
 from .starting import Startable, daemon, daemon_for_a_loop, start
 
@@ -203,10 +204,12 @@ class StepThread(_SideThread):
     """A thread without an event loop, so that nothing that watches over loops forbids it to use files.
 
     Args:
-        step: is called again and again; returns how many seconds to wait until the next time.
+        step: is called again and again; returns how many seconds to wait until the next time. If it raises, that is
+            logged, and it is called again a second later.
     """
 
     _LONGEST = 3600.0  # seconds
+    _AFTER_FAILURE = 1.0  # seconds
 
     def __init__(self, step: Callable[[], float]) -> None:
         super().__init__(daemon(self._run))
@@ -218,7 +221,11 @@ class StepThread(_SideThread):
 
     def _run(self) -> None:
         while not self._stopping:
-            pause = self._step()
+            try:
+                pause = self._step()
+            except Exception:  # noqa: BLE001 - whatever it is, it must not be the last step
+                LOGGER.exception("a step of a thread beside the program failed")
+                pause = self._AFTER_FAILURE
             with suppress(Empty):
                 self._wakes.get(timeout=min(pause, self._LONGEST))
                 while True:

@@ -13,7 +13,7 @@ from chatcache._bridge import RENEWALS, Colour, Flight, Flights, Landing
 from chatcache.clock import Clock
 from chatcache.errors import DecodeError
 from chatcache.exit import Failure, Success, outcome
-from chatcache.interrupts import is_interrupt
+from chatcache.interrupts import is_interrupt, suppress
 from chatcache.storage import Budget
 
 from .leases import Lease, Leases, Left
@@ -88,8 +88,9 @@ class Leader:
     def _end(self, landing: Landing[Any] | None, note: Callable[[], Any] = lambda: None) -> None:
         lease, self._lease = self._lease, None
         if lease is not None and not lease.over:
-            lease.note = note()
-            lease.drop()
+            with suppress(Exception):  # then it runs out by itself
+                lease.note = note()
+                lease.drop()
         self._flights.end(self._key, self._flight, landing)
         for each in self._dropped:
             each.detach()  # a signal handler's exception would end in a finalizer

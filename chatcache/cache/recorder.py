@@ -19,7 +19,7 @@ from chatcache.errors import (
     TransactionError,
     shown,
 )
-from chatcache.interrupts import raise_interrupt
+from chatcache.interrupts import raise_interrupt, suppress
 from chatcache.keys import canonical_json
 from chatcache.memory_tier import MemoryTier
 from chatcache.mode import Mode, Refusal
@@ -176,8 +176,7 @@ class Recorder:
             self._counts.add(stores=1, bytes_stored=made.size)
             raise
         except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
-            raise_interrupt(error)
-            return self._unstored(made.answer, error)
+            return self._unstored(made.answer, as_persistence_error(error))
         if stored:
             self._counts.add(stores=1, bytes_stored=size)
         return stored
@@ -203,8 +202,7 @@ class Recorder:
             with budget.spent():
                 self._store.set_many(entries, notes=notes)
         except Exception as error:  # noqa: BLE001 - the answers were paid for, whatever is wrong with them
-            raise_interrupt(error)
-            self._unstored([answer for answer, _ in answers.values()], error)
+            self._unstored([answer for answer, _ in answers.values()], as_persistence_error(error))
             return 0
         self._counts.add(stores=len(entries), bytes_stored=stored)
         return len(entries)
@@ -216,8 +214,15 @@ class Recorder:
         return track.keep(made.key.removesuffix(form), form, made.answer, about, made.offsets)
 
     def record(self, made: Made) -> dict[str, Any]:
-        """Return the record of an answer, as it is left for those who wait where it is not kept."""
-        return self._record(made, made.about, made.size or len(encode(made.answer)))
+        """Return the record of an answer, as those who wait get it where it is not kept.
+
+        Its size is 0 if the answer cannot be encoded.
+        """
+        size = made.size
+        if not size:
+            with suppress(Exception):
+                size = len(encode(made.answer))
+        return self._record(made, made.about, size)
 
     def _timed(self, key: str, about: About) -> About:
         """Return what is known of a call, with how long it took since it was looked up, if nothing else tells."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chatcache.backing import ObjectStore
+from chatcache.interrupts import raise_interrupt, suppress
 
 __all__ = ["Repeats"]
 
@@ -44,7 +45,11 @@ class Repeats:
 
     def recall(self, name: bytes, absent: Any) -> Any:
         """Return the answer that is remembered under a name, counted as a hit, or `absent`."""
-        record = self._store.recall(name)
+        try:
+            record = self._store.recall(name)
+        except Exception as error:  # noqa: BLE001 - whatever the store raises, `lookup` is asked next
+            raise_interrupt(error)
+            return absent
         if type(record) is not dict or "answer" not in record or type(record.get("saves")) is not list:
             return absent
         self._hit(record["saves"])
@@ -52,4 +57,5 @@ class Repeats:
 
     def remember(self, name: bytes, key: str) -> None:
         """Remember the record of a key, which was read just now, under a name."""
-        self._store.remember(key, name)
+        with suppress(Exception):  # the answer is there, and the next lookup finds it without its name
+            self._store.remember(key, name)

@@ -435,12 +435,12 @@ class ResponseCache:
             key: the key of the request.
             read: makes what is returned of the answer, as it is recorded.
         """
-        record = self._store.recall(key) if self._recalls and self.mode.reads else None
-        if record is None:
-            return None
         try:
+            record = self._store.recall(key) if self._recalls and self.mode.reads else None
+            if record is None:
+                return None
             result, saves = read(record["answer"]), record["saves"]
-        except Exception as error:  # noqa: BLE001 - `lookup` says what is wrong with it
+        except Exception as error:  # noqa: BLE001 - `lookup` says what is wrong
             raise_interrupt(error)
             return None
         if type(saves) is list:

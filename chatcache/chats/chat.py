@@ -35,7 +35,6 @@ from chatcache.errors import (
     InvalidInputError,
     InvalidValueError,
     NotStoredError,
-    PersistenceError,
     TransactionError,
     shown,
 )
@@ -290,7 +289,7 @@ class Chat:
                 if colour is awaiting and isawaitable(answer):
                     answer = await answer
             except Exception:
-                with suppress(PersistenceError):  # the chat is kept, as after every turn; what failed is said
+                with suppress(Exception):  # the chat is kept, as after every turn; what failed is said
                     await colour(self.save, self.asave)
                 raise
             await self._keep(colour, before, said, answer)
@@ -315,7 +314,7 @@ class Chat:
                         parts.append(_checked_part(part))
                         yield part
             except BaseException:
-                with suppress(PersistenceError):  # what ended it is said
+                with suppress(Exception):  # what ended it is said
                     await self._keep(colour, before, said, _spoken(parts))
                 raise
             await self._keep(colour, before, said, _spoken(parts))
@@ -329,7 +328,8 @@ class Chat:
             identifier = identifier or self._new_id()
             stamped = [_stamped(message, identifier) for message in messages]
             await colour(self._log.append, self._log.aappend, stamped)
-        except (PersistenceError, InvalidInputError) as error:
+        except Exception as error:
+            raise_interrupt(error)
             raise NotStoredError(answer, str(error)) from error
 
     async def _begin(self, colour: Colour) -> "_Turn":

@@ -245,7 +245,7 @@ class PersistedQueue(Generic[T]):
         except GeneratorExit:
             raise  # nothing may be awaited where a task is collected: the lease ends by itself
         except BaseException as error:
-            with suppress(PersistenceError):  # then the lease ends by itself, too
+            with suppress(Exception):  # then the lease ends by itself, too
                 await self._step(colour, self._after(claim, error))
             raise
         await self._step(colour, partial(self._elements.complete, claim))

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from chatcache._bridge import Worker, anew_in_children
-from chatcache.errors import PersistenceError, StorageError
+from chatcache.errors import StorageError
+from chatcache.interrupts import raise_interrupt
 
 from .patience import seconds_left
 from .transaction import Transaction
@@ -77,7 +78,8 @@ class Batch:
 
         try:
             self._transact(bodies)
-        except PersistenceError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
+            raise_interrupt(error)
             for entry in entries:
                 entry.error = error
         finally:

@@ -259,7 +259,7 @@ class Lease:
             return
         self.over = True
         try:
-            with suppress(PersistenceError), self._budget.spent():
+            with suppress(Exception), self._budget.spent():
                 await self._colour(self._leases.batch.run, self._leases.batch.arun, self.leave)
         finally:
             RENEWALS.discard(self)
@@ -299,7 +299,7 @@ class Lease:
         if not self._followed and monotonic() >= self._look_at:
             self._look_at = monotonic() + _LOOK
             storage = self._leases.storage
-            with suppress(PersistenceError):
+            with suppress(Exception):
                 row = LeaseRow.read(await self._colour(storage.get, storage.aget, self._row))
                 self._followed = row is not None and row.owner == self.owner and row.heard == FOLLOWED
         return self._followed

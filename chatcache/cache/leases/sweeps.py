@@ -2,7 +2,6 @@
 
 from chatcache._bridge import RENEWALS, Colour, awaiting, blocking, drive
 from chatcache.clock import milliseconds, monotonic, real_time
-from chatcache.errors import PersistenceError
 from chatcache.interrupts import suppress
 from chatcache.storage import Storage, Transaction
 
@@ -70,7 +69,7 @@ class Sweep:
 
     def _look(self) -> None:
         """Sweep as long as there is something left."""
-        with suppress(PersistenceError):
+        with suppress(Exception):
             cells = self._storage.list(prefix=self._rows, limit=_MOST).values()
             rows = [row for row in map(LeaseRow.read, cells) if row is not None]
             if any(row.left is not None for row in rows) or self._storage.list(prefix=self._said, limit=1):

@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary, finalize
 
 from chatcache._bridge import Lock, RLock, anew_in_children, off_loop
 from chatcache.backing.rows import escape
-from chatcache.errors import CorruptRecordError, PersistenceError
+from chatcache.errors import CorruptRecordError
 from chatcache.interrupts import raise_interrupt, suppress
 from chatcache.mode import Refusal
 from chatcache.storage import DurableObject, Storage, Transaction
@@ -256,7 +256,7 @@ class Counts:
         try:
             settled = self._settle()
             if reads:
-                with suppress(PersistenceError, OSError):
+                with suppress(Exception):
                     self._stored = self._read(self._thing.storage)
         finally:
             self._saving.release()
@@ -273,7 +273,7 @@ class Counts:
                 stored = self._thing.storage.transaction(partial(self._merge, unsaved))
                 with self._lock:
                     self._stored, self._saved = stored, counted
-        except (PersistenceError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever the store raises, it is tried again later
             raise_interrupt(error)
             return False
         return True
