@@ -24,18 +24,9 @@ pytestmark = [
 INTERRUPTS = 150
 
 
-armed = False
-"""Whether the timer may interrupt; one that goes off late would interrupt pytest."""
-
-
-def interrupt(_signal: int, _frame: object) -> None:
-    if armed:
-        raise KeyboardInterrupt
-
-
 @pytest.fixture(autouse=True)
 def _interrupts() -> Iterator[None]:
-    before = signal.signal(signal.SIGALRM, interrupt)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
@@ -49,18 +40,15 @@ def do(work: Callable[[], object], until: float) -> None:
 
 def interrupted(work: Callable[[], object], longest: float, seed: int) -> Iterator[None]:
     """Do some work again and again, interrupted at another moment each time; go on after each interrupt."""
-    global armed
     random = Random(seed)  # noqa: S311
     for _ in range(INTERRUPTS):
         late = time.monotonic() + 0.1  # one that comes within a finalizer is not heard of
         try:
-            armed = True
             signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, longest))
             do(work, late)
-            armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)  # a busy machine may come here before the timer goes off
         except KeyboardInterrupt:
-            armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)  # a busy machine may come here before the timer goes off
+            pass
         yield
 
 
