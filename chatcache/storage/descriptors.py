@@ -1,17 +1,65 @@
-"""How many files this process may have open."""
+"""The files that this process has open: how many they may be, and closing none of another owner."""
 
 import os
 import sys
 from errno import EMFILE
+from pathlib import Path
+from weakref import finalize
 
-from chatcache.interrupts import raise_interrupt
+from chatcache.interrupts import raise_interrupt, suppress
 
 if sys.platform != "win32":
     import resource
 
-__all__ = ["descriptor_limit", "is_at_the_limit", "share_of_descriptors"]
+__all__ = ["Descriptor", "descriptor_limit", "is_at_the_limit", "share_of_descriptors"]
 
 _FOR_OTHERS = 32  # the program's own files, connections and event loops
+
+
+class Descriptor:
+    """An open file, closed when it is collected at the latest, and only while its number is its own.
+
+    A program may close whatever is open, as a daemon does. The number is then that of the next file that anything in
+    the process opens. So it is looked at before it is used or closed.
+
+    Args:
+        path: the file.
+        flags: as `os.open` takes them. A file that is made is one for its owner only.
+
+    Attributes:
+        number: what the system knows it by.
+        file: the device and the inode of the file.
+        close: closes it, once.
+    """
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self.number = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        self.file = _file_of(self.number)
+        self.close = finalize(self, _close, self.number, self.file)
+        self.close.atexit = False  # the system does it
+
+    def is_open(self) -> bool:
+        """Return whether the number is still that of the file."""
+        try:
+            return _file_of(self.number) == self.file
+        except OSError as error:
+            raise_interrupt(error)
+            return False
+
+    def is_named(self) -> bool:
+        """Return whether it is open, and the file was not deleted."""
+        return self.is_open() and os.fstat(self.number).st_nlink > 0
+
+
+def _file_of(number: int) -> tuple[int, int]:
+    found = os.fstat(number)
+    return found.st_dev, found.st_ino
+
+
+def _close(number: int, file: tuple[int, int]) -> None:
+    with suppress(OSError):
+        if _file_of(number) == file:
+            os.close(number)
 
 
 def descriptor_limit() -> int | None:

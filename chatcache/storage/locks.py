@@ -2,7 +2,10 @@
 
 import os
 from pathlib import Path
-from weakref import finalize
+
+from chatcache._bridge import Lock
+
+from .descriptors import Descriptor
 
 try:
     import fcntl
@@ -17,9 +20,9 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._descriptors: list[int] = []
+        self._using = Lock()  # whoever stops to use it may be another thread
+        self._file: Descriptor | None = None
         self._held = False
-        finalize(self, _close, self._descriptors)
 
     def acquire(self) -> bool:
         """Take the lock if nobody has it; return whether this process has it now.
@@ -27,31 +30,31 @@ class FileLock:
         Raises:
             OSError: the file cannot be made.
         """
-        if fcntl is None or (self._held and os.fstat(self._descriptors[0]).st_nlink > 0):
+        with self._using:
+            if fcntl is None or (self._held and self._file is not None and self._file.is_named()):
+                return True
+            self._forget()  # what was deleted is nobody's lock any more
+            if not self._path.parent.exists():  # nobody ever wrote there
+                return False
+            self._file = Descriptor(self._path, os.O_RDWR | os.O_CREAT)
+            try:
+                fcntl.flock(self._file.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            self._held = True
             return True
-        self.release()  # what was deleted is nobody's lock any more
-        if not self._path.parent.exists():  # nobody ever wrote there
-            return False
-        if not self._descriptors:
-            self._descriptors.append(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        try:
-            fcntl.flock(self._descriptors[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        self._held = True
-        return True
 
     def release(self) -> None:
         """Let others have it."""
-        _close(self._descriptors)
-        self._held = False
+        with self._using:
+            self._forget()
 
     def forgotten(self) -> "FileLock":
         """Return the same lock, not held: for a child process, whose descriptor would keep the parent's lock."""
-        self.release()
+        self._forget()
         return FileLock(self._path)
 
-
-def _close(descriptors: list[int]) -> None:
-    while descriptors:
-        os.close(descriptors.pop())
+    def _forget(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file, self._held = None, False

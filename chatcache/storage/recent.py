@@ -21,12 +21,11 @@ import sys
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from sqlite3 import Connection
-from weakref import finalize
 
 from chatcache._bridge import Lock
 from chatcache.interrupts import raise_interrupt, suppress
 
-from .descriptors import share_of_descriptors
+from .descriptors import Descriptor, share_of_descriptors
 from .rows import read_next, read_row
 
 __all__ = ["Recent", "WalIndex"]
@@ -35,11 +34,15 @@ _HEADER = 48  # bytes, https://www.sqlite.org/walformat.html#the_wal_index_heade
 _LONGEST_ROW = 65_536  # bytes of one row that is kept
 _MOST = 16_777_216  # bytes of all, with the names; where they are more, keeping begins anew
 _MOST_INDEXES = 64
+_ORPHANS: list[mmap] = []
 _DESCRIPTORS = 8  # two of an index, and those of the connections that it is beside
 
 
 class WalIndex:
     """The index of one write-ahead log, open for reading.
+
+    Args:
+        descriptor: of the index.
 
     Attributes:
         header: what changes with each commit; a slice of it is that of the moment.
@@ -48,10 +51,9 @@ class WalIndex:
     _open: "dict[tuple[int, int], WalIndex]" = {}  # noqa: RUF012 - of the process, as SQLite's locks are
     _opening = Lock()  # one that is opened twice would be closed once, and SQLite's locks be gone
 
-    def __init__(self, descriptor: int) -> None:
-        self.header = _mapped(descriptor)
+    def __init__(self, descriptor: Descriptor) -> None:
+        self.header = _mapped(descriptor.number)
         self._descriptor = descriptor
-        finalize(self, os.close, descriptor).atexit = False
 
     @classmethod
     def beside(cls, path: Path) -> "WalIndex | None":
@@ -64,20 +66,25 @@ class WalIndex:
         beside = path.with_name(f"{path.name}-shm")
         with cls._opening:
             for file in [file for file, index in cls._open.items() if index.is_deleted()]:
-                del cls._open[file]
+                cls._open.pop(file).give_up()
             try:
                 found = beside.stat()
                 file = found.st_dev, found.st_ino
                 if file not in cls._open and len(cls._open) < share_of_descriptors(_DESCRIPTORS, _MOST_INDEXES):
-                    cls._open[file] = cls(os.open(beside, os.O_RDONLY | os.O_CLOEXEC))
+                    cls._open[file] = cls(Descriptor(beside, os.O_RDONLY))
             except (OSError, ValueError) as error:  # it is shorter than a header; what was opened stays so
                 raise_interrupt(error)
                 return None
             return cls._open.get(file)
 
     def is_deleted(self) -> bool:
-        """Return whether the file has no name any more: nobody takes a lock on it then."""
-        return os.fstat(self._descriptor).st_nlink == 0
+        """Return whether the file has no name any more, so that nobody takes a lock on it, or was closed by others."""
+        return not self._descriptor.is_named()
+
+    def give_up(self) -> None:
+        """Keep the map for good if others closed its descriptor: the copy that it would close may be another file's."""
+        if not self._descriptor.is_open():
+            _ORPHANS.append(self.header)
 
 
 def _mapped(descriptor: int) -> mmap:

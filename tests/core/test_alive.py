@@ -139,7 +139,7 @@ def test_a_child_does_not_keep_its_parent_alive_nor_takes_its_file_away(here: Al
 
 def test_a_process_whose_descriptors_were_closed_makes_a_new_file(here: Alive, tmp_path: Path) -> None:
     before = here.mark()
-    os.close(here._files[0].descriptor)
+    os.close(here._files[0].descriptor.number)
     after = here.mark()
     assert after != before
     assert not Alive(tmp_path).is_dead(after)

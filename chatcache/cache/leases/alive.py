@@ -34,6 +34,7 @@ from weakref import finalize
 from chatcache._bridge import RENEWALS, Lock, Shared, anew_in_children
 from chatcache.clock import real_time
 from chatcache.interrupts import raise_interrupt, suppress
+from chatcache.storage.descriptors import Descriptor
 
 try:
     import fcntl
@@ -72,7 +73,7 @@ class Alive:
         """Close the file of the parent, which keeps its lock: for a child process."""
         self._lock = Lock()
         while self._files:
-            self._files.pop().close()
+            self._files.pop().descriptor.close()
 
     def mark(self) -> str:
         """Return what the row of a lease tells others, so that they find out whether this process lives.
@@ -80,8 +81,8 @@ class Alive:
         It is empty where they cannot. The folder has to exist.
         """
         with self._lock:
-            if self._files and not self._files[0].is_held():
-                self._files.pop().close()
+            if self._files and not self._files[0].descriptor.is_named():
+                self._files.pop().descriptor.close()
             if not self._files:
                 self._make()
             return self._files[0].mark if self._files else ""
@@ -111,7 +112,7 @@ class Alive:
         with suppress(OSError):  # there is no room, or no permission
             for _ in range(_TRIES):
                 file = _File(self._folder / f"{token_hex(8)}{_SUFFIX}")
-                if _locked(file.descriptor) and file.is_held():
+                if _locked(file.descriptor.number) and file.descriptor.is_named():
                     self._files.append(file)
                     return
                 file.remove()
@@ -133,36 +134,22 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._identity = _identity(self.descriptor)
-        self.mark = " ".join((path.stem, _kernel(), *self._identity))
-
-    def is_held(self) -> bool:
-        """Return whether the descriptor is still that of the file, and the file has still its name."""
-        try:
-            return _identity(self.descriptor) == self._identity and os.fstat(self.descriptor).st_nlink > 0
-        except OSError as error:  # the program closed whatever was open, as a daemon does
-            raise_interrupt(error)
-            return False
+        self.descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        self.mark = " ".join((path.stem, _kernel(), *_identity(self.descriptor.number)))
 
     def remove(self) -> None:
         """Take its name away, and close it."""
-        if self.is_held():
+        if self.descriptor.is_named():
             with suppress(OSError):
                 self._path.unlink()
-        self.close()
-
-    def close(self) -> None:
-        """Close the descriptor."""
-        with suppress(OSError):
-            if _identity(self.descriptor) == self._identity:  # else it was closed, and is another file's now
-                os.close(self.descriptor)
+        self.descriptor.close()
 
 
 def _remove(files: list[_File]) -> None:
     """Remove the file unless a lease is held: at the end of the program, the kernel tells of that."""
-    while files and not RENEWALS.holds_any():
-        files.pop().remove()
+    with suppress(IndexError):  # another thread took it
+        while not RENEWALS.holds_any():
+            files.pop().remove()
 
 
 def _files(folder: Path) -> Iterator[Path]:
