@@ -1,12 +1,20 @@
-"""Leave credentials out of the arguments of a call: they change no answer, and no store may hold them.
+"""The names of credentials, and how to leave credentials out of the arguments of a call.
 
-A credential is known by its place:
+Credentials do not change an answer, and no store may hold them. A credential is recognized by its place:
 
-* the name that it stands under, such as ``aws_session_token``, ``apiKey`` or ``authentication``;
+* its name, such as ``aws_session_token``, ``apiKey`` or ``authentication``;
 * HTTP headers and the query of a URL, where shorter names and values such as ``Bearer ...`` are enough;
 * the user info of a URL, and the fields of a connection string.
 
 Text for the model stays as it is: messages, prompts, the functions it may call, and JSON schemas.
+
+How much a name proves depends on where it stands, so there are three rules over one vocabulary:
+
+* an argument of a client is a setting, so any word such as ``secret`` in its name is enough (`without_credentials`);
+* a recorded request may hold anything. The ``cookie`` of a recipe and the ``secret`` of a story are content, and two
+  requests that differ in them must not share a key. So there only names of several words count, and ``password``
+  (`is_credential_name`);
+* in a text, a name only suggests that its value may be a credential (`may_be_credential_name`).
 """
 
 import re
@@ -15,7 +23,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["without_credentials"]
+__all__ = ["is_credential_header", "is_credential_name", "may_be_credential_name", "without_credentials"]
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET = frozenset(
@@ -26,6 +34,7 @@ _SECRET = frozenset(
     }
 )
 _ENDS = ("apikey", "credentials", "password", "secret")  # of words written together, such as clientsecret
+_ALONE = frozenset({"apikey", "apikeys", "authorization", "passphrase", "passwd", "password"})  # enough everywhere
 _DESCRIBES = frozenset(  # the last word of a name that describes how a credential is used, and holds none
     {
         *("algorithm", "count", "enabled", "endpoint", "expiry", "field", "format", "host", "length", "limit"),
@@ -33,22 +42,29 @@ _DESCRIBES = frozenset(  # the last word of a name that describes how a credenti
         *("usage", "version"),
     }
 )
-_KEYS = frozenset(  # the word before "key" in the name of a credential: others sort, group or index something
-    {
-        *("access", "account", "admin", "api", "app", "auth", "client", "consumer", "encryption", "license", "master"),
-        *("oci", "private", "provider", "public", "secret", "service", "shared", "signing", "ssh", "storage"),
-        *("subscription", "virtual"),
-    }
+_SURE_KEYS = frozenset({"access", "account", "api", "private", "secret", "subscription"})
+_KEYS = _SURE_KEYS | {  # the word before "key" in the name of a credential: others sort, group or index something
+    *("admin", "app", "auth", "client", "consumer", "deploy", "encryption", "function", "functions", "hmac", "jwt"),
+    *("license", "master", "oci", "preshared", "provider", "service", "session", "shared", "signing", "ssh"),
+    *("storage", "virtual", "webhook"),
+}
+_SURE_TOKENS = frozenset(
+    {"access", "ad", "api", "auth", "bearer", "bot", "hf", "id", "oauth", "refresh", "security", "session"}
 )
 _OF_A_VOCABULARY = frozenset(  # the word before "token" in the name of a token that a model reads or writes
     {
-        *("audio", "begin", "bos", "cls", "continuation", "end", "eos", "eot", "first", "image", "last", "mask", "max"),
-        *("min", "next", "pad", "page", "per", "prefix", "sep", "special", "start", "stop", "suffix", "think"),
-        *("thinking", "unk", "video"),
+        *("audio", "begin", "bos", "by", "cache", "cached", "cls", "completion", "continuation", "cursor", "end"),
+        *("eos", "eot", "first", "image", "input", "last", "mask", "max", "min", "new", "next", "num", "output"),
+        *("pad", "page", "per", "prefix", "prev", "previous", "prompt", "reasoning", "sep", "special", "start"),
+        *("stop", "sub", "suffix", "sync", "text", "think", "thinking", "unk", "video", "word"),
     }
 )
-_FORMS = frozenset({"base64", "file", "id", "info", "json", "path", "pem", "provider", "ref", "str", "string", "value"})
+_NO_PASS = frozenset({"by", "com", "encom", "has", "is", "of", "out", "over", "sur", "to", "tres", "under"})
+_FORMS = frozenset(
+    {"base64", "data", "file", "id", "info", "json", "path", "pem", "provider", "ref", "str", "string", "value"}
+)
 _JOINED = ("accesskey", "accesstoken", "apitoken", "authtoken", "secretkey")
+_SUGGEST = (*_ENDS, *_JOINED, "csrf", "pwd", "passwd")  # ends of a word in a text
 
 # Words that are enough in a header or a query. Those of `_SHORT` are enough as the whole name of an argument, too.
 _SHORT = frozenset({"key", "keys", "otp", "pass", "pin", "session", "sig", "signature", "token"})
@@ -144,22 +160,56 @@ def _words(name: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
+def _last_words(name: str) -> tuple[str, str]:
+    """Return the last two words of a name, without the form of its value; none if it only describes a credential."""
+    words = _words(name)
+    if words and words[-1] in _DESCRIBES:
+        return "", ""
+    while words and words[-1] in _FORMS:
+        words = words[:-1]
+    before, last = ("", "", *words)[-2:]
+    return before, last
+
+
+@lru_cache(maxsize=4096)
+def is_credential_name(name: str) -> bool:
+    """Return whether the value of a name is a credential in any request, whatever the value looks like."""
+    before, last = _last_words(name)
+    if last in {"key", "keys"}:
+        return before in _SURE_KEYS
+    if last == "token":
+        return before in _SURE_TOKENS
+    return last in _ALONE or ((before != "" or last not in _SECRET) and last.endswith((*_ENDS, *_JOINED)))
+
+
+@lru_cache(maxsize=4096)
+def may_be_credential_name(name: str) -> bool:
+    """Return whether the value of a name in a text is a credential if it looks like one."""
+    before, last = _last_words(name)
+    if last in {"key", "keys"}:
+        return before in _KEYS
+    if name.endswith(("id", "ID", "Id")):  # ``token_id`` is no token, but an ``access_key_id`` is a part of a key
+        return False
+    for end, others in (("token", _OF_A_VOCABULARY), ("pass", _NO_PASS)):
+        if last.endswith(end):
+            return (last.removesuffix(end) or before) not in others
+    return last in _SECRET or last.endswith(_SUGGEST)
+
+
+@lru_cache(maxsize=4096)
 def _names_credential(name: str) -> bool:
-    """Return whether a credential stands under a name, wherever that name is."""
+    """Return whether the argument of a client holds a credential."""
     words = _words(name)
     if not words or words[-1] in _DESCRIBES:
         return False
-    if any(word in _SECRET or word.endswith(_ENDS) for word in words) or ("service", "account") in pairwise(words):
+    if any(word in _SECRET or word.endswith(_ENDS) for word in words):
         return True
-    while words and words[-1] in _FORMS:
-        words = words[:-1]
-    match words:
-        case (*_, before, "key" | "keys"):
-            return before in _KEYS
-        case (*_, before, "token"):
-            return before not in _OF_A_VOCABULARY
-        case _:
-            return words[-1:] == ("token",) or "".join(words[-1:]).endswith(_JOINED)
+    if not {("service", "account"), ("public", "key"), ("public", "keys")}.isdisjoint(pairwise(words)):
+        return True
+    before, last = _last_words(name)
+    if last in {"key", "keys"}:
+        return before in _KEYS
+    return last.endswith(_JOINED) or (last == "token" and before not in _OF_A_VOCABULARY)
 
 
 @lru_cache(maxsize=4096)
@@ -168,7 +218,7 @@ def _is_short(name: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _names_header(name: str) -> bool:
+def is_credential_header(name: str) -> bool:
     """Return whether a credential stands under the name of a header, or of a parameter in a query."""
     words = _words(name)
     if words and words[-1] in _DESCRIBES:
@@ -184,7 +234,7 @@ def _holds_headers(name: str) -> bool:
 def _headers(value: Any) -> Any:
     """Return headers, or the parameters of a query: a mapping, pairs, or mappings of either."""
     match value:
-        case {"name": str(name), "value": _} | {"key": str(name), "value": _} if _names_header(name):
+        case {"name": str(name), "value": _} | {"key": str(name), "value": _} if is_credential_header(name):
             return {}
         case Mapping():
             return {name: _headers(item) for name, item in value.items() if not _is_header(str(name), item)}
@@ -205,7 +255,7 @@ def _is_pair(value: Any) -> bool:
 
 
 def _is_header(name: str, value: Any) -> bool:
-    return _names_header(name) or (isinstance(value, str) and _SCHEME.match(value) is not None)
+    return is_credential_header(name) or (isinstance(value, str) and _SCHEME.match(value) is not None)
 
 
 def _text(name: str, text: str) -> str:
@@ -213,7 +263,7 @@ def _text(name: str, text: str) -> str:
     if "://" in text and _URL.fullmatch(text):
         return _PARAMETERS.sub(_parameters, _USER_INFO.sub("", text))
     if ";" in text and "=" in text and _words(name)[-2:] == ("connection", "string"):
-        return ";".join(part for part in text.split(";") if not _names_header(part.partition("=")[0]))
+        return ";".join(part for part in text.split(";") if not is_credential_header(part.partition("=")[0]))
     return text
 
 
@@ -228,4 +278,4 @@ def _parameters(match: re.Match[str]) -> str:
 
 
 def _is_parameter(name: str, pair: str, *, signed: bool) -> bool:
-    return "=" in pair and (_names_header(name) or (signed and _SIGNED.fullmatch(name) is not None))
+    return "=" in pair and (is_credential_header(name) or (signed and _SIGNED.fullmatch(name) is not None))

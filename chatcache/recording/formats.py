@@ -11,16 +11,15 @@ reads a bounded number of characters before it can fail, so the whole takes line
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from .examples import is_example, is_machine_made, is_random_word
 
 __all__ = ["Span", "formats_in"]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
+class Span(NamedTuple):
     """Where a secret is in a text, and what sort of one it is."""
 
     begin: int

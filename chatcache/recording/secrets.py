@@ -18,13 +18,15 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from chatcache.credentials import is_credential_header, is_credential_name
+
 from . import random_texts
 from .examples import is_credible, is_example
 from .formats import Span, formats_in
 from .literals import Literals
 from .masks import MASK, Masks, is_replaced
 from .named import SORT as NAMED
-from .named import is_named, is_of_place, named_in
+from .named import is_named, named_in
 from .payloads import outside_payloads
 from .texts import Edit, Edits, Leaf, StreamTexts, edited, leaves, rewritten
 
@@ -334,7 +336,7 @@ def _places(value: Any, path: str, name: str, *, is_header: bool = False, is_pla
                         inner,
                         each,
                         is_header=_HEADERS.fullmatch(each) is not None,
-                        is_place=is_of_place(each, is_header=is_header),
+                        is_place=is_credential_header(each) if is_header else is_credential_name(each),
                     )
         case list() | tuple():
             for at, item in enumerate(value):
