@@ -2,7 +2,7 @@
 
 import re
 from functools import lru_cache
-from operator import eq, ne
+from operator import eq
 
 __all__ = ["SHORTEST", "is_credible", "is_example", "is_guessable", "is_machine_made", "is_random", "is_random_word"]
 
@@ -20,9 +20,14 @@ _LEAST_LEFT = 8  # characters that are no part of a sequence
 _RUNS = ("01234567890", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _NEXT = str.maketrans("".join(run[:-1] for run in _RUNS), "".join(run[1:] for run in _RUNS))
 _WORDS = re.compile(
-    r"example|placeholder|changeme|change[_-]me|redacted|replace[_-]?(?:me|with|this)|insert[_-]|goes[_-]here|dummy"
-    r"|not[_-]a[_-]|deadbeef|x{4}|\*{3}|\.{3}|…"
-    r"|(?<![a-z0-9])(?:your?|my|demo|fake|sample|mock|test(?:ing)?|here|foo|foobar|todo|tbd|hidden)(?![a-z0-9])"
+    r"example|placeholder|change[_-]?me|redacted|replace[_-]?(?:me|with|this)|insert[_-]|goes[_-]here|dummy|not[_-]a[_-]"
+    r"|deadbeef|x{4}|\*{3}|\.{3}|…"
+)
+_WHOLE_WORDS = frozenset(
+    {
+        *("you", "your", "my", "demo", "fake", "sample", "mock", "test", "testing", "here", "foo", "foobar", "todo"),
+        *("tbd", "hidden"),
+    }
 )
 _TEMPLATE = re.compile(
     r"[$%#@&]?\{|\{\{|<[^<>]*>|\$\(|\$[A-Za-z_]\w*$|%[A-Za-z_]\w*%?$|%\(|<<|.*(?:environ|getenv|process\.env)"
@@ -31,6 +36,7 @@ _TEMPLATE = re.compile(
 _IDENTIFIERS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _WORDS_AND_NUMBER = re.compile(r"[^\W\d_]+(?:[-_./'][^\W\d_]+)*[-_]{0,2}\d{0,4}[-_!.?*#$]{0,2}")
 _KINDS = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", "A" * 26 + "a" * 26 + "0" * 10)
+_CHANGES = ("Aa", "aA", "A0", "0A", "a0", "0a")
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _SEPARATORS = re.compile(r"[^A-Za-z0-9]+")
 _FIVE = b"\x01" * 5
@@ -43,9 +49,12 @@ _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 def is_example(text: str) -> bool:
     """Whether a text only shows the form of a credential: ``sk-your-key-here``, ``1234567``."""
     head = text[:_SAMPLE]
-    if _WORDS.search(head.lower()):
+    lower = head.lower()
+    if _WORDS.search(lower) or not _WHOLE_WORDS.isdisjoint(_SEPARATORS.split(lower)):
         return True
-    plain = _SEPARATORS.sub("", head)
+    plain = _plain(head)
+    if _changes(plain) >= _LEAST_LEFT:  # a sequence does not change between kinds of characters
+        return False
     steps = bytes(map(eq, plain.translate(_NEXT), plain[1:])), bytes(map(eq, plain, plain[1:]))
     in_order = sum(len(run) for each in steps if _FIVE in each for run in _RUN.findall(each))
     return len(plain) - in_order < _LEAST_LEFT and 2 * in_order > len(plain)
@@ -70,7 +79,7 @@ def _is_random_part(part: str) -> bool:
     return (
         len(part) >= _SHORTEST_RANDOM
         and _DIGIT.search(part) is not None
-        and part not in {part.lower(), part.upper()}
+        and not (part.islower() or part.isupper())
         and _mixed(part) >= _LEAST_MIXED_RANDOM
     )
 
@@ -100,6 +109,15 @@ def _is_credible(value: str) -> bool:
 
 
 def _mixed(text: str) -> float:
-    plain = _SEPARATORS.sub("", text[:_SAMPLE])
-    kinds = plain.translate(_KINDS)
-    return sum(map(ne, kinds, kinds[1:])) / len(kinds) if kinds else 0.0
+    plain = _plain(text[:_SAMPLE])
+    return _changes(plain) / len(plain) if plain else 0.0
+
+
+def _plain(text: str) -> str:
+    """Return the letters and digits of a text."""
+    return text if text.isascii() and text.isalnum() else _SEPARATORS.sub("", text)
+
+
+def _changes(plain: str) -> int:
+    """Return how often letters and digits change between capitals, small letters and digits."""
+    return sum(map(plain.translate(_KINDS).count, _CHANGES))

@@ -305,12 +305,13 @@ def formats_in(text: str, begin: int, end: int) -> Iterator[Span]:
             sort = _PREFIXES[int(str(found.lastgroup)[1:])][0]
             if _is_real(found.group(), match.group()):
                 yield Span(found.start(), _end_of_token(text, found, end), sort)
-    for sort, hints, pattern in _frames():
-        if any(text.find(hint, begin, end) >= 0 for hint in hints):
-            for match in pattern.finditer(text, begin, end):
-                group = match.lastindex or 0
-                if not is_example(match.group(group)):
-                    yield Span(match.start(group), match.end(group), sort)
+    hints, patterns = _frames()
+    for number in {number for hint, number in hints if text.find(hint, begin, end) >= 0}:
+        sort, pattern = patterns[number]
+        for match in pattern.finditer(text, begin, end):
+            group = match.lastindex or 0
+            if not is_example(match.group(group)):
+                yield Span(match.start(group), match.end(group), sort)
     if text.find("PRIVATE KEY", begin, end) >= 0:
         yield from _private_keys(text, begin, end)
 
@@ -355,7 +356,8 @@ def _prefix(*, has_escapes: bool) -> re.Pattern[str]:
     """Return the pattern of all prefixes, where they may begin. Patterns are made when a first text is read."""
     begin = _BEGIN_OR_ESCAPED if has_escapes else _BEGIN
     prefixes = {prefix for _, listed, _ in _PREFIXES for prefix in listed.split()}
-    return re.compile(rf"{begin}{_any_of(prefixes)}(?=[^\s\"'<>]{{{_LEAST_READ}}})")
+    firsts = re.escape("".join(sorted({prefix[0] for prefix in prefixes})))
+    return re.compile(rf"(?=[{firsts}]){begin}{_any_of(prefixes)}(?=[^\s\"'<>]{{{_LEAST_READ}}})")
 
 
 @cache
@@ -375,13 +377,16 @@ def _rules(prefix: str) -> re.Pattern[str]:
 
 
 @cache
-def _frames() -> tuple[tuple[str, list[str], re.Pattern[str]], ...]:
-    r"""Return the frames. Where one of them looks back, an escape such as ``\n`` may stand as well."""
-    made = []
-    for sort, hints, pattern in _FRAMES:
+def _frames() -> tuple[list[tuple[str, int]], list[tuple[str, re.Pattern[str]]]]:
+    r"""Return the hints of the frames with the numbers of the frames, and the frames.
+
+    Where a frame looks back, an escape such as ``\n`` may stand as well.
+    """
+    patterns = []
+    for sort, _, pattern in _FRAMES:
         escaped = re.sub(r"\(\?<!\[[^()]*\]\.\)", lambda back: rf"(?:{back.group()}|(?<=\\[nrtbf].))", pattern)
-        made.append((sort, hints.split(), re.compile(escaped, re.ASCII)))
-    return tuple(made)
+        patterns.append((sort, re.compile(escaped, re.ASCII)))
+    return [(hint, number) for number, (_, hints, _) in enumerate(_FRAMES) for hint in hints.split()], patterns
 
 
 def _any_of(words: set[str]) -> str:

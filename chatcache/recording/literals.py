@@ -1,7 +1,7 @@
 """Known texts, found in one pass whatever their number. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 __all__ = ["Literals"]
@@ -25,15 +25,24 @@ class Literals:
     def __bool__(self) -> bool:
         return bool(self._replacements)
 
-    def find(self, text: str) -> Iterator[tuple[int, int, str]]:
-        """Yield where a known text begins and ends, and its replacement, in order; none of them overlap."""
+    def find(self, text: str, parts: Sequence[tuple[int, int]] | None = None) -> Iterator[tuple[int, int, str]]:
+        """Yield where a known text begins and ends, and its replacement, in order; none of them overlap.
+
+        Args:
+            text: where to look.
+            parts: the parts of it to look at, by their begins and ends; by default all of it.
+        """
         if len(self._replacements) <= _FEW and not any(each in text for each in self._replacements):
             return
-        at = 0
-        for match in self._heads.finditer(text):
+        for at, end in [(0, len(text))] if parts is None else parts:
+            if end - at >= _HEAD:
+                yield from self._in_part(text, at, end)
+
+    def _in_part(self, text: str, at: int, end: int) -> Iterator[tuple[int, int, str]]:
+        for match in self._heads.finditer(text, at, end):
             begin = match.start()
-            if begin >= at:
-                found = self._at(text, begin)
+            if begin >= at and text[begin : begin + _HEAD] in self._sizes:
+                found = self._at(text, begin, end)
                 if found is not None:
                     at = begin + len(found)
                     yield begin, at, self._replacements[found]
@@ -46,12 +55,14 @@ class Literals:
             at = end
         return "".join([*parts, text[at:]]) if parts else text
 
-    def _at(self, text: str, begin: int) -> str | None:
-        """Return the longest known text that begins at a place."""
-        for size in self._sizes.get(text[begin : begin + _HEAD], ()):
+    def _at(self, text: str, begin: int, end: int) -> str | None:
+        """Return the longest known text that begins at a place, and is over at the end of the part."""
+        for size in self._sizes[text[begin : begin + _HEAD]]:
             known = text[begin : begin + size]
-            if known in self._replacements and not (
-                known[-1].isalnum() and text[begin + size : begin + size + 1].isalnum()
+            if (
+                begin + size <= end
+                and known in self._replacements
+                and not (known[-1].isalnum() and text[begin + size : begin + size + 1].isalnum())
             ):
                 return known
         return None

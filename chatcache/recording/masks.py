@@ -18,7 +18,7 @@ from hashlib import scrypt, sha256
 from typing import Any, Self
 
 from .examples import is_guessable
-from .texts import leaves, mapped
+from .texts import HOLDING, leaves, mapped
 
 __all__ = ["MARK", "MASK", "Masks", "escaped", "has_marks", "is_replaced", "unescaped"]
 
@@ -78,16 +78,24 @@ class Masks:
         self._by_text.setdefault(text, mask)
         return mask
 
-    def digested(self, texts: Iterable[str]) -> None:
-        """Add a mask with a digest for each text without a mask."""
+    def digested(self, texts: Iterable[str], random: Iterable[str] = ()) -> None:
+        """Add a mask with a digest for each text without a mask.
+
+        Args:
+            texts: the texts.
+            random: further texts, which nobody can guess.
+        """
         new = sorted({text for text in texts if text not in self._by_text})
-        guessable = dict.fromkeys(text for text in new if is_guessable(text))
-        stretched = _stretched(tuple(guessable)) if guessable else b""
-        for text in new:
-            key = stretched if text in guessable else b""
-            mask = f"<<secret-{sha256(key + _bytes(text)).hexdigest()[:_DIGITS]}>>"
-            self.texts[mask] = text
-            self._by_text[text] = mask
+        guessable = tuple(text for text in new if is_guessable(text))
+        self._add_digests(guessable, _stretched(guessable) if guessable else b"")
+        self._add_digests((*new, *random), b"")
+
+    def _add_digests(self, texts: Iterable[str], key: bytes) -> None:
+        for text in texts:
+            if text not in self._by_text:
+                mask = f"<<secret-{sha256(key + _bytes(text)).hexdigest()[:_DIGITS]}>>"
+                self.texts[mask] = text
+                self._by_text[text] = mask
 
     def known(self, is_told: Callable[[str], bool]) -> dict[str, str]:
         """Return the masks of the texts to mask wherever they occur, by text."""
@@ -107,15 +115,17 @@ def is_replaced(text: str) -> bool:
 
 def has_marks(value: Any) -> bool:
     """Whether a text or a name in a JSON value may look like a mask."""
-    match value:
-        case str():
-            return "<<" in value
-        case dict():
-            return any("<<" in name or has_marks(item) for name, item in value.items())
-        case list() | tuple():
-            return any(map(has_marks, value))
-        case _:
-            return False
+    if isinstance(value, str):
+        return "<<" in value
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if "<<" in name or (type(item) in HOLDING and has_marks(item)):
+                return True
+    elif isinstance(value, list | tuple):
+        for item in value:
+            if type(item) in HOLDING and has_marks(item):
+                return True
+    return False
 
 
 def escaped(value: Any) -> Any:

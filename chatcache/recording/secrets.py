@@ -206,7 +206,7 @@ class _Request:
 
     def _find(self) -> None:
         """Find the secrets, and give each its mask: those of places first, since their texts may stand elsewhere."""
-        own, digested, texts = own_secrets(), list[str](), list[tuple[str, str]]()
+        own, texts = own_secrets(), list[tuple[str, str]]()
         for leaf in _places(self._value, "$", ""):
             text = str(leaf.value)
             if leaf.is_place and text and not is_replaced(text):
@@ -217,11 +217,12 @@ class _Request:
                     self._spans[leaf.path] = spans
                     texts += [(span.sort, text[span.begin : span.end]) for span in spans]
         for sort, text in texts:
-            if sort in _DIGESTED:
-                digested.append(text)
-            else:
+            if sort not in _DIGESTED:
                 self._masks.numbered(text)
-        self._masks.digested(digested)
+        self._masks.digested(
+            [text for sort, text in texts if sort == NAMED],
+            [text for sort, text in texts if sort == random_texts.SORT],
+        )
 
     def _of(self, value: Any, path: str) -> Any:
         if path in self._places and type(value) not in {dict, list, tuple}:
@@ -236,19 +237,13 @@ class _Request:
             case _:
                 return value
 
-    def _edits(self, text: str, spans: list[Span]) -> Iterator[Edit]:
-        """Yield what is replaced in a text: its own secrets, and between them those that were found elsewhere."""
-        at = 0
-        known = self._known.find(text) if self._known else iter(())
-        other = next(known, None)
-        for span in [*spans, Span(len(text), len(text), "")]:
-            while other is not None and other[0] < span.begin:
-                if at <= other[0] and other[1] <= span.begin:
-                    yield other
-                other = next(known, None)
-            if span.end > span.begin:
-                yield span.begin, span.end, str(self._masks.get(text[span.begin : span.end]))
-            at = span.end
+    def _edits(self, text: str, spans: list[Span]) -> list[Edit]:
+        """Return what is replaced in a text: its own secrets, and between them those that were found elsewhere."""
+        edits = [(span.begin, span.end, str(self._masks.get(text[span.begin : span.end]))) for span in spans]
+        if self._known:
+            begins, ends = [0, *(span.end for span in spans)], [*(span.begin for span in spans), len(text)]
+            edits += self._known.find(text, [*zip(begins, ends, strict=True)])
+        return sorted(edits)
 
 
 def _spans(text: str, name: str, own: Sequence[str], allowed: Allowed, *, is_request: bool) -> list[Span]:
@@ -291,7 +286,7 @@ def _known(text: str, begin: int, end: int, own: Sequence[str]) -> Iterator[Span
 def _united(spans: list[Span]) -> list[Span]:
     """Return spans in order, those that overlap as one, which is numbered if one of them is."""
     made: list[Span] = []
-    for span in sorted(spans, key=lambda span: (span.begin, -span.end, span.sort in _DIGESTED)):
+    for span in sorted(spans):
         if made and span.begin < made[-1].end:
             last = made.pop()
             sort = span.sort if last.sort in _DIGESTED else last.sort

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Edit", "Leaf", "StreamTexts", "edited", "leaves", "mapped", "rewritten"]
+__all__ = ["HOLDING", "Edit", "Leaf", "StreamTexts", "edited", "leaves", "mapped", "rewritten"]
 
 Edit = tuple[int, int, str]
 """A part of a text, by its begin and end, and what takes its place."""
@@ -19,7 +19,7 @@ Edits = Callable[[str, str, str], list[Edit]]
 
 _TOLD_BY = frozenset({"index", "output_index", "content_index", "summary_index", "item_id", "type"})
 _LONG = 12  # characters of a piece that may be a text of its own
-_HOLDING = {str, dict, list, tuple}
+HOLDING = {str, dict, list, tuple}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +116,11 @@ def mapped(value: Any, change: Callable[[str], str]) -> Any:
             return change(value)
         case dict():
             return {
-                change(name): mapped(item, change) if type(item) in _HOLDING else item
+                change(name): mapped(item, change) if type(item) in HOLDING else item
                 for name, item in sorted(value.items())  # so numbers do not depend on the order
             }
         case list() | tuple():
-            return [mapped(item, change) if type(item) in _HOLDING else item for item in value]
+            return [mapped(item, change) if type(item) in HOLDING else item for item in value]
         case _:
             return value
 
@@ -141,12 +141,12 @@ def _rewritten(value: Any, edits: Edits, path: str, name: str) -> Any:
         return edited(value, edits(value, name, path))
     if kind is dict:
         return {
-            each: _rewritten(item, edits, f"{path}.{each}", each) if type(item) in _HOLDING else item
+            each: _rewritten(item, edits, f"{path}.{each}", each) if type(item) in HOLDING else item
             for each, item in sorted(value.items())
         }
     if kind in {list, tuple}:
         return [
-            _rewritten(item, edits, f"{path}[{at}]", name) if type(item) in _HOLDING else item
+            _rewritten(item, edits, f"{path}[{at}]", name) if type(item) in HOLDING else item
             for at, item in enumerate(value)
         ]
     return value
@@ -230,7 +230,7 @@ def _pieces(found: dict[tuple[Any, ...], _Pieces], spot: tuple[Any, ...], path: 
 
 def _copied(value: Any) -> Any:
     if type(value) is dict:
-        return {name: _copied(item) if type(item) in _HOLDING else item for name, item in value.items()}
+        return {name: _copied(item) if type(item) in HOLDING else item for name, item in value.items()}
     if type(value) in {list, tuple}:
-        return [_copied(item) if type(item) in _HOLDING else item for item in value]
+        return [_copied(item) if type(item) in HOLDING else item for item in value]
     return value
