@@ -1,7 +1,13 @@
 """Base64 payloads in a text: images, audio, signatures. They are data, so nothing looks for secrets or ids in them.
 
-A payload is what follows ``;base64,`` in a ``data:`` URL, or an unbroken run of at least 4,096 characters of Base64,
-which no credential is, or one of at least 64 characters under a name such as ``signature``. Pure.
+A payload is one of these:
+
+* at least 128 characters after ``;base64,`` in a ``data:`` URL; shorter ones are read like other text, since it would
+  take longer to skip them;
+* an unbroken run of at least 4,096 characters of Base64, which is too long for a credential;
+* a text of at least 64 characters under a name such as ``signature``.
+
+Pure.
 """
 
 import re
@@ -12,21 +18,18 @@ __all__ = ["outside_payloads"]
 _LEAST = 4_096  # characters: more than a private key of 4,096 bits in one line
 _MARK = ";base64,"
 _PAYLOAD = re.compile(
-    rf"(?<=;base64,)[A-Za-z0-9+/_-]+={{0,2}}"
+    rf"(?<=;base64,)[A-Za-z0-9+/_-]{{128,}}={{0,2}}"
     rf"|(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/]{{{_LEAST},}}|[A-Za-z0-9_-]{{{_LEAST},}})={{0,2}}"
 )
-
-
 _NAMES = re.compile(r"b64_json|data|file_data|.*(?:signatures?|encrypted.*|redacted.*)", re.IGNORECASE)
 _NAMED = re.compile(r"[A-Za-z0-9+/_=\s-]{64,}")
-
 
 _recent: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by length and hash, so that no text is held
 _MOST_RECENT = 64
 
 
 def outside_payloads(text: str, name: str = "") -> list[tuple[int, int]]:
-    """Return the parts of a text, which stands under a name, that are no payload: each as its begin and its end."""
+    """Return the begin and the end of each part of a text outside payloads; `name` is the name of the text."""
     if len(text) < _LEAST and _MARK not in text:
         is_payload = name and _NAMES.fullmatch(name) and _NAMED.fullmatch(text)
         return [] if is_payload or not text else [(0, len(text))]

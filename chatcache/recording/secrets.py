@@ -94,7 +94,8 @@ def mask_answer(answer: Any, masks: Masks, allowed: Allowed, lost: list[str]) ->
 def mask_stream(texts: StreamTexts, masks: Masks, allowed: Allowed, lost: list[str]) -> None:
     """Mask the secrets in the texts of a stream, as if each text was one; see `mask_answer`."""
     edits = _edits_of_answer(masks, allowed, lost)
-    texts.edit(edits, edits)
+    texts.edit(edits)
+    texts.edit_pieces(edits)
 
 
 def _edits_of_answer(masks: Masks, allowed: Allowed, lost: list[str]) -> Edits:

@@ -5,7 +5,7 @@ several choices, tool calls and items. What tells them apart are the numbers and
 the type of the event.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ Edits = Callable[[str, str, str], list[Edit]]
 
 _TOLD_BY = frozenset({"index", "output_index", "content_index", "summary_index", "item_id", "type"})
 _LONG = 12  # characters of a piece that may be a text of its own
+_BETWEEN = '\n"\n'  # stands between pieces that are looked at together: no secret goes on after it
 HOLDING = {str, dict, list, tuple}
 
 
@@ -90,11 +91,32 @@ class _Pieces:
                 each[at] = other
 
     def edit_long(self, edits: Edits) -> None:
-        """Make edits in each piece that is long enough to be a text of its own."""
+        """Make the edits of each piece that is long enough to be a text of its own. All are looked at together."""
+        held = [(holder, place) for holder, place in self.held if len(holder[place]) >= _LONG]
+        text = _BETWEEN.join(holder[place] for holder, place in held)
+        waiting = iter(edits(text, self.name, self.path) if held else [])
+        edit = next(waiting, None)
+        at = 0
+        for holder, place in held:
+            if edit is None:
+                return
+            piece = holder[place]
+            end = at + len(piece)
+            own = list[Edit]()
+            while edit is not None and edit[0] < end:
+                if edit[0] >= at and edit[1] <= end:
+                    own.append((edit[0] - at, edit[1] - at, edit[2]))
+                edit = next(waiting, None)
+            if own:
+                holder[place] = edited(piece, own)
+            at = end + len(_BETWEEN)
+
+    def replace_whole(self, replacements: Mapping[str, str]) -> None:
+        """Replace each piece that is one of the texts."""
         for holder, place in self.held:
-            text = holder[place]
-            if len(text) >= _LONG:
-                holder[place] = edited(text, edits(text, self.name, self.path))
+            other = replacements.get(holder[place])
+            if other is not None:
+                holder[place] = other
 
 
 def leaves(value: Any, path: str = "$", name: str = "") -> Iterator[Leaf]:
@@ -186,19 +208,22 @@ class StreamTexts:
         """Iterate over what several chunks make up together."""
         return (Leaf(each.path, each.name, each.text) for each in self._texts)
 
-    def edit(self, edits: Edits, edits_of_piece: Edits) -> None:
-        """Make edits in the texts.
-
-        Args:
-            edits: as in `rewritten`, for what several chunks make up together.
-            edits_of_piece: the same for what is a text by itself in each chunk: what is the same in all of them, such
-                as an id, and pieces of at least 12 characters.
-        """
+    def edit(self, edits: Edits) -> None:
+        """Make edits in the texts, and in what is a text by itself in each chunk, such as an id."""
         for pieces in self._alone:
-            pieces.edit_each(edits_of_piece)
+            pieces.edit_each(edits)
         for pieces in self._texts:
             pieces.edit(edits(pieces.text, pieces.name, pieces.path))
-            pieces.edit_long(edits_of_piece)
+
+    def edit_pieces(self, edits: Edits) -> None:
+        """Make edits in each piece of at least 12 characters, which may be a text of its own."""
+        for pieces in self._texts:
+            pieces.edit_long(edits)
+
+    def replace_pieces(self, replacements: Mapping[str, str]) -> None:
+        """Replace each piece that is one of the texts."""
+        for pieces in self._texts:
+            pieces.replace_whole(replacements)
 
 
 def _collect(found: dict[tuple[Any, ...], _Pieces], value: Any, spot: tuple[Any, ...], path: str, name: str) -> None:

@@ -41,6 +41,7 @@ BUILT_IN: Mapping[str, str] = {
 """The patterns of what is volatile by default, by their names; ``path``, a temporary folder, is beside them."""
 
 _NEAR = timedelta(hours=1)
+_SHORTEST_PIECE = 12  # characters of an id that is looked for in the pieces of a stream, each by itself
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -114,12 +115,11 @@ def hidden(value: Any, found: Found) -> Any:
 
 def hide_in_stream(texts: StreamTexts, found: Found) -> None:
     """Put placeholders into the texts of a stream as `hidden` does. One over several chunks is whole in the first."""
-    known = Literals({text: token for token, text in found.items()})
+    tokens = {text: token for token, text in found.items()}
+    known = Literals(tokens)
     if known:
-        texts.edit(
-            lambda text, _name, _path: [*known.find(text)],
-            lambda text, _name, _path: [each for each in known.find(text) if each[:2] == (0, len(text))],
-        )
+        texts.edit(lambda text, _name, _path: [*known.find(text)])
+        texts.replace_pieces({text: token for text, token in tokens.items() if len(text) >= _SHORTEST_PIECE})
 
 
 def put_back(value: Any, found: Found) -> Any:
