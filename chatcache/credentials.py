@@ -14,7 +14,8 @@ How much a name proves depends on where it stands, so there are three rules over
 * a recorded request may hold anything. The ``cookie`` of a recipe and the ``secret`` of a story are content, and two
   requests that differ in them must not share a key. So there only names of several words count, and ``password``
   (`is_credential_name`);
-* in a text, a name only suggests that its value may be a credential (`may_be_credential_name`).
+* in the headers of a recorded request the last words count, and in a text they only suggest that the value may be a
+  credential (`may_be_credential_name`).
 """
 
 import re
@@ -23,7 +24,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["is_credential_header", "is_credential_name", "may_be_credential_name", "without_credentials"]
+__all__ = ["is_credential_name", "may_be_credential_name", "without_credentials"]
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET = frozenset(
@@ -165,7 +166,7 @@ def _last_words(name: str) -> tuple[str, str]:
     words = _words(name)
     if words and words[-1] in _DESCRIBES:
         return "", ""
-    while words and words[-1] in _FORMS:
+    while words and (words[-1] in _FORMS or words[-1].isdecimal()):
         words = words[:-1]
     before, last = ("", "", *words)[-2:]
     return before, last
@@ -184,7 +185,7 @@ def is_credential_name(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def may_be_credential_name(name: str) -> bool:
-    """Return whether the value of a name in a text is a credential if it looks like one."""
+    """Return whether the value of a name is a credential in a header, and in a text if it looks like one."""
     before, last = _last_words(name)
     if last in {"key", "keys"}:
         return before in _KEYS
@@ -218,7 +219,7 @@ def _is_short(name: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def is_credential_header(name: str) -> bool:
+def _names_header(name: str) -> bool:
     """Return whether a credential stands under the name of a header, or of a parameter in a query."""
     words = _words(name)
     if words and words[-1] in _DESCRIBES:
@@ -234,7 +235,7 @@ def _holds_headers(name: str) -> bool:
 def _headers(value: Any) -> Any:
     """Return headers, or the parameters of a query: a mapping, pairs, or mappings of either."""
     match value:
-        case {"name": str(name), "value": _} | {"key": str(name), "value": _} if is_credential_header(name):
+        case {"name": str(name), "value": _} | {"key": str(name), "value": _} if _names_header(name):
             return {}
         case Mapping():
             return {name: _headers(item) for name, item in value.items() if not _is_header(str(name), item)}
@@ -255,7 +256,7 @@ def _is_pair(value: Any) -> bool:
 
 
 def _is_header(name: str, value: Any) -> bool:
-    return is_credential_header(name) or (isinstance(value, str) and _SCHEME.match(value) is not None)
+    return _names_header(name) or (isinstance(value, str) and _SCHEME.match(value) is not None)
 
 
 def _text(name: str, text: str) -> str:
@@ -263,7 +264,7 @@ def _text(name: str, text: str) -> str:
     if "://" in text and _URL.fullmatch(text):
         return _PARAMETERS.sub(_parameters, _USER_INFO.sub("", text))
     if ";" in text and "=" in text and _words(name)[-2:] == ("connection", "string"):
-        return ";".join(part for part in text.split(";") if not is_credential_header(part.partition("=")[0]))
+        return ";".join(part for part in text.split(";") if not _names_header(part.partition("=")[0]))
     return text
 
 
@@ -278,4 +279,4 @@ def _parameters(match: re.Match[str]) -> str:
 
 
 def _is_parameter(name: str, pair: str, *, signed: bool) -> bool:
-    return "=" in pair and (is_credential_header(name) or (signed and _SIGNED.fullmatch(name) is not None))
+    return "=" in pair and (_names_header(name) or (signed and _SIGNED.fullmatch(name) is not None))

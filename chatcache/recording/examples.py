@@ -1,10 +1,18 @@
 """Tell credentials from words, examples, placeholders and program text. Pure."""
 
 import re
-from functools import lru_cache
 from operator import eq
 
-__all__ = ["SHORTEST", "is_credible", "is_example", "is_guessable", "is_machine_made", "is_random", "is_random_word"]
+__all__ = [
+    "SHORTEST",
+    "is_credible",
+    "is_example",
+    "is_guessable",
+    "is_machine_made",
+    "is_random",
+    "is_random_word",
+    "is_real",
+]
 
 SHORTEST = 8
 """Characters of the shortest value that can be a credential."""
@@ -21,7 +29,7 @@ _RUNS = ("01234567890", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXY
 _NEXT = str.maketrans("".join(run[:-1] for run in _RUNS), "".join(run[1:] for run in _RUNS))
 _WORDS = re.compile(
     r"example|placeholder|change[_-]?me|redacted|replace[_-]?(?:me|with|this)|insert[_-]|goes[_-]here|dummy|not[_-]a[_-]"
-    r"|deadbeef|x{4}|\*{3}|\.{3}|…"
+    r"|deadbeef|xxxx|\*\*\*|\.\.\.|…"
 )
 _WHOLE_WORDS = frozenset(
     {
@@ -30,13 +38,15 @@ _WHOLE_WORDS = frozenset(
     }
 )
 _TEMPLATE = re.compile(
-    r"[$%#@&]?\{|\{\{|<[^<>]*>|\$\(|\$[A-Za-z_]\w*$|%[A-Za-z_]\w*%?$|%\(|<<|.*(?:environ|getenv|process\.env)"
+    r"[$%#@&]?\{|\{\{|<[^<>]*>|\$\(|\$[A-Za-z_]\w*$|%[A-Za-z_]\w*%?$|%\(|<<"
     r"|(?:https?:/)?/|~/|\./|[A-Za-z_][\w.]*[(\[]|\d{4}-\d\d-\d\d"
 )
+_ENVIRONMENT = re.compile(r"environ|getenv|process\.env")
 _IDENTIFIERS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _WORDS_AND_NUMBER = re.compile(r"[^\W\d_]+(?:[-_./'][^\W\d_]+)*[-_]{0,2}\d{0,4}[-_!.?*#$]{0,2}")
-_KINDS = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", "A" * 26 + "a" * 26 + "0" * 10)
-_CHANGES = ("Aa", "aA", "A0", "0A", "a0", "0a")
+_KINDS = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", b"A" * 26 + b"a" * 26 + b"0" * 10
+)
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _SEPARATORS = re.compile(r"[^A-Za-z0-9]+")
 _FIVE = b"\x01" * 5
@@ -49,20 +59,22 @@ _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 def is_example(text: str) -> bool:
     """Whether a text only shows the form of a credential: ``sk-your-key-here``, ``1234567``."""
     head = text[:_SAMPLE]
-    lower = head.lower()
-    if _WORDS.search(lower) or not _WHOLE_WORDS.isdisjoint(_SEPARATORS.split(lower)):
-        return True
     plain = _plain(head)
-    if _changes(plain) >= _LEAST_LEFT:  # a sequence does not change between kinds of characters
-        return False
-    steps = bytes(map(eq, plain.translate(_NEXT), plain[1:])), bytes(map(eq, plain, plain[1:]))
-    in_order = sum(len(run) for each in steps if _FIVE in each for run in _RUN.findall(each))
-    return len(plain) - in_order < _LEAST_LEFT and 2 * in_order > len(plain)
+    return _is_example(head, plain, _changes(plain))
 
 
 def is_machine_made(text: str) -> bool:
     """Whether the kinds of characters of a text change too often for words and numbers."""
-    return _mixed(text) >= _LEAST_MIXED
+    plain = _plain(text[:_SAMPLE])
+    return plain != "" and _changes(plain) >= _LEAST_MIXED * len(plain)
+
+
+def is_real(text: str) -> bool:
+    """Whether a text is machine made and no example."""
+    head = text[:_SAMPLE]
+    plain = _plain(head)
+    changes = _changes(plain)
+    return plain != "" and changes >= _LEAST_MIXED * len(plain) and not _is_example(head, plain, changes)
 
 
 def is_random_word(text: str) -> bool:
@@ -93,19 +105,38 @@ def is_credible(value: str) -> bool:
     """Whether the value of a name such as ``password`` is one, and no word, example, placeholder or program text."""
     if not SHORTEST <= len(value) <= _LONGEST or _SPACE.search(value):
         return False
-    return _is_credible(value) if len(value) <= _SAMPLE else _is_credible.__wrapped__(value)
-
-
-@lru_cache(maxsize=1024)
-def _is_credible(value: str) -> bool:
     if _WORDS_AND_NUMBER.fullmatch(value):
         if len(value) < _SHORTEST_MIXED or len(value) > _LONGEST_PART * len(_PARTS.findall(value)):
             return False
     elif not (_DIGIT.search(value) and _LETTER.search(value)):
         return False
-    if _TEMPLATE.match(value) or (_IDENTIFIERS.fullmatch(value) and not is_machine_made(value)):
+    if not value.isalnum() and (
+        _TEMPLATE.match(value)
+        or ("env" in value and _ENVIRONMENT.search(value))
+        or ("." in value and _IDENTIFIERS.fullmatch(value) and not is_machine_made(value))
+    ):
         return False
     return not is_example(value)
+
+
+def _is_example(text: str, plain: str, changes: int) -> bool:
+    """Whether a text is an example.
+
+    Args:
+        text: the text, of at most `_SAMPLE` characters.
+        plain: its letters and digits.
+        changes: how often their kind changes.
+    """
+    lower = text.lower()
+    if _WORDS.search(lower):
+        return True
+    if lower in _WHOLE_WORDS if plain is text else not _WHOLE_WORDS.isdisjoint(_SEPARATORS.split(lower)):
+        return True
+    if changes >= _LEAST_LEFT:  # a sequence does not change between kinds of characters
+        return False
+    steps = bytes(map(eq, plain.translate(_NEXT), plain[1:])), bytes(map(eq, plain, plain[1:]))
+    in_order = sum(len(run) for each in steps if _FIVE in each for run in _RUN.findall(each))
+    return len(plain) - in_order < _LEAST_LEFT and 2 * in_order > len(plain)
 
 
 def _mixed(text: str) -> float:
@@ -120,4 +151,5 @@ def _plain(text: str) -> str:
 
 def _changes(plain: str) -> int:
     """Return how often letters and digits change between capitals, small letters and digits."""
-    return sum(map(plain.translate(_KINDS).count, _CHANGES))
+    count = plain.encode().translate(_KINDS).count
+    return count(b"Aa") + count(b"aA") + count(b"A0") + count(b"0A") + count(b"a0") + count(b"0a")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
-from .examples import is_example, is_machine_made, is_random_word
+from .examples import is_example, is_machine_made, is_random_word, is_real
 
 __all__ = ["Span", "formats_in"]
 
@@ -323,8 +323,7 @@ def _is_real(text: str, prefix: str) -> bool:
     rest = text[len(prefix) :]
     if prefix in _EXACT:
         return not is_example(rest)
-    is_made = is_random_word(rest) if prefix in _PLAIN_WORDS else is_machine_made(rest)
-    return is_made and not is_example(rest)
+    return is_real(rest) and (prefix not in _PLAIN_WORDS or is_random_word(rest))
 
 
 def _end_of_token(text: str, found: re.Match[str], end: int) -> int:

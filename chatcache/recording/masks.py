@@ -46,8 +46,8 @@ class Masks:
     def __init__(self, taken: Collection[int] = ()) -> None:
         self.texts: dict[str, str] = {}
         self._by_text: dict[str, str] = {}
-        self._taken = {*taken}
-        self._highest = max(self._taken, default=0)
+        self._highest = max(taken, default=0)
+        self._next = self._highest + 1 if 1 in taken else 1
 
     @classmethod
     def beside(cls, value: Any) -> Self:
@@ -56,8 +56,9 @@ class Masks:
 
     def copy(self) -> "Masks":
         """Return an independent copy."""
-        made = Masks(self._taken)
+        made = Masks()
         made.texts, made._by_text = {**self.texts}, {**self._by_text}
+        made._highest, made._next = self._highest, self._next
         return made
 
     def get(self, text: str) -> str | None:
@@ -70,9 +71,9 @@ class Masks:
 
     def of_place(self, text: str) -> str:
         """Add a numbered mask for one place, so masks do not reveal whether two places hold equal texts."""
-        number = self._highest + 1 if 1 in self._taken else 1
-        self._taken.add(number)
+        number = self._next
         self._highest = max(self._highest, number)
+        self._next = self._highest + 1
         mask = MASK if number == 1 else f"<<secret-{number}>>"
         self.texts[mask] = text
         self._by_text.setdefault(text, mask)

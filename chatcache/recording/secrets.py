@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from chatcache.credentials import is_credential_header, is_credential_name
+from chatcache.credentials import is_credential_name, may_be_credential_name
 
 from . import random_texts
 from .examples import is_credible, is_example
@@ -105,9 +105,11 @@ def _edits_of_answer(masks: Masks, allowed: Allowed, lost: list[str]) -> Edits:
         made = []
         for span in _spans(text, name, own, allowed, is_request=False):
             secret = text[span.begin : span.end]
-            if masks.get(secret) is None:
+            mask = masks.get(secret)
+            if mask is None:
+                mask = masks.of_place(secret)
                 lost.append(f"{span.sort} at {path}")
-            made.append((span.begin, span.end, masks.numbered(secret)))
+            made.append((span.begin, span.end, mask))
         return made
 
     return edits
@@ -332,7 +334,7 @@ def _places(value: Any, path: str, name: str, *, is_header: bool = False, is_pla
                         inner,
                         each,
                         is_header=_HEADERS.fullmatch(each) is not None,
-                        is_place=is_credential_header(each) if is_header else is_credential_name(each),
+                        is_place=may_be_credential_name(each) if is_header else is_credential_name(each),
                     )
         case list() | tuple():
             for at, item in enumerate(value):

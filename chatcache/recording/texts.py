@@ -7,7 +7,7 @@ the type of the event.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["HOLDING", "Edit", "Leaf", "StreamTexts", "edited", "leaves", "mapped", "rewritten"]
 
@@ -23,8 +23,7 @@ _BETWEEN = '\n"\n'  # stands between pieces that are looked at together: no secr
 HOLDING = {str, dict, list, tuple}
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A text, or a number, in a JSON value.
 
     Attributes:
@@ -121,14 +120,16 @@ class _Pieces:
 
 def leaves(value: Any, path: str = "$", name: str = "") -> Iterator[Leaf]:
     """Yield the texts and numbers of a JSON value; the members of an object by their names."""
-    if type(value) is dict:
-        for each, item in sorted(value.items()):
-            yield from leaves(item, f"{path}.{each}", each)
-    elif type(value) in {list, tuple}:
-        for at, item in enumerate(value):
-            yield from leaves(item, f"{path}[{at}]", name)
-    elif isinstance(value, str) or (isinstance(value, int | float) and type(value) is not bool):
-        yield Leaf(path, name, value)
+    waiting = [(path, name, value)]
+    while waiting:
+        path, name, value = waiting.pop()
+        if type(value) is dict:
+            waiting += [(f"{path}.{each}", each, item) for each, item in sorted(value.items(), reverse=True)]
+        elif type(value) in {list, tuple}:
+            items = [(f"{path}[{at}]", name, item) for at, item in enumerate(value)]
+            waiting += reversed(items)
+        elif isinstance(value, str) or (isinstance(value, int | float) and type(value) is not bool):
+            yield Leaf(path, name, value)
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
