@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import zip_longest
+from itertools import groupby, zip_longest
+from operator import eq
 from typing import Any, Literal
 
 from chatcache.errors import printable, shortened, shown
@@ -223,9 +224,23 @@ def _ends(one: Sequence[str], two: Sequence[str]) -> tuple[int, int]:
 
 
 def _matched(one: Sequence[str], two: Sequence[str]) -> Iterator[_Change]:
+    """Yield the changes of short sequences, as few as there can be."""
+    if len(one) == len(two) and 2 * sum(map(eq, one, two)) >= len(one):  # some items are others, and none moved
+        yield from _replaced(one, two)
+        return
     for tag, begin, end, first, last in SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
         if tag != "equal":
             yield begin, end, first, last
+
+
+def _replaced(one: Sequence[str], two: Sequence[str]) -> Iterator[_Change]:
+    """Yield the runs of places at which two sequences of one length differ."""
+    at = 0
+    for is_equal, run in groupby(map(eq, one, two)):
+        end = at + len([*run])
+        if not is_equal:
+            yield at, end, at, end
+        at = end
 
 
 def _followed(one: Sequence[str], two: Sequence[str]) -> Iterator[_Change]:
