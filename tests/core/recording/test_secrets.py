@@ -241,6 +241,17 @@ def test_headers_that_hold_credentials_are_masked(name: str) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["secret", "cookie", "auth", "pat", "pwd", "token", "key", "target_token", "sort_key", "author", "page_token"],
+)
+def test_a_word_that_may_be_content_is_no_place_of_a_credential(name: str) -> None:
+    assert scrubbed({name: "correct horse"}) == {name: "correct horse"}
+    assert scrubbed({"headers": {"X-Sort-Key": "up", "X-Page-Token": "2"}}) == {
+        "headers": {"X-Sort-Key": "up", "X-Page-Token": "2"}
+    }
+
+
 @pytest.mark.parametrize("value", [12345678, {"value": "hunter2"}, ["hunter2"]])
 def test_all_that_is_passed_as_a_credential_is_masked(value: Any) -> None:
     clean = scrubbed({"api_key": value})
@@ -295,7 +306,24 @@ def test_a_secret_beside_a_payload_is_masked_and_the_payload_stays() -> None:
         assert scrubbed([f"{text} {FORMATS[0]}"]) == [f"{text} {MASK}"]
 
 
-@pytest.mark.parametrize("part", ["sk-", "eyJabcdefgh", "password=", "a-", "api_", "cookie: ", "http://a:b", "token "])
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(
+            "sk-",
+            "eyJabcdefgh",
+            "password=",
+            "a-",
+            "api_",
+            "cookie: ",
+            "http://a:b",
+            "token ",
+            "otpauth://a?",
+            "a.key=",
+        ),
+        *("\x00key=", "cookie=aaaaaaaa; ", "key=...", "data:;base64,AAAA ", "-----BEGIN PRIVATE KEY-----"),
+    ],
+)
 def test_a_long_text_that_begins_like_a_secret_again_and_again_is_read_once(part: str) -> None:
     text = part * (400_000 // len(part))
     assert scrubbed([text]) == [text]

@@ -121,7 +121,7 @@ def test_an_id_that_is_none_of_the_request_stays(volatile: Volatile) -> None:
     assert put_back("<<uuid-7>>", found) == "<<uuid-7>>"
 
 
-@pytest.mark.parametrize("size", [1, 3, 7, 50])
+@pytest.mark.parametrize("size", [1, 3, 7, 50, 200])
 def test_an_id_that_runs_over_chunks_is_whole_in_one_of_them(volatile: Volatile, size: int) -> None:
     text = f"Order {ONE}, that is {ONE}, is sent."
     chunks: list[Any] = [{"delta": {"content": text[at : at + size]}, "i": "x"} for at in range(0, len(text), size)]
