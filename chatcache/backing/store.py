@@ -82,16 +82,12 @@ class ObjectStore:
             return cell[0]
         return default if cell is None else await self._value(awaiting, row, row, cell, default)
 
-    def remember(self, key: str, name: bytes) -> None:
-        """Have the value of an entry, if it is in memory, be found by a name as well, of all names in the object."""
-        self._storage.remember(self._prefix + key, name)
+    def recall(self, key: str) -> Any:
+        """Return the value of a live entry if it is in memory, else None: then ask `get`.
 
-    def recall(self, key: str | bytes) -> Any:
-        """Return the value of a live entry by its key, or its name, if it is in memory, or None: then ask `get`.
-
-        Where there are limits, that it is used is not noted.
+        Limits do not see that the entry was used.
         """
-        data = self._storage.recall(self._prefix + key if type(key) is str else key)
+        data = self._storage.recall(self._prefix + key)
         try:
             cell = None if data is None else decode(data)
         except CorruptRecordError:

@@ -51,7 +51,6 @@ from .leases import Leases
 from .outcomes import Errors, Outcomes
 from .recorder import Made, Recorder, off_loop_if
 from .records import About, Form, Hit, Story, is_read, parse_requests
-from .repeats import Repeats
 from .replay import Pace, apaced, paced, parse_pace
 from .sharing import Sharing
 from .statistics import Counts, Statistics
@@ -142,7 +141,6 @@ class ResponseCache:
         persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=writes, tidies=writes)
         self._store = persistence.make(store_id, limits=Limits(max_entries, max_bytes), evicted=self._evicted)
         self._counts = Counts.of(self._object, store_id, writes=writes)
-        self._repeats = Repeats(self._store, store_id, self._counts.hit)
         self._unlimited = max_entries is None and max_bytes is None  # else each use is to be noted
         self._recalls = self._unlimited
         self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
@@ -219,12 +217,11 @@ class ResponseCache:
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return fn(request)
-        name = self._repeats.asked(canonical) if self._recalls and on_hit is read is None and chosen.reads else None
-        if name is not None:
-            answer: T = self._repeats.recall(name, _ABSENT)
-            if answer is not _ABSENT:
-                return answer
         key = key_of(canonical)
+        if on_hit is None:
+            answer: T | None = self.recall(key, read or _as_it_is, mode=chosen)
+            if answer is not None:
+                return answer
         if read is from_chunks is None:
             hit = self.lookup(key, request, _answered, mode=chosen)
         else:
@@ -237,8 +234,6 @@ class ResponseCache:
             return answer if read is None else read(answer)
         if on_hit is not None:
             on_hit(hit)
-        elif name is not None:
-            self._repeats.remember(name, key)
         return cast(T, hit.answer)
 
     async def acall(  # noqa: PLR0913 - as `call`
@@ -260,12 +255,11 @@ class ResponseCache:
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return await fn(request)
-        name = self._repeats.asked(canonical) if self._recalls and on_hit is read is None and chosen.reads else None
-        if name is not None:
-            answer: T = self._repeats.recall(name, _ABSENT)
-            if answer is not _ABSENT:
-                return answer
         key = key_of(canonical)
+        if on_hit is None:
+            answer: T | None = self.recall(key, read or _as_it_is, mode=chosen)
+            if answer is not None:
+                return answer
         if read is from_chunks is None:
             hit = await self.alookup(key, request, _answered, mode=chosen)
         else:
@@ -278,8 +272,6 @@ class ResponseCache:
             return cast(T, answer if read is None else read(answer))
         if on_hit is not None:
             on_hit(hit)
-        elif name is not None:
-            self._repeats.remember(name, key)
         return cast(T, hit.answer)
 
     def stream(  # noqa: PLR0913 - all by keyword, all with a default
@@ -425,18 +417,18 @@ class ResponseCache:
         self._missed(key, request, mode, reason)
         return None
 
-    def recall(self, key: str, read: Callable[[Any], T]) -> T | None:
-        """Return what `read` makes of an answer whose record is in memory, or None: then `lookup` is to be asked.
+    def recall(self, key: str, read: Callable[[Any], T], *, mode: Mode | None = None) -> T | None:
+        """Return what `read` makes of an answer whose record is in memory, or None: then ask `lookup`.
 
-        It is for both colours: nothing is waited for. What is asked for again, in a mode that reads, is found by it in
-        fewer steps.
+        Sync and async callers share it: it never waits. A request that is asked for again is found in fewer steps.
 
         Args:
             key: the key of the request.
             read: makes what is returned of the answer, as it is recorded.
+            mode: instead of the mode of the cache.
         """
         try:
-            record = self._store.recall(key) if self._recalls and self.mode.reads else None
+            record = self._store.recall(key) if self._recalls and (mode or self.mode).reads else None
             if record is None:
                 return None
             result, saves = read(record["answer"]), record["saves"]
@@ -965,6 +957,10 @@ class ResponseCache:
 
     def __repr__(self) -> str:
         return f"<ResponseCache {self.store_id!r} in {str(self.location)!r}>"
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
 
 
 def _answered(hit: Hit) -> Hit:

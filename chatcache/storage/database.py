@@ -182,10 +182,6 @@ class Database:
             value = await self.aread(self._recent.read, key, None)
         return value
 
-    def remember(self, key: str, name: bytes) -> None:
-        """Give the row of a key a name to recall it by, if it was read a moment ago."""
-        self._recent.remember(key, name)
-
     def read(self, query: Query[A, R], argument: A, absent: R) -> R:
         """Return what a query of a few rows gives for its argument, or `absent` where nothing was ever written."""
         self._look_for_the_file()

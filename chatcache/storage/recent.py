@@ -32,7 +32,7 @@ __all__ = ["Recent", "WalIndex"]
 
 _HEADER = 48  # bytes, https://www.sqlite.org/walformat.html#the_wal_index_header
 _LONGEST_ROW = 65_536  # bytes of one row that is kept
-_MOST = 16_777_216  # bytes of all, with the names; where they are more, keeping begins anew
+_MOST = 16_777_216  # bytes of all; where they are more, keeping begins anew
 _MOST_INDEXES = 64
 _ORPHANS: list[mmap] = []
 _DESCRIPTORS = 8  # two of an index, and those of the connections that it is beside
@@ -113,16 +113,12 @@ class Recent:
 
     def begin(self, index: WalIndex | None) -> None:
         """Keep nothing so far; from now on it is this index that says what is still right."""
-        self._kept: tuple[WalIndex | None, bytes, dict[str | bytes, bytes]] = index, b"", {}
+        self._kept: tuple[WalIndex | None, bytes, dict[str, bytes]] = index, b"", {}
         self._size = 0
         self._gap: tuple[WalIndex, bytes, str, str | None] | None = None
 
-    def get(self, key: str | bytes) -> bytes | None:
-        """Return a value that was read before and is still what the file holds, or None; for any thread.
-
-        Args:
-            key: its key, or the name that it was given.
-        """
+    def get(self, key: str) -> bytes | None:
+        """Return a value that was read before and is still what the file holds, or None; for any thread."""
         index, header, rows = self._kept  # in one step, since another thread may begin anew
         value = rows.get(key)
         if value is None or index is None or index.header[:] != header:
@@ -139,15 +135,6 @@ class Recent:
             return False
         index, header, first, end = gap
         return first <= key and (end is None or key < end) and index.header[:] == header
-
-    def remember(self, key: str, name: bytes) -> None:
-        """Give a value that is kept by its key a name, too; for any thread."""
-        rows = self._kept[2]
-        value = rows.get(key)
-        fits = len(name) <= _LONGEST_ROW and self._size + len(name) <= _MOST
-        if value is not None and fits and name not in rows:
-            rows[name] = value
-            self._size += len(name)
 
     def read(self, connection: Connection, key: str) -> bytes | None:
         """Return a value from the file, and keep it, or that there is none; for one thread at a time."""

@@ -33,18 +33,13 @@ class Storage(KeyValues):
     `transaction`, no other comes in between.
 
     Attributes:
-        recall: returns what is stored under a key, or under a name that `remember` gave it, as `chatcache.codec` has
-            it, or None: then `get` is to be asked. It is what `get` would decode, for as long as it is in memory;
-            nobody is waited for, and no file is read. Not in Cloudflare's API.
+        recall: returns the encoded value under a key if it is in memory, else None: then ask `get`. It never waits and
+            reads no file. Not in Cloudflare's API.
     """
 
     def __init__(self, turns: Turns, longest_row: int) -> None:
         super().__init__(turns, longest_row)
-        self.recall: Callable[[str | bytes], bytes | None] = turns.recall  # no method: it is called for every hit
-
-    def remember(self, key: str, name: bytes) -> None:
-        """Have the value under a key, if it is in memory, be found by a name as well. Not in Cloudflare's API."""
-        self._turns.remember(key, name)
+        self.recall: Callable[[str], bytes | None] = turns.recall  # no method: it is called for every hit
 
     def transaction(self, body: Callable[[Transaction], R]) -> R:
         """Run a body in a transaction, and return what it returns.

@@ -131,8 +131,8 @@ class Turns(Database):
         sealed = [turn.layer for turn in reversed(self._sealed)]
         return sealed if current is None or current.layer in sealed else [*reversed(current.layers), *sealed]
 
-    def recall(self, key: str | bytes) -> bytes | None:
-        """Return what a row holds by its key, or its name, if it is in memory and what the caller sees, or None."""
+    def recall(self, key: str) -> bytes | None:
+        """Return what the row of a key holds, if it is in memory and what the caller sees, or None."""
         if self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None:  # as in `layers`
             return self._recent.get(key) if monotonic() <= self._looks_at else None
         return None
