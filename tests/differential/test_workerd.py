@@ -15,7 +15,7 @@ from .laboratory import Laboratory
 from .scripts import generate, shrink, size
 from .workerd import NAMESPACE, OTHER_NAMESPACE, Workerd
 
-OPERATIONS = int(os.environ.get("FUZZ_OPERATIONS", "5000"))
+OPERATIONS = int(os.environ.get("FUZZ_OPERATIONS", "2000"))
 SEED = os.environ.get("FUZZ_SEED", "1")
 
 

@@ -16,7 +16,7 @@ from chatcache.testing import ManualClock
 from .laboratory import Laboratory, Makes, memory
 from .scripts import generate
 
-OPERATIONS = int(os.environ.get("FUZZ_OPERATIONS", "5000"))
+OPERATIONS = int(os.environ.get("FUZZ_OPERATIONS", "2000"))
 SEED = os.environ.get("FUZZ_SEED", "1")
 LENGTH = 40  # operations of a script
 

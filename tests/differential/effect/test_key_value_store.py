@@ -13,7 +13,7 @@ from chatcache import KeyValueStore, MemoryStorage, ObjectNamespace, RowStorage
 from .laboratory import Laboratory
 from .scripts import Op
 
-OPERATIONS = int(os.environ.get("FUZZ_OPERATIONS", "5000"))
+OPERATIONS = int(os.environ.get("FUZZ_OPERATIONS", "2000"))
 SEED = os.environ.get("FUZZ_SEED", "1")
 LENGTH = 50  # operations of a script
 

@@ -27,7 +27,7 @@ from .laboratory import Laboratory
 from .ours import Num, Text
 from .scripts import Op
 
-OPERATIONS = int(os.environ.get("FUZZ_OPERATIONS", "5000"))
+OPERATIONS = int(os.environ.get("FUZZ_OPERATIONS", "2000"))
 SEED = os.environ.get("FUZZ_SEED", "1")
 LENGTH = 60  # operations of a script
 
