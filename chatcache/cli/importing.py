@@ -68,7 +68,7 @@ def import_(  # noqa: PLR0913, PLR0917
     if not records:
         of = f" of store {origin or store!r}" if wanted.is_of_stores else ""
         raise click.ClickException(f"{source} has no records{of}{about}")
-    more: dict[str, Any] = {"left_out": len(left_out), "reasons": reasons(left_out)}
+    more: dict[str, Any] = {}
     if target is not None:
         bundle = Bundle(target)
         with bundle.locked():
@@ -79,8 +79,11 @@ def import_(  # noqa: PLR0913, PLR0917
         about = f"{f'; {there:,} more are there already' if there else ''}{about}"
     else:
         cache = ResponseCache(wanted.id, path=folder, object=thing)
-        number, where = into_store(cache, progress(records, f"importing {source}")), cache.location
+        total = len(records) + len(left_out)
+        number = into_store(cache, progress(records, f"importing {source}"), left_out=left_out)
+        where, about = cache.location, told(left_out, total)
         cache.close()
+    more |= {"left_out": len(left_out), "reasons": reasons(left_out)}
     say({"imported": number, **more, "target": str(where)}, f"{number:,} records in {where}{about}", as_json=as_json)
 
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 from .examples import is_guessable
 from .texts import HOLDING, leaves, mapped
 
-__all__ = ["MARK", "MASK", "Masks", "escaped", "has_marks", "is_replaced", "unescaped"]
+__all__ = ["MARK", "MASK", "Masks", "escaped", "has_marks", "is_replaced", "unescaped", "unmasked"]
 
 MASK = "<<secret>>"
 """The mask of the first credential of a request."""
@@ -137,6 +137,19 @@ def escaped(value: Any) -> Any:
 def unescaped(text: str) -> str:
     """Return a text as it was before `escaped`."""
     return MARK.sub(_unescape, text)
+
+
+def unmasked(value: Any) -> tuple[Any, bool]:
+    """Return a recorded JSON value as it was before `escaped`, and whether it is all there: whether it has no masks."""
+    if not has_marks(value):
+        return value, True
+    masks: list[str] = []
+
+    def restored(text: str) -> str:
+        masks.extend(match.group() for match in MARK.finditer(text) if not match["escape"])
+        return unescaped(text)
+
+    return mapped(value, restored), not masks
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -16,6 +16,7 @@ from chatcache.clock import milliseconds, real_time
 from chatcache.keys import request_key
 
 from .bundle import Record
+from .masks import unmasked
 from .replaced import Replaced
 from .sketch import sketch_of
 from .vcr import calls_in
@@ -78,23 +79,34 @@ def from_store(
             left_out.append("its request is not stored in full, see store_requests")
 
 
-def into_store(cache: ResponseCache, records: Iterable[Record]) -> int:
-    """Record into a store what was recorded elsewhere; return how many there were.
+def into_store(cache: ResponseCache, records: Iterable[Record], *, left_out: list[str] | None = None) -> int:
+    """Record into a store what was recorded elsewhere; return the number of records.
 
-    Of several answers to one request the first one is taken, since a store has one for each.
+    A store has one answer for each request, so the first of several is taken. A record whose request holds a mask or a
+    placeholder is left out: the text behind it is not recorded, so the key of the request is not known.
+
+    Args:
+        cache: a cache of the store.
+        records: the records of a bundle.
+        left_out: collects for each record that is left out why.
 
     Raises:
         PersistenceError: they could not be stored.
     """
+    left_out = [] if left_out is None else left_out
     taken: set[str] = set()
     for record in sorted(records, key=lambda each: each.number):
-        key = request_key(record.request) + record.form  # one that is recorded in two forms has one number for each
+        request, is_known = unmasked(record.request)
+        if not is_known:
+            left_out.append("its request holds a mask or a placeholder")
+            continue
+        key = request_key(request) + record.form  # one that is recorded in two forms has one number for each
         if key in taken:
             continue
         taken.add(key)
         answer = put_back(record.answer, {})
         stored = record.stored(answer, size=len(json.dumps(answer)))
-        cache.restore(Hit(key, stored, real_time), Story(request=record.request, versions=record.versions))
+        cache.restore(Hit(key, stored, real_time), Story(request=request, versions=record.versions))
     return len(taken)
 
 

@@ -6,6 +6,7 @@ import random
 import string
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from hypothesis import strategies as st
 
 from chatcache import ResponseCache
 from chatcache.keys import request_key
-from chatcache.recording import MASK, Policy, RecordMode, recording, scrubbed, secrets_in
+from chatcache.recording import MASK, Bundle, Policy, RecordMode, into_store, recording, scrubbed, secrets_in
 from chatcache.recording.replaced import Replaced
 from chatcache.recording.volatile import Volatile
 
 ALNUM = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
+UUID = "3f2a8c1e-0f6b-4a58-9d55-0a8f5a0c9b11"
 UPPER = string.ascii_uppercase + "234567"
 RANDOM = random.Random(19)  # noqa: S311 - samples, no secrets
 
@@ -496,3 +498,26 @@ def test_a_prompt_with_a_mask_misses_the_record_of_a_prompt_with_a_secret(tmp_pa
     with recording(bundle, Policy(mode=RecordMode.REPLAY)):
         assert cache.call({"q": f"use {MASK}"}, lambda _: "") == f"it is {MASK}"
         assert cache.call({"q": f"use {FORMATS[0]}"}, lambda _: "") == "the answer to a secret"
+
+
+def answer_with(text: str, _request: Any) -> Any:
+    return {"text": text}
+
+
+def test_a_store_takes_no_record_of_a_request_with_a_mask(tmp_path: Path) -> None:
+    asked = {"secret": f"use {FORMATS[0]}", "id": f"order {UUID}", "literal": f"use {MASK}", "words": "use it"}
+    bundle, left_out = tmp_path / "one.chatcache", list[str]()
+    with recording(bundle, Policy(mode=RecordMode.ONCE)):
+        cache = ResponseCache("app", path=tmp_path / "one")
+        for name, text in asked.items():
+            cache.call({"q": text}, partial(answer_with, name))
+    again = ResponseCache("app", path=tmp_path / "two")
+    assert into_store(again, Bundle(bundle).read(), left_out=left_out) == 2
+    assert len(left_out) == 2
+    answers = {name: again.call({"q": text}, partial(answer_with, "called")) for name, text in asked.items()}
+    assert answers == {
+        "secret": {"text": "called"},
+        "id": {"text": "called"},
+        "literal": {"text": "literal"},
+        "words": {"text": "words"},
+    }
