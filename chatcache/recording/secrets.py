@@ -10,12 +10,16 @@ A text is a secret for one of five reasons:
 * in a request, nobody wrote it: see `chatcache.recording.random_texts`.
 
 `chatcache.recording.masks` says what stands for it, and which requests share a key. Base64 payloads are not looked at.
+
+A text with more than 1,000 secrets, and more than one in 100 characters, is a dump of credentials. It is masked as a
+whole, so the time for a text is bounded; if patterns allow some texts, its secrets are masked one by one.
 """
 
 import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any
 
 from chatcache.credentials import is_credential_name, may_be_credential_name
@@ -52,6 +56,7 @@ _OWN = "the value of an environment variable"
 _DIGESTED = {NAMED, random_texts.SORT}
 _SHORTEST_WITHIN = 7  # characters of a text that holds a secret
 _SHORT = 64  # characters
+_MANY, _DENSE = 1_000, 100  # a text with more secrets than these, and more than one in these characters, is a dump
 _ENDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # of names of environment variables
 _ENDS_IN_BYTES = tuple(end.encode() for end in _ENDS)
 _SHORTEST_OWN = 12  # characters, of a secret in the environment
@@ -259,7 +264,7 @@ def _spans(text: str, name: str, own: Sequence[str], allowed: Allowed, *, is_req
         found = [
             span
             for begin, end in outside_payloads(text, name)
-            for span in _all_spans(text, name, begin, end, own, is_request=is_request)
+            for span in _all_spans(text, name, begin, end, own, allowed=allowed, is_request=is_request)
         ]
     if allowed is not None:
         return [span for span in found if allowed.fullmatch(text, span.begin, span.end) is None]
@@ -267,13 +272,17 @@ def _spans(text: str, name: str, own: Sequence[str], allowed: Allowed, *, is_req
 
 
 def _all_spans(  # noqa: PLR0913 - a text, its part, and what counts
-    text: str, name: str, begin: int, end: int, own: Sequence[str], *, is_request: bool
+    text: str, name: str, begin: int, end: int, own: Sequence[str], *, allowed: Allowed, is_request: bool
 ) -> list[Span]:
-    found = _united([*_known(text, begin, end, own), *named_in(text, begin, end)])
-    if not is_request:
-        return found
-    guessed = random_texts.random_in(text, name, begin, end)
-    return sorted([*found, *_apart(guessed, found)])
+    spans = chain(_known(text, begin, end, own), named_in(text, begin, end))
+    guessed = random_texts.random_in(text, name, begin, end) if is_request else iter(())
+    # With patterns for what is allowed a text is not masked as a whole, since it may hold nothing else.
+    most = max(_MANY, (end - begin) // _DENSE) if allowed is None else end - begin
+    found, others = [*islice(spans, most + 1)], [*islice(guessed, most + 1)]
+    if len(found) > most or len(others) > most:
+        return [Span(begin, end, NAMED)]
+    found = _united(found)
+    return sorted([*found, *_apart(others, found)]) if others else found
 
 
 def _known(text: str, begin: int, end: int, own: Sequence[str]) -> Iterator[Span]:
@@ -299,7 +308,7 @@ def _united(spans: list[Span]) -> list[Span]:
     return made
 
 
-def _apart(spans: Iterator[Span], others: Sequence[Span]) -> Iterator[Span]:
+def _apart(spans: Sequence[Span], others: Sequence[Span]) -> Iterator[Span]:
     """Yield the spans that overlap none of the others; both are in order."""
     at = 0
     for span in spans:

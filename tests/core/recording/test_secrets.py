@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import re
 import string
 import time
 import tracemalloc
@@ -330,6 +331,17 @@ def test_a_long_text_that_begins_like_a_secret_again_and_again_is_read_once(part
     text = part * (400_000 // len(part))
     assert scrubbed([text]) == [text]
     assert not secrets_in([text])
+
+
+def test_a_dump_of_credentials_is_masked_as_a_whole() -> None:
+    lines = [f"password: {chosen(6)}-{chosen(6)}" for _ in range(2_000)]
+    text, other = "\n".join(lines), "\n".join([*lines[:-1], "password: a1B2c3-d4E5f6"])
+    clean = scrubbed([text])[0]
+    assert re.fullmatch(r"<<secret-\w+>>", clean)
+    assert clean != scrubbed([other])[0]
+    assert scrubbed(["\n".join(lines[:900])])[0].count("password: <<secret-") == 900
+    allowed = re.compile(r"\w{6}-\w{6}")
+    assert scrubbed([text], allowed=allowed) == [text]
 
 
 def test_a_secret_in_a_name_is_found() -> None:
