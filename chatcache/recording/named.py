@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from chatcache.credentials import may_be_credential_name
 
-from .examples import SHORTEST, is_credible, is_machine_made
+from .examples import SHORTEST, is_credible, is_guessable, is_machine_made
 from .formats import Span
 
 __all__ = ["SORT", "is_named", "named_in"]
@@ -108,7 +108,7 @@ def _given(text: str, lower: str, begin: int, end: int) -> Iterator[Span]:
         first = begin + match.end()
         keyword, closed, sep, opened = match.groups()
         keyword_end = begin + match.end("keyword")
-        if keyword == "cookie" and first >= cookies and _is_name(text, keyword_end, closed, sep):
+        if keyword == "cookie" and first >= cookies and _is_name(text, keyword_end, closed, sep, ""):
             spans, cookies = _cookies(text, first, end)
             yield from spans
         if opened and opened[-1] != "\\":
@@ -119,13 +119,14 @@ def _given(text: str, lower: str, begin: int, end: int) -> Iterator[Span]:
             last = last_of_run
         if not SHORTEST <= last - first <= _LONGEST:
             continue
-        if last - first > _LONG:  # to read the value takes longer than to read the name
-            if not _is_name(text, keyword_end, closed, sep):
+        value = text[first:last]
+        if len(value) > _LONG:  # to read the value takes longer than to read the name
+            if not _is_name(text, keyword_end, closed, sep, value):
                 continue
             at = last
-            is_secret = _is_secret(text[first:last], sep)
+            is_secret = _is_secret(value, sep)
         else:
-            is_secret = _is_secret(text[first:last], sep) and _is_name(text, keyword_end, closed, sep)
+            is_secret = _is_secret(value, sep) and _is_name(text, keyword_end, closed, sep, value)
         if is_secret:
             at = last
             yield Span(first, last, SORT)
@@ -136,20 +137,22 @@ def _is_secret(value: str, sep: str) -> bool:
     return is_credible(value) and (not _IS.fullmatch(sep) or is_machine_made(value))
 
 
-def _is_name(text: str, end: int, closed: str, sep: str) -> bool:
+def _is_name(text: str, end: int, closed: str, sep: str, value: str) -> bool:
     """Whether a keyword is the end of a name that a separator follows: of one word, or of two, such as ``api key``.
 
     Args:
         text: the text.
         end: the end of the keyword.
         closed: the quotes and brackets between the keyword and the separator.
-        sep: the separator.
+        sep: the separator. After a space, such as in ``the token ...``, only a random value counts, except for an
+            option, such as ``--password ...``.
+        value: the value.
     """
     before = _BEFORE.match(text[max(0, end - _FAR) : end][::-1])
     words = "" if before is None else before[0][::-1]
     last = words.rpartition(" ")[2]
-    if sep.isspace() and not closed:  # of an option: --password value
-        return last[:1] == "-" and is_named(last)
+    if sep.isspace() and not closed:
+        return is_named(last) and (last[:1] == "-" or not is_guessable(value))
     if is_named(last):
         return True
     if sep == "=" and _SIGNED.fullmatch(last):
