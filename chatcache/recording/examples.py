@@ -42,7 +42,7 @@ _TEMPLATE = re.compile(
     r"|(?:https?:/)?/|~/|\./|[A-Za-z_][\w.]*[(\[]|\d{4}-\d\d-\d\d"
 )
 _ENVIRONMENT = re.compile(r"environ|getenv|process\.env")
-_IDENTIFIERS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_IDENTIFIERS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+|[a-z][a-z0-9]*(?:_[a-z][a-z0-9]*){2,}")
 _WORDS_AND_NUMBER = re.compile(r"[^\W\d_]+(?:[-_./'][^\W\d_]+)*[-_]{0,2}\d{0,4}[-_!.?*#$]{0,2}")
 _KINDS = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", b"A" * 26 + b"a" * 26 + b"0" * 10
@@ -113,7 +113,7 @@ def is_credible(value: str) -> bool:
     if not value.isalnum() and (
         _TEMPLATE.match(value)
         or ("env" in value and _ENVIRONMENT.search(value))
-        or ("." in value and _IDENTIFIERS.fullmatch(value) and not is_machine_made(value))
+        or (_IDENTIFIERS.fullmatch(value) and _mixed(value) < _LEAST_MIXED_RANDOM)
     ):
         return False
     return not is_example(value)

@@ -160,6 +160,7 @@ HARMLESS = [
     "password = getpass.getpass(prompt='Password 1: ')",
     "client = OpenAI(api_key=settings.openai_key_v2)",
     "api_key: ${OPENAI_API_KEY_2}",
+    "def sign(private_key: ed25519.Ed25519PrivateKey, auth=s3_disable_express_session_auth): ...",
     "password: {{ vault_db_password_2 }}",
     "WHERE user_password = $1 AND id = 2",
     "def test_getUserFromV2Endpoint_returns404(): ...",
