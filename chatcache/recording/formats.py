@@ -1,12 +1,12 @@
-r"""Credentials that are told by their format: an unmistakable prefix, or a frame such as that of a PEM file.
+r"""Find credentials by their format: an unmistakable prefix, or a frame such as that of a PEM file.
 
-The formats are those that the providers document, and those in the rules of CredSweeper 1.19 and detect-secrets 1.5,
-which were read for it. Neither is a dependency: CredSweeper brings pandas and ONNX, detect-secrets has no rule for most
-providers of models, and both read line by line. The rules here are looser about lengths, since a mask that is not
-needed can be put back, and stricter about examples, since an answer must not change.
+The formats come from the documents of the providers and from the rules of CredSweeper 1.19 and detect-secrets 1.5.
+Neither is a dependency: CredSweeper brings pandas and ONNX, detect-secrets has no rule for most providers of models,
+and both read line by line. The rules here are looser about lengths, because an unneeded mask can be put back. They are
+stricter about examples, because an answer must not change.
 
-A prefix counts only where a word begins, also after an escape such as ``\n`` in a text of JSON within JSON. Each rule
-reads a bounded number of characters before it can fail, so the whole takes linear time. Pure.
+A prefix counts only at the beginning of a word, or after an escape such as ``\n`` in JSON within JSON. Each rule reads
+a bounded number of characters before it can fail, so the search takes linear time. Pure.
 """
 
 import re
@@ -20,7 +20,7 @@ __all__ = ["Span", "formats_in"]
 
 
 class Span(NamedTuple):
-    """Where a secret is in a text, and what sort of one it is."""
+    """The begin and the end of a secret in a text, and its kind."""
 
     begin: int
     end: int
@@ -32,7 +32,7 @@ _WORD = r"[A-Za-z0-9]{16,}"
 _DOTTED = r"[\w.-]{16,}"
 _LOWER_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
-# Sort, prefixes, and the pattern of what follows them. Of two prefixes the longer one stands first.
+# The kind, the prefixes, and the pattern of the rest. A longer prefix comes before a shorter one that it begins with.
 _PREFIXES = (
     ("Anthropic key", "sk-ant-", _TOKEN),
     ("OpenRouter key", "sk-or-", _TOKEN),
@@ -256,17 +256,12 @@ _EXACT = {
 _SHORTEST = 16  # characters of a text that holds a credential of these formats
 _LEAST_READ, _LONGEST_READ = 10, 512  # characters
 _MORE = re.compile(r"[\w+/=.-]+")
-_WHOLE = {
-    "JSON Web Token",
-    "Discord token",
-    "Yandex token",
-    "Sentry token",
-    "Mapbox token",
-}  # begin where a run of such characters does
+# These begin only at the beginning of a run of letters, digits, dots and dashes.
+_WHOLE = {"JSON Web Token", "Discord token", "Yandex token", "Sentry token", "Mapbox token"}
 _IN_BASE64 = ("UFJJVkFURSBLRV", "QUklWQVRFIEtFW", "BSSVZBVEUgS0VZ")  # "PRIVATE KEY", by its offset
 
-# What has no prefix: the sort, what is in each text that has one, and the pattern, whose group, if any, is the secret.
-# A pattern begins with a set of characters, before it looks back, since the search for those is fast.
+# Credentials without a prefix: the kind, hints (one of them is always in the text), and the pattern. If it has a group,
+# that is the secret. A pattern begins with a set of characters before it looks back, because such a search is fast.
 _FRAMES = (
     ("Telegram token", ":AA", r"\d(?<![\dA-Za-z_-].)\d{7,9}:AA[\w-]{32,34}(?![\w-])|(?<=bot)\d{8,10}:AA[\w-]{32,34}"),
     ("Azure client secret", "Q~", r"[\w~.-](?<![\w~.-].)[\w~.-]{2}\dQ~[\w~.-]{30,40}"),
@@ -318,7 +313,7 @@ _LONGEST_PEM = 65_536  # characters
 
 
 def formats_in(text: str, begin: int, end: int) -> Iterator[Span]:
-    """Yield the credentials in a part of a text that are told by their format; they may overlap."""
+    """Yield the credentials in a part of a text that are known by their format. They may overlap."""
     if end - begin < _SHORTEST:
         return
     has_escapes = text.find("\\", begin, end) >= 0 or text.find("%", begin, end) >= 0
@@ -340,7 +335,7 @@ def formats_in(text: str, begin: int, end: int) -> Iterator[Span]:
 
 
 def _is_real(text: str, prefix: str) -> bool:
-    """Whether a text that begins like a credential goes on like one."""
+    """Whether a text with the prefix of a credential also looks like one after it."""
     if prefix.startswith("LS0t") and not any(map(text.__contains__, _IN_BASE64)):
         return False
     rest = text[len(prefix) :]
@@ -350,7 +345,7 @@ def _is_real(text: str, prefix: str) -> bool:
 
 
 def _end_of_token(text: str, found: re.Match[str], end: int) -> int:
-    """Return where a credential ends that may be longer than its rule reads."""
+    """Return the end of a credential, which may be longer than its rule reads."""
     if found.end() - found.start() < _LONGEST_READ:
         return found.end()
     more = _MORE.match(text, found.end(), end)
@@ -358,7 +353,7 @@ def _end_of_token(text: str, found: re.Match[str], end: int) -> int:
 
 
 def _private_keys(text: str, begin: int, end: int) -> Iterator[Span]:
-    """Yield the private keys of PEM files, those without an end too, if there is more of them than their first line."""
+    """Yield private keys of PEM files. A key without an end counts if lines of it follow its first line."""
     for match in _PEM.finditer(text, begin, end):
         after = match.end()
         limit = min(end, after + _LONGEST_PEM)
@@ -375,7 +370,7 @@ def _private_keys(text: str, begin: int, end: int) -> Iterator[Span]:
 
 @cache
 def _prefix(*, has_escapes: bool) -> re.Pattern[str]:
-    """Return the pattern of all prefixes, where they may begin. Patterns are made when a first text is read."""
+    """Return the pattern of all prefixes. It is compiled when the first text is read."""
     begin = _BEGIN_OR_ESCAPED if has_escapes else _BEGIN
     prefixes = {prefix for _, listed, _ in _PREFIXES for prefix in listed.split()}
     firsts = re.escape("".join(sorted({prefix[0] for prefix in prefixes})))
@@ -391,7 +386,7 @@ def _rules(prefix: str) -> re.Pattern[str]:
         if own:
             if sort in _WHOLE:
                 rules.append(f"(?P<r{number}>{_BEGIN_OF_RUN}(?:{'|'.join(own)})(?:{rest}))")
-            else:  # what is read before a rule fails is bounded
+            else:  # bound what the rule reads before it fails
                 read = re.sub(r",\}", f",{_LONGEST_READ}}}", rest).replace("]*", f"]{{0,{_LONGEST_READ}}}")
                 apart = _APART if prefix.isalnum() else ""
                 rules.append(f"(?P<r{number}>{apart}(?:{'|'.join(own)})(?:{read}))")
@@ -402,7 +397,7 @@ def _rules(prefix: str) -> re.Pattern[str]:
 def _frames() -> tuple[list[tuple[str, int]], list[tuple[str, re.Pattern[str]]]]:
     r"""Return the hints of the frames with the numbers of the frames, and the frames.
 
-    Where a frame looks back, an escape such as ``\n`` may stand as well.
+    If a frame looks back for the beginning of a word, an escape such as ``\n`` counts as one.
     """
     patterns = []
     for sort, _, pattern in _FRAMES:
@@ -412,7 +407,7 @@ def _frames() -> tuple[list[tuple[str, int]], list[tuple[str, re.Pattern[str]]]]
 
 
 def _any_of(words: set[str]) -> str:
-    """Return a pattern that finds the shortest of these words at a place, and looks at each character once."""
+    """Return a pattern that matches the shortest of the words, and reads each character once."""
     if "" in words:
         return ""
     by_first: dict[str, set[str]] = {}

@@ -6,17 +6,17 @@ from functools import cached_property
 
 __all__ = ["Literals"]
 
-_FEW = 16  # for so many of them it is quicker to look whether each is there at all
-_HEAD = 4  # characters by which the texts are found
+_FEW = 16  # texts: up to this number, it is faster to check first whether any of them occurs
+_HEAD = 4  # characters: texts are looked up by their first ones
 
 
 class Literals:
-    """Texts to be replaced, each by its own replacement.
+    """Texts to replace, each by its own replacement.
 
-    A text is found only where it is no part of a longer word. Of two that begin at one place the longer one counts.
+    A text that is part of a longer word is not found. If two texts begin at one place, the longer one counts.
 
     Args:
-        replacements: what takes the place of each text. Texts of less than 4 characters are left out.
+        replacements: the replacement of each text. Texts of less than 4 characters are left out.
     """
 
     def __init__(self, replacements: Mapping[str, str]) -> None:
@@ -26,11 +26,11 @@ class Literals:
         return bool(self._replacements)
 
     def find(self, text: str, parts: Sequence[tuple[int, int]] | None = None) -> Iterator[tuple[int, int, str]]:
-        """Yield where a known text begins and ends, and its replacement, in order; none of them overlap.
+        """Yield the begin, the end and the replacement of each known text, in order and without overlaps.
 
         Args:
-            text: where to look.
-            parts: the parts of it to look at, by their begins and ends; by default all of it.
+            text: the text to search.
+            parts: the begins and ends of the parts to search, by default the whole text.
         """
         if len(self._replacements) <= _FEW and not any(each in text for each in self._replacements):
             return
@@ -77,7 +77,7 @@ class Literals:
 
     @cached_property
     def _heads(self) -> re.Pattern[str]:
-        """The pattern of the places where one of the texts may begin."""
+        """The pattern of the first character of a known text."""
         firsts = {text[0] for text in self._replacements}
         words = "".join(sorted(each for each in firsts if each.isalnum()))
         others = "".join(sorted(firsts - {*words}))

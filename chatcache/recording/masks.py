@@ -66,7 +66,7 @@ class Masks:
         return self._by_text.get(text)
 
     def numbered(self, text: str) -> str:
-        """Return the mask of a text; add a numbered one if there is none."""
+        """Return the mask of a text. If it has no mask, add a numbered one."""
         return self._by_text.get(text) or self.of_place(text)
 
     def of_place(self, text: str) -> str:

@@ -49,7 +49,7 @@ _PLAIN = re.compile(r"[^\s\"'`,;&()\[\]{}<>|\\]+")
 _PAIR = re.compile(r"\s?[!#$%&*+.^_|~\w-]{1,64}=([^;\s\"'\\,]{8,4096})")
 _LONGEST = 8_192  # characters of a value
 _FAR = 100  # characters before a keyword that may belong to its name
-_LONG = 64  # characters: what is longer and no credential is not looked at again
+_LONG = 64  # characters: a longer value is not searched for further names
 _MARKS = ".,;:!?)"  # that end a sentence
 
 _SCHEME = re.compile(
@@ -87,7 +87,7 @@ def _values(pattern: re.Pattern[str], text: str, begin: int, end: int) -> Iterat
 
 
 def _lower(text: str) -> str:
-    """Return a text in lower case, in which each character has its place."""
+    """Return a text of the same length in lower case."""
     lower = text.lower()
     return lower if len(lower) == len(text) else text.translate(_LOWER)
 
@@ -163,7 +163,7 @@ def _is_name(text: str, end: int, closed: str, sep: str, value: str) -> bool:
 def _end_of_plain(text: str, begin: int, end: int) -> tuple[int, int]:
     """Return the end of a run of characters without quotes, and the end of the value in it.
 
-    No value ends in a mark of a sentence, and a call such as ``getpass()`` is none.
+    The value ends before punctuation. A call such as ``getpass()`` is not a value.
     """
     found = _PLAIN.match(text, begin, end)
     if found is None:

@@ -35,8 +35,8 @@ class Replaced:
 
         Args:
             request: the request, a JSON value.
-            volatile: finds what is volatile; None leaves it.
-            allowed: what is no secret.
+            volatile: finds volatile texts; None leaves them.
+            allowed: the pattern of texts that are not secrets.
         """
         literal = escaped(request)
         held, found = (literal, {}) if volatile is None else volatile.replaced(literal)

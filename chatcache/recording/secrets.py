@@ -1,15 +1,15 @@
-"""Secrets, which are in no record: they are masked before a request is keyed, and before anything is written.
+"""Find secrets and mask them, before a request is keyed and before anything is written.
 
 A text is a secret for one of five reasons:
 
 * its **format**: see `chatcache.recording.formats`;
-* its **place** in a request: the argument ``api_key``, the header ``Authorization``. Messages, prompts and tools are no
-  such place: what stands there is what the model reads;
+* its **place** in a request: the argument ``api_key``, the header ``Authorization``. Messages, prompts and tools do not
+  count as places, because they are what the model reads;
 * its **name**, if it looks like a credential: ``password = ...`` in a text; see `chatcache.recording.named`;
 * it is the value of an **environment variable** of this process, such as ``OPENAI_API_KEY``;
-* in a request, nobody wrote it: see `chatcache.recording.random_texts`.
+* it is **random**, in a request: see `chatcache.recording.random_texts`.
 
-`chatcache.recording.masks` says what stands for it, and which requests share a key. Base64 payloads are not looked at.
+`chatcache.recording.masks` explains the masks, and which requests share a key. Base64 payloads are not searched.
 
 A text with more than 1,000 secrets, and more than one in 100 characters, is a dump of credentials. It is masked as a
 whole, so the time for a text is bounded; if patterns allow some texts, its secrets are masked one by one.
@@ -50,19 +50,19 @@ __all__ = [
 ]
 
 Allowed = re.Pattern[str] | None
-"""Texts that are no secrets though they look like some."""
+"""The pattern of texts that look like secrets but are not."""
 
 _OWN = "the value of an environment variable"
 _DIGESTED = {NAMED, random_texts.SORT}
-_SHORTEST_WITHIN = 7  # characters of a text that holds a secret
+_SHORTEST_WITHIN = 7  # characters of a text that can hold a secret
 _SHORT = 64  # characters
 _MANY, _DENSE = 1_000, 100  # a text with more secrets than these, and more than one in these characters, is a dump
 _ENDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # of names of environment variables
 _ENDS_IN_BYTES = tuple(end.encode() for end in _ENDS)
 _SHORTEST_OWN = 12  # characters, of a secret in the environment
 _TOLD = re.compile(r"(?=.*\d)(?=.*[A-Za-z]).{8,}", re.DOTALL)
-_SCHEMA = {"type", "anyOf", "oneOf", "allOf", "$ref", "enum"}  # some of which are in each JSON schema
-_SAID = re.compile(  # names of what the model reads: nothing in it is an argument of the call
+_SCHEMA = {"type", "anyOf", "oneOf", "allOf", "$ref", "enum"}  # each JSON schema has one of them
+_SAID = re.compile(  # names of texts that the model reads: they hold no arguments of the call
     r"messages?|inputs?|prompts?|contents?|system(?:_?(?:prompt|instructions?|message))?|instructions?|parts|text|query"
     r"|questions?|documents?|context|history|parameters|input_schema|schema|json_schema|properties|examples",
     re.IGNORECASE,
@@ -75,10 +75,10 @@ def scrubbed(value: Any, masks: Masks | None = None, *, random: bool = True, all
 
     Args:
         value: the value.
-        masks: takes the masks.
-        random: whether the value is a request, in which places count, and texts that nobody wrote. In an answer they do
-            not: what a model says is used, as the argument of a tool, for example.
-        allowed: what is no secret.
+        masks: collects the masks.
+        random: whether the value is a request. Only in a request are places and random texts masked: a program uses the
+            answer of a model, for example as the argument of a tool.
+        allowed: the pattern of texts that are not secrets.
     """
     masks = Masks.beside(value) if masks is None else masks
     return _Request(value, masks, allowed).scrubbed() if random else mask_answer(value, masks, allowed, [])
@@ -89,9 +89,9 @@ def mask_answer(answer: Any, masks: Masks, allowed: Allowed, lost: list[str]) ->
 
     Args:
         answer: the answer.
-        masks: those of its request, to which others are added.
-        allowed: what is no secret.
-        lost: takes the secrets that are not in the request: their sorts, and where they are.
+        masks: the masks of its request; those of new secrets are added.
+        allowed: the pattern of texts that are not secrets.
+        lost: collects the kinds and paths of the secrets that are not in the request.
     """
     return rewritten(answer, _edits_of_answer(masks, allowed, lost))
 
@@ -121,29 +121,29 @@ def _edits_of_answer(masks: Masks, allowed: Allowed, lost: list[str]) -> Edits:
 
 
 def is_told(secret: str) -> bool:
-    """Whether a secret is one wherever else it stands, and no word, as the value of a key for nothing may be."""
+    """Whether a secret is masked in other places too: a placeholder key may be a plain word."""
     return _TOLD.fullmatch(secret) is not None
 
 
 def texts_of_places(request: Any) -> list[str]:
-    """Return what stands in a request where credentials are passed."""
+    """Return the values in the places of credentials in a request."""
     return [str(leaf.value) for leaf in _places(request, "$", "") if leaf.is_place]
 
 
 def known_in(text: str) -> list[str]:
-    """Return the sorts of the secrets in a text that have the form of one, or are of this process."""
+    """Return the kinds of the secrets in a text that are known by their format, or from the environment."""
     return [span.sort for span in _united([*_known(text, 0, len(text), own_secrets())])]
 
 
 def secrets_of(request: Any, answer: Any) -> list[str]:
-    """Return what secrets a call holds, as `secrets_in` does."""
+    """Return the secrets in a call, as `secrets_in` does."""
     return [*secrets_in(request), *secrets_in(answer, random=False)]
 
 
 def secrets_in(value: Any, *, random: bool = True) -> list[str]:
-    """Return what secrets a JSON value holds, each as its sort and where it is; for what was scrubbed that is none.
+    """Return the kind and the path of each secret in a JSON value. A scrubbed value has none.
 
-    Also looked at are names, and what the chunks of a stream say together.
+    Names are searched as well, and the texts that the chunks of a stream make up.
 
     Args:
         value: the value.
@@ -168,7 +168,7 @@ def secrets_in(value: Any, *, random: bool = True) -> list[str]:
 
 
 def secrets_in_names(value: Any) -> list[str]:
-    """Return what secrets the names in a JSON value hold, as `secrets_in` does; they are not masked."""
+    """Return the secrets in the names of a JSON value, as `secrets_in` does. Names are not masked."""
     return [*_in_names(value, "$", own_secrets())]
 
 
@@ -191,12 +191,12 @@ def _sorts(name: str, own: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class _Request:
-    """A request whose secrets are masked.
+    """Masks the secrets of a request.
 
     Args:
         value: the request.
-        masks: takes the masks.
-        allowed: what is no secret.
+        masks: collects the masks.
+        allowed: the pattern of texts that are not secrets.
     """
 
     def __init__(self, value: Any, masks: Masks, allowed: Allowed) -> None:
@@ -213,7 +213,7 @@ class _Request:
         return self._of(self._value, "$")
 
     def _find(self) -> None:
-        """Find the secrets, and give each its mask: those of places first, since their texts may stand elsewhere."""
+        """Find the secrets and give each a mask, first those in places, since their texts may occur elsewhere."""
         own, texts = own_secrets(), list[tuple[str, str]]()
         for leaf in _places(self._value, "$", ""):
             text = str(leaf.value)
@@ -246,7 +246,7 @@ class _Request:
                 return value
 
     def _edits(self, text: str, spans: list[Span]) -> list[Edit]:
-        """Return what is replaced in a text: its own secrets, and between them those that were found elsewhere."""
+        """Return the edits of a text: its own secrets, and between them the secrets that were found elsewhere."""
         edits = [(span.begin, span.end, str(self._masks.get(text[span.begin : span.end]))) for span in spans]
         if self._known:
             begins, ends = [0, *(span.end for span in spans)], [*(span.begin for span in spans), len(text)]
@@ -255,7 +255,7 @@ class _Request:
 
 
 def _spans(text: str, name: str, own: Sequence[str], allowed: Allowed, *, is_request: bool) -> list[Span]:
-    """Return where the secrets of a text that stands under a name are, in order, none over another."""
+    """Return the secrets of a text in order, without overlaps; `name` is the name of the text."""
     if len(text) < _SHORTEST_WITHIN:
         return []
     if (is_named(name) or name.lower().endswith("-key")) and is_credible(text) and not is_replaced(text):
@@ -286,7 +286,7 @@ def _all_spans(  # noqa: PLR0913 - a text, its part, and what counts
 
 
 def _known(text: str, begin: int, end: int, own: Sequence[str]) -> Iterator[Span]:
-    """Yield where a part of a text has the form of a secret, or is one of this process."""
+    """Yield the secrets in a part of a text that are known by their format, or from the environment."""
     for secret in own:
         at = text.find(secret, begin, end)
         while at >= 0:
@@ -296,7 +296,7 @@ def _known(text: str, begin: int, end: int, own: Sequence[str]) -> Iterator[Span
 
 
 def _united(spans: list[Span]) -> list[Span]:
-    """Return spans in order, those that overlap as one, which is numbered if one of them is."""
+    """Return spans in order, with overlapping ones joined. A joined span has a numbered mask if one of them has."""
     made: list[Span] = []
     for span in sorted(spans):
         if made and span.begin < made[-1].end:
@@ -309,7 +309,7 @@ def _united(spans: list[Span]) -> list[Span]:
 
 
 def _apart(spans: Sequence[Span], others: Sequence[Span]) -> Iterator[Span]:
-    """Yield the spans that overlap none of the others; both are in order."""
+    """Yield the spans that overlap none of the others. Both are in order."""
     at = 0
     for span in spans:
         while at < len(others) and others[at].end <= span.begin:
@@ -319,14 +319,14 @@ def _apart(spans: Sequence[Span], others: Sequence[Span]) -> Iterator[Span]:
 
 
 def _places(value: Any, path: str, name: str, *, is_header: bool = False, is_place: bool = False) -> Iterator[Leaf]:
-    """Yield the texts and numbers of a request, and whether credentials are passed where they stand.
+    """Yield the texts and numbers of a request, and whether each is in the place of a credential.
 
     Args:
         value: the request, or a part of it.
-        path: where it is.
-        name: the name that it stands under.
-        is_header: whether its names are those of headers.
-        is_place: whether it stands where a credential is passed; so does all that is in it.
+        path: the path of the part.
+        name: the name of the part.
+        is_header: whether the names in it are names of headers.
+        is_place: whether it is in the place of a credential, and so everything in it.
     """
     match value:
         case dict():

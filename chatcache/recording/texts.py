@@ -1,8 +1,8 @@
-"""The texts of an answer, each as a whole: those of a stream are put together from its chunks. Pure.
+"""The texts of an answer. The texts of a stream are put together from its chunks. Pure.
 
-The pieces of one text stand at the same path in chunk after chunk. Several texts may take turns at one path: those of
-several choices, tool calls and items. What tells them apart are the numbers and ids beside them, such as ``index``, and
-the type of the event.
+The pieces of one text are at the same path in chunk after chunk. Several texts may take turns at one path, such as
+those of several choices, tool calls or items. The numbers and ids beside them, such as ``index``, and the type of the
+event tell them apart.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 __all__ = ["HOLDING", "Edit", "Leaf", "StreamTexts", "edited", "leaves", "mapped", "rewritten"]
 
 Edit = tuple[int, int, str]
-"""A part of a text, by its begin and end, and what takes its place."""
+"""The begin and the end of a part of a text, and its replacement."""
 
 Edits = Callable[[str, str, str], list[Edit]]
-"""Returns the edits of a text, in order, by the text, the name that it stands under, and its path."""
+"""Returns the edits of a text in order. The arguments are the text, its name and its path."""
 
 _TOLD_BY = frozenset({"index", "output_index", "content_index", "summary_index", "item_id", "type"})
 _LONG = 12  # characters of a piece that may be a text of its own
@@ -27,10 +27,10 @@ class Leaf(NamedTuple):
     """A text, or a number, in a JSON value.
 
     Attributes:
-        path: where it is, such as ``$.messages[0].content``.
-        name: the name that it stands under; in a list that of the list.
+        path: its path, such as ``$.messages[0].content``.
+        name: its name; in a list, the name of the list.
         value: the text or number.
-        is_place: whether a credential is passed there; see `chatcache.recording.secrets`.
+        is_place: whether it is in the place of a credential; see `chatcache.recording.secrets`.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Leaf(NamedTuple):
 
 @dataclass(slots=True)
 class _Pieces:
-    """The pieces of one text of a stream: what holds each, and where in that it is."""
+    """The pieces of one text of a stream: for each, its container and its place in that."""
 
     path: str
     name: str
@@ -58,7 +58,7 @@ class _Pieces:
         return all(other[at] == holder[place] for other, at in others)
 
     def edit(self, edits: Iterable[Edit]) -> None:
-        """Replace parts of the text, in order. What takes the place of one stands in the piece where that begins."""
+        """Replace parts of the text, in order. A replacement goes into the piece where the part begins."""
         waiting = iter(edits)
         edit = next(waiting, None)
         at = 0
@@ -90,7 +90,7 @@ class _Pieces:
                 each[at] = other
 
     def edit_long(self, edits: Edits) -> None:
-        """Make the edits of each piece that is long enough to be a text of its own. All are looked at together."""
+        """Make edits in each piece that is long enough to be a text of its own. All pieces are searched at once."""
         held = [(holder, place) for holder, place in self.held if len(holder[place]) >= _LONG]
         text = _BETWEEN.join(holder[place] for holder, place in held)
         waiting = iter(edits(text, self.name, self.path) if held else [])
@@ -176,7 +176,7 @@ def _rewritten(value: Any, edits: Edits, path: str, name: str) -> Any:
 
 
 def edited(text: str, edits: Iterable[Edit]) -> str:
-    """Return a text with edits made, which are in order."""
+    """Return a text with edits made. The edits are in order."""
     parts, at = [], 0
     for begin, end, other in edits:
         parts += [text[at:begin], other]
@@ -206,11 +206,11 @@ class StreamTexts:
         self._alone = [each for each in found.values() if len(each.held) == 1 or each.is_constant]
 
     def __iter__(self) -> Iterator[Leaf]:
-        """Iterate over what several chunks make up together."""
+        """Iterate over the texts that span several chunks."""
         return (Leaf(each.path, each.name, each.text) for each in self._texts)
 
     def edit(self, edits: Edits) -> None:
-        """Make edits in the texts, and in what is a text by itself in each chunk, such as an id."""
+        """Make edits in the texts, and in texts that every chunk repeats, such as an id."""
         for pieces in self._alone:
             pieces.edit_each(edits)
         for pieces in self._texts:
@@ -228,7 +228,7 @@ class StreamTexts:
 
 
 def _collect(found: dict[tuple[Any, ...], _Pieces], value: Any, spot: tuple[Any, ...], path: str, name: str) -> None:
-    """Note the texts of a chunk. A spot is a path that takes note of what tells texts apart."""
+    """Collect the texts of a chunk. A spot is a path with the numbers and ids that tell texts apart."""
     if type(value) is dict:
         told = _TOLD_BY & value.keys()
         if told:

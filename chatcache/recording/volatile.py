@@ -1,11 +1,11 @@
-"""What is another in each run, and says nothing: fresh ids, the time, the folder of a test.
+"""Replace texts that differ in each run and carry no meaning: fresh ids, the time, the folder of a test.
 
-In the key of a request it is replaced by a placeholder, ``<<uuid-1>>``, whose number tells which of them it is: two
-places with one id have one placeholder. In the answer that is recorded the same ids are replaced in the same way, and
-put back on replay, each by that of the request that is answered. Pure.
+The key of a request has a placeholder such as ``<<uuid-1>>`` instead. Two places with one id have one placeholder. The
+recorded answer has the same placeholders for the ids of its request. A replay puts the ids of its own request there.
+Pure.
 
-A time counts as volatile only where it has seconds and is near to the present, an hour at most: then it was made by the
-program that asks. ``2024-02-29`` in a prompt is a part of it, and so is the date of today.
+A time is volatile only if it has seconds and is within an hour of the present, because then the program made it.
+``2024-02-29`` in a prompt stays, and so does the date of today.
 """
 
 import os
@@ -29,7 +29,7 @@ from .texts import StreamTexts, mapped
 __all__ = ["BUILT_IN", "Found", "Volatile", "hidden", "hide_in_stream", "put_back"]
 
 Found = Mapping[str, str]
-"""Placeholders, and what they stand for."""
+"""The text behind each placeholder."""
 
 _ID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 _HEX = r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}"  # of version 4, or any MD5 would be one
@@ -38,7 +38,7 @@ BUILT_IN: Mapping[str, str] = {
     "call": r"(?<![0-9a-zA-Z_])(?:call|toolu|tooluse|chatcmpl-tool|fc)_(?=[a-zA-Z]*\d)[0-9a-zA-Z]{12,}(?![0-9a-zA-Z_])",
     "time": r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?: ?Z|[+-]\d\d:?\d\d)?(?!\d)",
 }
-"""The patterns of what is volatile by default, by their names; ``path``, a temporary folder, is beside them."""
+"""The patterns of texts that are volatile by default, by name. ``path``, a temporary folder, is added to them."""
 
 _NEAR = timedelta(hours=1)
 _SHORTEST_PIECE = 12  # characters of an id that is looked for in the pieces of a stream, each by itself
@@ -46,15 +46,15 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Volatile:
-    """Finds what is volatile, and puts it back.
+    """Finds volatile texts.
 
     Args:
-        patterns: further patterns (Python's ``re``), by the names of their placeholders; one that is None switches off
-            the built-in one of its name.
+        patterns: further patterns (Python's ``re``), by the names of their placeholders. None switches off the built-in
+            pattern of that name.
         clock: gives the time that the program sees, in seconds since the epoch.
 
     Raises:
-        InvalidInputError: a name or a pattern cannot be right.
+        InvalidInputError: a name or a pattern is invalid.
     """
 
     def __init__(self, patterns: Mapping[str, str | None], clock: Clock = now) -> None:
@@ -68,7 +68,7 @@ class Volatile:
                 _check(name, pattern)
 
     def replaced(self, value: Any) -> tuple[Any, Found]:
-        """Return a JSON value with placeholders, and what they stand for."""
+        """Return a JSON value with placeholders, and the text behind each."""
         tokens: dict[tuple[str, str], str] = {}
         numbers = Counter[str]()
 
@@ -108,13 +108,13 @@ class Volatile:
 
 
 def hidden(value: Any, found: Found) -> Any:
-    """Return an answer with the placeholders of its request, if they stand for at least 4 characters."""
+    """Return an answer with the placeholders of its request. Texts of less than 4 characters stay."""
     known = Literals({text: token for token, text in found.items()})
     return mapped(value, known.replaced) if known else value
 
 
 def hide_in_stream(texts: StreamTexts, found: Found) -> None:
-    """Put placeholders into the texts of a stream as `hidden` does. One over several chunks is whole in the first."""
+    """Put placeholders into the texts of a stream as `hidden` does. Each goes into the chunk where its text begins."""
     tokens = {text: token for token, text in found.items()}
     known = Literals(tokens)
     if known:
@@ -123,7 +123,7 @@ def hide_in_stream(texts: StreamTexts, found: Found) -> None:
 
 
 def put_back(value: Any, found: Found) -> Any:
-    """Return a recorded answer with the texts of its request for their placeholders, and literal ones unescaped."""
+    """Return a recorded answer with the texts of its request instead of placeholders, and literal marks unescaped."""
     return mapped(value, lambda text: MARK.sub(lambda match: _text_of(match, found), text) if "<<" in text else text)
 
 
