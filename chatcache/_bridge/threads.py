@@ -17,7 +17,7 @@ from chatcache.interrupts import raise_interrupt, suppress
 from .forks import anew_in_children
 from .logs import LOGGER
 from .loops import Loop, Outcome, running_loop
-from .starting import Startable, daemon, daemon_for_a_loop, start
+from .starting import Startable, daemon, daemon_for_a_loop, is_ending, start
 
 __all__ = ["LoopThread", "StepThread", "Worker", "born_daemon", "call_off_loop"]
 
@@ -263,7 +263,8 @@ class LoopThread(_SideThread):
             try:
                 future.set_result(function(*args, **kwargs))
             except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
-                future.set_exception(error)
+                if not (isinstance(error, SystemExit) and is_ending()):  # else the waiting thread ends silently
+                    future.set_exception(error)
 
         if not start(Thread(target=run, daemon=True, name="chatcache")):
             run()

@@ -584,7 +584,9 @@ def test_two_processes_whose_calls_ask_for_each_other_both_end(
     async def call(process: Process, outer: str, inner: str) -> Any:
         async with await process.lead(colour, outer):
             await asyncio.to_thread(both.wait) if colour is awaiting else both.wait()
-            return await process.lead(colour, inner)
+            led = await process.lead(colour, inner)
+            await asyncio.to_thread(both.wait) if colour is awaiting else both.wait()
+            return led
 
     calls = [apart(call(one, "a", "b")), apart(call(other, "b", "a"))]
     assert [call.result(HANG) for call in calls] == [None, None]

@@ -47,7 +47,7 @@ Steps = Sequence[tuple[type, str]]
 
 READS: Steps = [(Database, "get"), (Database, "aget"), (Database, "read"), (Database, "aread"), (Database, "fetch")]
 WRITES: Steps = [(Turns, "lock"), (Turns, "commit")]
-MEMORY: Steps = [(Recent, "get"), (Recent, "lacks"), (Recent, "remember")]
+MEMORY: Steps = [(Recent, "get"), (Recent, "lacks")]
 
 FILE: Steps = [*READS, *WRITES, *MEMORY]
 
@@ -108,7 +108,7 @@ async def test_hits_go_on_where_the_records_in_memory_cannot_be_used(cache: Resp
     provider = Provider()
     for _ in range(3):
         await ask(form, cache, "recorded", provider)
-    with failing([(ObjectStore, "recall"), (ObjectStore, "remember")], MemoryError()):
+    with failing([(ObjectStore, "recall")], MemoryError()):
         for _ in range(3):
             assert await ask(form, cache, "recorded", provider) == {"to": "recorded"}
     assert provider.calls == 1

@@ -269,6 +269,7 @@ async def test_all_who_wait_get_the_error_and_the_next_one_calls(
 
 async def test_a_stream_that_nobody_reads_to_its_end_is_not_recorded(cache: DOCache, provider: ToolProvider) -> None:
     it = cached(model(provider), cache)
+    provider.goes_on.clear()
     reader: Any = it.stream("How high is it?")
     next(reader)
     reader.close()

@@ -5,8 +5,10 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Self
+
+from tests.waiting import HANG
 
 __all__ = ["ToolProvider"]
 
@@ -29,6 +31,7 @@ class ToolProvider(ThreadingHTTPServer):
         url: what a client takes as its base URL.
         requests: what arrived.
         status: what it answers with instead, where that is not 200.
+        goes_on: whether it sends what follows the first chunk of a stream; cleared, it waits there.
     """
 
     request_queue_size = 128
@@ -38,6 +41,8 @@ class ToolProvider(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         self.requests: list[dict[str, Any]] = []
         self.status = 200
+        self.goes_on = Event()
+        self.goes_on.set()
 
     @property
     def calls(self) -> int:
@@ -48,6 +53,7 @@ class ToolProvider(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.goes_on.set()
         self.shutdown()
         self.server_close()
 
@@ -84,6 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             for part in parts:
                 self.wfile.write(part.encode())
+                self.server.goes_on.wait(HANG)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
