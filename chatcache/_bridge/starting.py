@@ -69,6 +69,7 @@ def daemon_for_a_loop(target: Callable[[], None]) -> Startable:
     """
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and monkey.is_module_patched("threading"):
+        sys.modules["gevent"].get_hub()  # imports what the thread's own hub needs; the thread itself may fail to
         return _NativeThread(target, monkey.get_original)
     return daemon(target)
 
