@@ -1,6 +1,7 @@
 """Tell credentials from words, examples, placeholders and program text. Pure."""
 
 import re
+from functools import lru_cache
 from operator import eq
 
 __all__ = [
@@ -103,7 +104,14 @@ def is_guessable(text: str) -> bool:
 
 def is_credible(value: str) -> bool:
     """Whether the value of a name such as ``password`` is one, and no word, example, placeholder or program text."""
-    if not SHORTEST <= len(value) <= _LONGEST or _SPACE.search(value):
+    if not SHORTEST <= len(value) <= _LONGEST:
+        return False
+    return _is_credible(value) if len(value) <= _SAMPLE else _is_credible.__wrapped__(value)
+
+
+@lru_cache(maxsize=1024)
+def _is_credible(value: str) -> bool:
+    if _SPACE.search(value):
         return False
     if _WORDS_AND_NUMBER.fullmatch(value):
         if len(value) < _SHORTEST_MIXED or len(value) > _LONGEST_PART * len(_PARTS.findall(value)):

@@ -5,7 +5,7 @@ they are; `chatcache.recording.examples` decides whether a value looks like a cr
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import lru_cache
 
 from chatcache.credentials import may_be_credential_name
@@ -109,8 +109,7 @@ def _given(text: str, lower: str, begin: int, end: int) -> Iterator[Span]:
         keyword, closed, sep, opened = match.groups()
         keyword_end = begin + match.end("keyword")
         if keyword == "cookie" and first >= cookies and _is_name(text, keyword_end, closed, sep, ""):
-            spans, cookies = _cookies(text, first, end)
-            yield from spans
+            cookies = yield from _cookies(text, first, end)
         if opened and opened[-1] != "\\":
             last = _end_of_quoted(text, first, min(end, first + _LONGEST), opened)
         else:
@@ -182,11 +181,10 @@ def _end_of_quoted(text: str, begin: int, end: int, quote: str) -> int:
     return -1
 
 
-def _cookies(text: str, begin: int, end: int) -> tuple[list[Span], int]:
-    """Return the values of cookies, ``theme=dark; session=...``, and the end of the last one."""
-    spans = []
+def _cookies(text: str, begin: int, end: int) -> Generator[Span, None, int]:
+    """Yield the values of cookies, ``theme=dark; session=...``, and return the end of the last one."""
     while (pair := _PAIR.match(text, begin, end)) is not None:
         if is_credible(pair[1]):
-            spans.append(Span(*pair.span(1), SORT))
+            yield Span(*pair.span(1), SORT)
         begin = pair.end() + (text[pair.end() : pair.end() + 1] == ";")
-    return spans, begin
+    return begin
