@@ -21,7 +21,7 @@ from threading import Lock, RLock, get_ident
 from .broadcasts import Broadcasts
 from .colours import Colour, awaiting, blocking, drive, each, steps
 from .flights import Flight, Flights, Landing, awaited_within
-from .forbidden import learn_from, reads_apart
+from .forbidden import forbidden_errors, learn_from, reads_apart
 from .forks import anew_in_children
 from .gate import Gate
 from .logs import LOGGER
@@ -42,7 +42,7 @@ from .pings import stalled
 from .renewals import RENEWALS, Held
 from .shared import Shared
 from .starting import check_threads, is_ending
-from .threads import LoopThread, StepThread, Worker, born_daemon, call_off_loop
+from .threads import LoopThread, StepThread, Worker, born_daemon, call_even_if_forbidden, call_off_loop
 from .turnstile import Holder, Turnstile, WouldWaitForItself
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     # the log
     "LOGGER",
     # tools that forbid blocking calls
+    "forbidden_errors",
     "learn_from",
     "reads_apart",
     # forks
@@ -99,6 +100,7 @@ __all__ = [
     "StepThread",
     "Worker",
     "born_daemon",
+    "call_even_if_forbidden",
     "call_off_loop",
     "check_threads",
     "is_ending",

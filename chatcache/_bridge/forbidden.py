@@ -3,9 +3,17 @@
 Reads take microseconds, so they are made in place until a tool forbids one; from then on they are made in a thread.
 """
 
-__all__ = ["learn_from", "reads_apart"]
+import sys
 
-_forbade: list[type[BaseException]] = []  # what was raised
+__all__ = ["forbidden_errors", "learn_from", "reads_apart"]
+
+_forbade: list[str] = []  # what was forbidden
+
+
+def forbidden_errors() -> tuple[type[Exception], ...]:
+    """Return the classes of what such tools raise, for an ``except`` clause, as far as they are loaded."""
+    tool = sys.modules.get("blockbuster")
+    return () if tool is None else (tool.BlockingError,)
 
 
 def reads_apart() -> bool:
@@ -16,8 +24,8 @@ def reads_apart() -> bool:
 def learn_from(error: BaseException) -> None:
     """Have reads made in a thread from now on if a tool forbade one; raise any other error."""
     cause: BaseException | None = error
-    while cause is not None and type(cause).__module__.partition(".")[0] != "blockbuster":
+    while not isinstance(cause, forbidden_errors()):
+        if cause is None:
+            raise error
         cause = cause.__cause__
-    if cause is None:
-        raise error
-    _forbade.append(type(cause))
+    _forbade.append(str(cause))

@@ -14,12 +14,13 @@ from weakref import WeakSet
 from chatcache.clock import monotonic
 from chatcache.interrupts import raise_interrupt, suppress
 
+from .forbidden import learn_from, reads_apart
 from .forks import anew_in_children
 from .logs import LOGGER
 from .loops import Loop, Outcome, running_loop
 from .starting import Startable, daemon, daemon_for_a_loop, is_ending, start
 
-__all__ = ["LoopThread", "StepThread", "Worker", "born_daemon", "call_off_loop"]
+__all__ = ["LoopThread", "StepThread", "Worker", "born_daemon", "call_even_if_forbidden", "call_off_loop"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -303,6 +304,28 @@ def born_daemon(make: Callable[[], R]) -> R:
         return make()
     thread.join()
     return made[0]
+
+
+def call_even_if_forbidden(function: Callable[[], R]) -> R:
+    """Return what a function returns that looks at a file; called in another thread if a tool forbids that here."""
+    if running_loop() is None:
+        return function()
+    if not reads_apart():
+        try:
+            return function()
+        except Exception as error:  # noqa: BLE001 - it is raised, unless it is such a tool's
+            learn_from(error)
+    job, done = Job(function), SimpleQueue[None]()  # a join would be forbidden, too
+
+    def run() -> None:
+        job.run()
+        done.put(None)
+
+    if start(Thread(target=run, daemon=True, name="chatcache")):
+        done.get()
+    else:
+        job.run()
+    return job.result()
 
 
 def call_off_loop(function: Callable[[], object]) -> None:

@@ -32,6 +32,7 @@ from chatcache._bridge import (
     Worker,
     born_daemon,
     finish_apart,
+    forbidden_errors,
     get_ident,
     learn_from,
     off_loop,
@@ -247,7 +248,7 @@ class Database:
                 write_name(writer, self.name)
                 self._is_named = True
             yield writer
-        except (sqlite3.Error, OSError) as error:
+        except _failures() as error:
             raise explained(error, self.path) from error
 
     def checkpoint(self) -> None:
@@ -257,7 +258,7 @@ class Database:
         try:
             with AT_WORK, closing(self._connect()) as connection:  # so that the one to write by is free for others
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except (sqlite3.Error, OSError) as error:
+        except _failures() as error:
             raise explained(error, self.path) from error
 
     def close(self) -> None:
@@ -284,7 +285,7 @@ class Database:
         """Return whether there is the file."""
         try:
             return _identity(self.path) is not None
-        except OSError as error:
+        except _failures() as error:
             raise explained(error, self.path) from error
 
     def is_open(self) -> bool:
@@ -329,7 +330,7 @@ class Database:
         try:
             connection = self._connections.reader or self._reopened()
             return absent if connection is None else query(connection, argument)
-        except (sqlite3.Error, OSError) as error:
+        except _failures() as error:
             raise explained(error, self.path) from error
 
     def _begin(self) -> None:
@@ -372,6 +373,8 @@ class Database:
         """Whether the file that is read is still there. One that cannot be looked at is not: to open it says why."""
         try:
             return self._read_file == _identity(self.path, whole=isinstance(reader, Immutable))
+        except forbidden_errors() as error:
+            raise explained(error, self.path) from error
         except OSError as error:
             raise_interrupt(error)
             return False
@@ -566,9 +569,19 @@ def _identity(path: Path, *, whole: bool = False) -> tuple[int, ...] | None:
         return None
 
 
+def _failures() -> tuple[type[Exception], ...]:
+    """Return the classes of errors that `explained` explains."""
+    return sqlite3.Error, OSError, *forbidden_errors()
+
+
 def explained(error: Exception, path: Path) -> StorageError:  # noqa: PLR0911 - a table, a case a row
     """Return an error of SQLite or of the system as one that says what to do."""
     raise_interrupt(error)
+    if isinstance(error, forbidden_errors()):
+        return StorageError(
+            f"{path} cannot be used in this thread, in which an event loop runs and a tool forbids to block ({error}): "
+            "await the method whose name begins with 'a'"
+        )
     elsewhere = "use another folder"
     if is_at_the_limit():
         return StorageError(

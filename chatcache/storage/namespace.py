@@ -13,7 +13,7 @@ from stat import S_ISDIR
 from typing import ClassVar, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
-from chatcache._bridge import Lock, LoopThread, check_threads, off_loop
+from chatcache._bridge import Lock, LoopThread, call_even_if_forbidden, check_threads, off_loop
 from chatcache.clock import Clock, now
 from chatcache.errors import InvalidInputError, StorageError
 from chatcache.interrupts import raise_interrupt
@@ -277,7 +277,7 @@ class ObjectNamespace:
     ) -> None:
         check_threads()
         self.name = check_namespace(name)
-        self.root = _folder(default_folder() if root is None else root)
+        self.root = call_even_if_forbidden(partial(_folder, default_folder() if root is None else root))
         if not isinstance(timeout, int | float) or not 0 <= timeout <= _LONGEST_TIMEOUT:
             raise InvalidInputError(f"timeout {timeout!r:.200}: pass seconds, from 0 on, a million at most")
         if alarm is not None and not callable(alarm):

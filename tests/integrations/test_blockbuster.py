@@ -39,6 +39,60 @@ async def main():
     await cache.aclose()
 """
 
+MADE_ON_THE_LOOP = """
+import gc
+import chatcache
+
+async def call(request):
+    return request
+
+async def main():
+    cache = chatcache.ResponseCache("shop", path="store")
+    assert [await cache.acall("q", call) for _ in range(2)] == ["q", "q"]
+    chunks = cache.astream("s", lambda _: endless())
+    await anext(chunks)
+    key = chatcache.request_key("hook")
+    assert await cache.alookup(key, "hook", lambda hit: hit.answer) is None
+    leader = await cache.alead(key, lambda hit: hit.answer)
+    stats = await cache.astats()
+    assert (stats.hits, stats.stores, stats.bypasses) == (1, 1, 0), stats
+    storage = chatcache.ObjectNamespace("more").get_by_name("thing").storage
+    await storage.aput("key", 1)
+    assert await storage.alist() == {"key": 1}
+    del cache, chunks, leader, storage
+    gc.collect()
+    await asyncio.sleep(0)
+    gc.collect()
+
+async def endless():
+    while True:
+        yield "chunk"
+        await asyncio.sleep(0)
+"""
+
+BLOCKING = """
+import chatcache
+cache = chatcache.ResponseCache("shop", path="store")
+
+def fails(call, *arguments):
+    try:
+        call(*arguments)
+    except chatcache.StorageError as error:
+        assert "await the method whose name begins with 'a'" in str(error), error
+        return True
+
+async def main():
+    assert cache.call("q", lambda request: request) == "q"
+    assert list(cache.stream("q", lambda request: iter(request))) == ["q"]
+    assert cache.stats().bypasses > 0
+    assert fails(cache.invalidate, "q") and fails(cache.story, "q") and fails(list, cache.records())
+    try:
+        cache.clear()
+    except chatcache.StorageError:
+        pass
+    cache.close()
+"""
+
 HOOK = """
 from langchain_chatcache import DOCache
 from langchain_core.language_models import FakeListChatModel
@@ -132,16 +186,39 @@ LANGCHAIN_S = '["chatcache", "langchain_chatcache"]'
 LITELLM_S = '["chatcache", "litellm_chatcache"]'
 
 
+def run(program: str, modules: str, folder: Path, url: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BEGIN + program + END.format(modules=modules), url]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANG, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended
+
+
 @pytest.mark.parametrize(
     ("program", "modules"),
-    [(ENGINE, ""), (HOOK, LANGCHAIN_S), (CACHED, LANGCHAIN_S), (STORES, LANGCHAIN_S), (LITELLM, LITELLM_S)],
-    ids=["engine", "LangChain's hook", "a cached model", "LangChain's stores", "LiteLLM"],
+    [
+        (ENGINE, ""),
+        (MADE_ON_THE_LOOP, ""),
+        (HOOK, LANGCHAIN_S),
+        (CACHED, LANGCHAIN_S),
+        (STORES, LANGCHAIN_S),
+        (LITELLM, LITELLM_S),
+    ],
+    ids=[
+        "engine",
+        "made and collected on the loop",
+        "LangChain's hook",
+        "a cached model",
+        "LangChain's stores",
+        "LiteLLM",
+    ],
 )
 def test_awaited_calls_go_on_where_a_tool_forbids_to_block(
     program: str, modules: str, tmp_path: Path, provider: Provider
 ) -> None:
-    code = BEGIN + program + END.format(modules=modules)
-    command = [sys.executable, "-c", code, provider.url]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG, check=False)
-    assert ended.returncode == 0, ended.stderr
+    ended = run(program, modules, tmp_path, provider.url)
     assert "chatcache" not in ended.stderr
+
+
+def test_blocking_calls_go_on_without_the_cache_and_others_say_what_to_do(tmp_path: Path) -> None:
+    ended = run(BLOCKING, "", tmp_path, "")
+    assert "Calls go on without it" in ended.stderr
