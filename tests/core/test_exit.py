@@ -144,3 +144,54 @@ def test_a_cache_can_be_closed_when_its_files_were(tmp_path: Path) -> None:
     ended = run(tmp_path, "", begin=before + BEGIN)
     assert ended.stderr == ""
     assert ended.returncode == 0
+
+
+LEADER = """
+import sys, time
+from chatcache import ResponseCache
+def chunks(_):
+    for number in range(1_000_000):
+        yield number
+        time.sleep(0.01)
+for chunk in ResponseCache("shop", path="store").stream("q", chunks):
+    print(chunk, flush=True)
+"""
+
+FOLLOWERS = {
+    "blocking": """
+        chunks = cache.stream("q", lambda _: iter(["mine"]))
+        print(next(chunks))
+    """,
+    "awaited": """
+        async def mine(_):
+            yield "mine"
+        async def main():
+            global chunks
+            chunks = cache.astream("q", mine)
+            print(await anext(chunks))
+        asyncio.run(main())
+    """,
+    "in another thread": """
+        read = threading.Event()
+        def reader():
+            for chunk in cache.stream("q", lambda _: iter(["mine"])):
+                if not read.is_set():
+                    print(chunk)
+                read.set()
+        threading.Thread(target=reader, daemon=True).start()
+        read.wait()
+    """,
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWERS)
+def test_a_program_ends_although_it_follows_a_stream_of_another_process(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LEADER]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as leader:
+        try:
+            assert leader.stdout is not None
+            assert leader.stdout.readline() == "0\n"
+            ended = run(tmp_path, FOLLOWERS[name])
+        finally:
+            leader.kill()
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\n", "")
