@@ -1,6 +1,5 @@
 """A cache whose store fails: every call returns its answer, every fault is counted, and later all is well again."""
 
-import asyncio
 import errno
 import os
 import sqlite3
@@ -14,6 +13,9 @@ from typing import Any
 import pytest
 
 from chatcache import NotStoredError, ResponseCache, StorageError
+from chatcache.storage import database
+from tests import forms
+from tests.forms import FORMS, Provider
 
 from .faults import needs_linux, run
 
@@ -22,53 +24,26 @@ CALLS = 5
 Ask = Callable[[ResponseCache, int], Awaitable[list[Any]]]
 
 
-class Provider:
-    """Answers with what is asked, and counts."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, request: Any) -> Any:
-        self.calls += 1
-        return {"to": request}
-
-    async def awaited(self, request: Any) -> Any:
-        return self(request)
-
-    def stream(self, request: Any) -> Any:
-        yield self(request)
-
-    async def astream(self, request: Any) -> Any:
-        yield self(request)
-
-
 @pytest.fixture
 def provider() -> Provider:
     return Provider()
 
 
-@pytest.fixture(params=["call", "acall", "stream", "astream"])
+@pytest.fixture(params=FORMS)
 def ask(request: pytest.FixtureRequest, provider: Provider) -> Ask:
     """Asks a cache so many requests, one after the other; gives the answers."""
 
-    async def asked(cache: ResponseCache, number: int) -> Any:
-        body = {"number": number}
-        match request.param:
-            case "call":
-                return cache.call(body, provider)
-            case "acall":
-                return await cache.acall(body, provider.awaited)
-            case "stream":
-                (chunk,) = cache.stream(body, provider.stream)
-                return chunk
-            case _:
-                (chunk,) = [chunk async for chunk in cache.astream(body, provider.astream)]
-                return chunk
+    async def asked(cache: ResponseCache, start: int) -> list[Any]:
+        bodies = [{"number": number} for number in range(start, start + CALLS)]
+        return [await forms.ask(request.param, cache, body, provider) for body in bodies]
 
-    async def either(cache: ResponseCache, start: int) -> list[Any]:
-        return [await asked(cache, number) for number in range(start, start + CALLS)]
+    return asked
 
-    return either
+
+@pytest.fixture
+def _looks_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at each read whether the file is still there, not ten times a second."""
+    monkeypatch.setattr(database, "_LOOK", 0.0)
 
 
 def answers(start: int) -> list[Any]:
@@ -94,19 +69,20 @@ async def test_a_file_that_is_locked_for_long(tmp_path: Path, ask: Ask, provider
     cache.close()
 
 
+@pytest.mark.usefixtures("_looks_each_time")
 async def test_a_file_that_is_deleted(tmp_path: Path, ask: Ask, provider: Provider) -> None:
     cache = ResponseCache("store", path=tmp_path)
     assert await ask(cache, 0) == answers(0)
     for path in tmp_path.rglob("*"):
         if path.is_file():
-            path.unlink()
-    await asyncio.sleep(0.15)  # a file that is gone is noticed within a tenth of a second
+            path.unlink(missing_ok=True)
     assert await ask(cache, 0) == answers(0)
     assert provider.calls == 2 * CALLS
     assert await ask(ResponseCache("store", path=tmp_path, mode="replay"), 0) == answers(0)
     cache.close()
 
 
+@pytest.mark.usefixtures("_looks_each_time")
 @pytest.mark.parametrize("how", ["replaced", "written over"])
 async def test_a_file_that_becomes_garbage(tmp_path: Path, ask: Ask, provider: Provider, how: str) -> None:
     cache = ResponseCache("store", path=tmp_path)
@@ -116,8 +92,7 @@ async def test_a_file_that_becomes_garbage(tmp_path: Path, ask: Ask, provider: P
     if how == "replaced":
         garbage.replace(cache.location)
         for beside in cache.location.parent.glob("*.sqlite-*"):
-            beside.unlink()
-        await asyncio.sleep(0.15)
+            beside.unlink(missing_ok=True)  # SQLite deletes them where its last connection is closed
     else:
         cache.close()
         cache.location.write_bytes(garbage.read_bytes())
@@ -126,7 +101,6 @@ async def test_a_file_that_becomes_garbage(tmp_path: Path, ask: Ask, provider: P
     assert provider.calls == 3 * CALLS
     assert cache.stats().bypasses >= 2 * CALLS
     cache.location.unlink()
-    await asyncio.sleep(0.15)
     for _ in range(2):
         assert await ask(cache, 10) == answers(10)
     assert provider.calls == 4 * CALLS
