@@ -174,6 +174,7 @@ LIMITED: dict[str, tuple[Callable[[int], str], int]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Binding .* is a named parameter")  # wrongly, by CPython 3.12.0 to 3.12.3
 @pytest.mark.parametrize("limited", LIMITED)
 def test_the_limits_of_workerd_hold(storage: Storage, limited: str) -> None:
     make, most = LIMITED[limited]
