@@ -1,4 +1,4 @@
-"""The four forms in which a cache is asked, for tests of what holds in each of them."""
+"""The four forms of a call, for tests that run in each of them."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -31,7 +31,7 @@ class Provider:
 
 
 async def ask(form: str, cache: ResponseCache, request: Any, provider: Provider) -> Any:
-    """Return the answer to a request, asked for in a form; of a stream, its only chunk."""
+    """Call a cache in one of the forms, and return the answer, or the only chunk of the stream."""
     match form:
         case "call":
             return cache.call(request, provider)

@@ -1,4 +1,4 @@
-"""The files that this process has open: how many they may be, and closing none of another owner."""
+"""Descriptors: how many this process may have, and files that close their own only."""
 
 import os
 import sys
@@ -17,10 +17,10 @@ _FOR_OTHERS = 32  # the program's own files, connections and event loops
 
 
 class Descriptor:
-    """An open file, closed when it is collected at the latest, and only while its number is its own.
+    """An open file, closed once, at the latest when it is collected.
 
-    A program may close whatever is open, as a daemon does. The number is then that of the next file that anything in
-    the process opens. So it is looked at before it is used or closed.
+    A program may close every descriptor, as a daemon does. The number then refers to the next file that any code in the
+    process opens. So nothing is closed by a number that refers to another file.
 
     Args:
         path: the file.

@@ -90,9 +90,10 @@ async def test_a_file_that_becomes_garbage(tmp_path: Path, ask: Ask, provider: P
     garbage = tmp_path / "garbage"
     garbage.write_bytes(os.urandom(100_000))
     if how == "replaced":
-        garbage.replace(cache.location)
+        # the log first: with it any file is the database, and the cache sweeps beside the calls
         for beside in cache.location.parent.glob("*.sqlite-*"):
-            beside.unlink(missing_ok=True)  # SQLite deletes them where its last connection is closed
+            beside.unlink(missing_ok=True)
+        garbage.replace(cache.location)
     else:
         cache.close()
         cache.location.write_bytes(garbage.read_bytes())

@@ -1,8 +1,8 @@
-"""A program whose folder becomes unusable while its cache is open, in each form in which a cache is asked.
+"""A program whose folder becomes unusable while its cache is open.
 
-It is told a folder of its own, and what happens to the folder of the records. It says as JSON, for each form, what it
-was answered before, while and after the folder was unusable, how many calls it made, how many were bypassed, and what
-was logged.
+Its arguments are a folder of its own, and what happens to the folder of the records. It prints JSON: for each form of a
+call, the answers while the folder is unusable and afterwards, the bypasses of each call, the number of calls, and the
+log.
 """
 
 import asyncio
