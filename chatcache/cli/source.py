@@ -48,7 +48,7 @@ def bundles_in(paths: tuple[Path, ...]) -> list[Bundle]:
     found: list[Path] = []
     for path in paths or (Path(),):
         if path.is_dir():
-            found += sorted(path.rglob(f"*{SUFFIX}"))
+            found += sorted(each for each in path.rglob(f"*{SUFFIX}") if not each.is_dir())
         elif path.exists():
             found.append(path)
         else:

@@ -82,6 +82,19 @@ def test_ls_lists_records(bundle: Bundle) -> None:
     ]
 
 
+@pytest.mark.parametrize("command", ["ls", "stats", "scan", "verify", "prune", "migrate", "grep sky", "show test_one"])
+def test_a_default_store_beside_a_bundle_is_no_bundle(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.delenv("CHATCACHE_DIR", raising=False)
+    monkeypatch.chdir(bundle.path.parent)
+    ResponseCache("app").call(WORDS, lambda _request: ANSWER)
+    assert Path(".chatcache").is_dir()
+    result = run(*command.split())
+    assert result.exit_code == 0, result.output
+    bundle.sweep_blobs()
+
+
 def test_ls_says_which_bundle_a_record_is_in_where_there_are_several(bundle: Bundle) -> None:
     assert "where" not in run("ls", bundle.path.parent).stdout
     Bundle(bundle.path.with_name("b.chatcache")).write(bundle.read()[:1])
