@@ -1,4 +1,4 @@
-"""What a cache does where its store fails: the call goes on without it, or fails as well."""
+"""The policy for store failures: bypass the cache, or raise."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -10,16 +10,16 @@ from .interrupts import raise_interrupt
 __all__ = ["OnStoreError", "StoreErrors", "as_persistence_error"]
 
 OnStoreError = Literal["bypass", "raise"]
-"""``bypass``: the call goes on without the store. ``raise``: the error is raised."""
+"""``bypass``: the call proceeds without the store. ``raise``: the error is raised."""
 
 
 class StoreErrors:
-    """What becomes of the errors of a store.
+    """The errors of a store: each is counted and logged once per kind, or raised.
 
     Args:
         store_id: the id of the store.
-        policy: what is done.
-        count: is called for each call that goes on without the store.
+        policy: what to do with an error.
+        count: is called for each failure: a call whose read, lease and write fail counts three times.
 
     Attributes:
         raised: whether errors are raised.
@@ -37,7 +37,7 @@ class StoreErrors:
         self._said: set[object] = set()
 
     def handle(self, error: Exception) -> None:
-        """Raise an error, or else go on without the store.
+        """Raise an error, or else let the call proceed without the store.
 
         Raises:
             Exception: the error, if errors are raised.
@@ -47,22 +47,23 @@ class StoreErrors:
         self.excuse(error)
 
     def excuse(self, error: Exception) -> None:
-        """Count a call that goes on without the store, and say why the first time for each kind of error."""
+        """Count a failure, and log the first one of each kind."""
         raise_interrupt(error)
         self._count()
         kind = _kind(error)
         if kind not in self._said:
             self._said.add(kind)
+            proceeds = "" if self.raised else "Calls proceed without the cache. "
             LOGGER.warning(
-                "store %r is not used for a call: %s\n"
-                "Calls go on without it; this is said once for each kind of problem.",
+                "store %r is not used for a call: %s\n%sFurther failures of this kind are counted, not logged.",
                 self._store_id,
                 printable(str(error)),
+                proceeds,
             )
 
 
 def _kind(error: BaseException | None) -> object:
-    """Return what two errors have in common that are said once: their class, and what they were raised from."""
+    """Return the kind of an error, its class and its cause's, so that each kind is logged once."""
     if error is None:
         return None
     code = getattr(error, "sqlite_errorname", getattr(error, "errno", None))
@@ -72,14 +73,13 @@ def _kind(error: BaseException | None) -> object:
 def as_persistence_error(error: Exception) -> PersistenceError:
     """Return an error of the store as one of chatcache's own; the exception of a signal handler is raised as it is.
 
-    What is none of ours, and none that `chatcache.storage` explains, is a fault that nobody foresaw: a caller has to
-    bear that no less than a full disk.
+    Unexpected exceptions are wrapped too: they must not fail a call any more than a full disk does.
     """
     raise_interrupt(error)
     if isinstance(error, PersistenceError):
         return error
     made = StorageError(
-        f"the store failed in a way that is not foreseen ({type(error).__name__}: {error}): "
+        f"the store failed unexpectedly ({type(error).__name__}: {error}): "
         "use another folder, and report this with its traceback"
     )
     made.__cause__ = error

@@ -221,4 +221,4 @@ def test_awaited_calls_go_on_where_a_tool_forbids_to_block(
 
 def test_blocking_calls_go_on_without_the_cache_and_others_say_what_to_do(tmp_path: Path) -> None:
     ended = run(BLOCKING, "", tmp_path, "")
-    assert "Calls go on without it" in ended.stderr
+    assert "Calls proceed without the cache" in ended.stderr

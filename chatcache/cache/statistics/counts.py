@@ -64,7 +64,7 @@ class Statistics:
         misses: calls that had no record.
         stores: answers that were recorded.
         refusals: answers that were not worth keeping, by the reason.
-        bypasses: how often a call went on without a read, a write or a lease of the cache that failed.
+        bypasses: how many reads, writes and leases failed; a call whose three fail counts three times.
         evictions: records that were removed to make room.
         joins: calls that were answered by that of another thread, task or process, which was under way; each of them
             is a miss as well.
