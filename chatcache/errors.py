@@ -17,7 +17,8 @@
     │   ├── CorruptRecordError                   one record's bytes are not what chatcache wrote
     │   └── DecodeError                          a record is no result of the request that asks for it
     ├── BundleError                              a file of recorded calls cannot be read or written
-    ├── SecretError                              what was to be recorded holds a secret
+    ├── NotRecordedError                         a call could not be recorded into a bundle
+    │   └── SecretError                          it holds a secret
     ├── ReplayedError                            a failure that was recorded, of a class that may not be made here
     ├── ReplayMiss                               mode ``replay``, and there is no record to replay
     ├── QueueEmptyError                          nothing in a queue was due in the time that was given
@@ -50,6 +51,7 @@ __all__ = [
     "InvalidValueError",
     "LeftOut",
     "MissingPackageError",
+    "NotRecordedError",
     "NotStoredError",
     "PersistenceError",
     "QueueEmptyError",
@@ -228,8 +230,12 @@ class BundleError(ChatcacheError):
         return printable(super().__str__())
 
 
-class SecretError(ChatcacheError):
-    """What was to be recorded holds a secret, so that nothing of it was."""
+class NotRecordedError(ChatcacheError):
+    """A call could not be recorded into a bundle, so it could not be replayed."""
+
+
+class SecretError(NotRecordedError):
+    """A call was not recorded because it holds a secret."""
 
 
 class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word of the modes and of the documentation
@@ -260,14 +266,18 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
     def __str__(self) -> str:
         """Say what was asked for, where, and how to record it."""
         left_out = f"  left out {printable(shortened(', '.join(self.left_out), 300))}\n" if self.left_out else ""
+        remedy = (
+            "Such a call cannot be recorded."
+            if self.key is None
+            else "To record it, run once in a mode that calls, such as 'auto', where the provider can be reached."
+        )
         return (
             f"no record to replay: {printable(self.reason)}\n"
             f"  store    {self.store_id!r} in {printable(self.where)}\n"
             f"  key      {printable(self.key or 'none')}\n"
             f"  request  {shortened(repr(self.request))}\n"
             f"{left_out}"
-            "Nothing was called. To record it, run once in a mode that calls, such as 'auto', where the provider can "
-            "be reached."
+            f"Nothing was called. {remedy}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -178,8 +178,8 @@ def _of_plain_type(value: Any) -> Any:
             return dict(value)
         case _:
             raise InvalidValueError(
-                f"{value!r:.200} is of type {type(value).__name__}, which is not JSON; "
-                "a request is made of None, bool, int, float, str, list, tuple and dict"
+                f"{value!r:.200} is of type {type(value).__name__}, which is not JSON: make the request JSON (None, "
+                "bool, int, float, str, list, tuple and dict), or leave the object out of it"
             )
 
 

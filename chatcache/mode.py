@@ -1,13 +1,13 @@
 """What a cache does with a call, by its mode, and which answers it refuses. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 from chatcache.interrupts import raise_interrupt
 
-from .errors import InvalidModeError
+from .errors import InvalidModeError, shown
 
-__all__ = ["Mode", "Refusal", "parse_mode", "parse_refusals"]
+__all__ = ["Mode", "Refusal", "invalid_mode", "parse_mode", "parse_refusals"]
 
 
 class Mode(StrEnum):
@@ -55,18 +55,27 @@ class Refusal(StrEnum):
     """It is larger than all that the store may hold."""
 
 
-def parse_mode(mode: str, source: str = "mode") -> Mode:
+def parse_mode(mode: str, source: str = "") -> Mode:
     """Return the mode of that name; a `Mode` is one already.
 
+    Args:
+        mode: the name.
+        source: where the name comes from, for the message, such as ``CHATCACHE_MODE``.
+
     Raises:
-        InvalidModeError: there is none; the message names the source the name came from.
+        InvalidModeError: there is no such mode.
     """
     try:
         return Mode(mode)
     except ValueError as error:
         raise_interrupt(error)
-        names = ", ".join(repr(str(each)) for each in Mode)
-        raise InvalidModeError(f"{source} is {mode!r}, which is no mode; use one of {names}") from None
+        raise invalid_mode(mode, source, Mode) from None
+
+
+def invalid_mode(mode: object, source: str, modes: Iterable[str]) -> InvalidModeError:
+    """Return the error for a name that is not among some modes."""
+    within = f" in {source}" if source else ""
+    return InvalidModeError(f"invalid mode {shown(mode)}{within}: use one of {', '.join(modes)}")
 
 
 def parse_refusals(allow: Collection[str]) -> frozenset[Refusal]:

@@ -211,7 +211,10 @@ class Recorder:
         form = form_of(made.key)
         request = about.request if made.canonical is None else _request_of(about, made.canonical)
         about = replace(about, request=request, versions=versions_of(self._packages))
-        return track.keep(made.key.removesuffix(form), form, made.answer, about, made.offsets)
+        try:
+            return track.keep(made.key.removesuffix(form), form, made.answer, about, made.offsets)
+        except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
+            return self._unstored(made.answer, error)
 
     def record(self, made: Made) -> dict[str, Any]:
         """Return the record of an answer, as those who wait get it where it is not kept.
@@ -270,6 +273,9 @@ class Recorder:
 
     def _unstored(self, answer: Any, error: Exception) -> bool:
         raise_interrupt(error)
+        if self.track is not None:
+            self.track.reject(error)
+            return False
         if self._errors.raised:
             raise NotStoredError(answer, str(error)) from error
         self._errors.excuse(error)

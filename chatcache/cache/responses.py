@@ -67,6 +67,7 @@ _SIZED = {str, list, dict}
 _NOT_OURS = "it is not what chatcache writes"
 _ANSWER, _ANSWER_OR_STREAM, _STREAM_OR_ANSWER = (Form.ANSWER,), (Form.ANSWER, Form.STREAM), (Form.STREAM, Form.ANSWER)
 _NOTHING = "nothing is recorded under this key"
+_ONCE = "once"  # a mode of `chatcache.recording`
 
 
 class ResponseCache:
@@ -80,7 +81,8 @@ class ResponseCache:
         path: the folder of the objects; by default ``CHATCACHE_DIR``, or else ``.chatcache``.
         object: the name of the object, which is one SQLite file.
         ttl: how long a record lives: seconds, a timedelta, or None for ever.
-        mode: see `Mode`. In mode ``auto``, which is the default, ``CHATCACHE_MODE`` decides where it is set.
+        mode: see `Mode`. In mode ``auto``, which is the default, ``CHATCACHE_MODE`` decides if it is set. Its value
+            ``once``, which is a mode of test suites, means ``auto`` here.
         allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``,
             ``interrupted``.
         max_entries: how many records there may be in the store; those not used for longest go first. See `Limits`.
@@ -729,12 +731,17 @@ class ResponseCache:
         return self._recorder.refuses(refusal)
 
     def bypass(self, problem: Exception) -> None:
-        """Count a call that goes on without the cache, and say why the first time for each kind of problem.
+        """Count a failure because of which a call proceeds without the cache, and log it once per kind.
+
+        A tape notes it instead, since a test must not pass if its calls cannot be replayed.
 
         Raises:
             Exception: the problem, with ``on_store_error="raise"``.
         """
-        self._errors.handle(problem)
+        if self._track is None:
+            self._errors.handle(problem)
+        else:
+            self._track.reject(problem)
 
     def _lives(self, ttl: TTL) -> TTL:
         return self.ttl if ttl is None else ttl
@@ -775,9 +782,10 @@ class ResponseCache:
         try:
             return canonical_json(request)
         except InvalidValueError as error:
+            unkeyed = InvalidValueError(f"the request has no key: {error.problem}", error.path)
             if not mode.calls:
-                raise self.miss(None, repr(request), f"the request has no key: {error}") from error
-            self.bypass(error)
+                raise self.miss(None, repr(request), str(unkeyed)) from error
+            self.bypass(unkeyed)
             return None
 
     def _flown(self, call: Call, lead: Callable[[], Answer]) -> tuple[Answer, bool]:
@@ -1002,6 +1010,8 @@ def _checked(ttl: TTL) -> TTL:
 def _mode_of(mode: str) -> Mode:
     chosen = parse_mode(mode)
     from_environment = os.environ.get("CHATCACHE_MODE")
-    if chosen is Mode.AUTO and from_environment:
-        return parse_mode(from_environment, "CHATCACHE_MODE")
-    return chosen
+    if chosen is not Mode.AUTO or not from_environment:
+        return chosen
+    if from_environment == _ONCE:  # whether a test has records decides in pytest-chatcache; a cache has no tests
+        return Mode.AUTO
+    return parse_mode(from_environment, "CHATCACHE_MODE")

@@ -68,6 +68,9 @@ class Track(Protocol):
     def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:
         """Return the miss of a request that has no key, or cannot be recorded, to be raised."""
 
+    def reject(self, problem: Exception) -> None:
+        """Note that a call was made which cannot be recorded, and why."""
+
 
 class Tape(Protocol):
     """What is put in."""
@@ -235,6 +238,9 @@ class _TrackByContext:
 
     def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:
         return self._track.miss(key, request, reason)
+
+    def reject(self, problem: Exception) -> None:
+        self._track.reject(problem)
 
     @property
     def _track(self) -> Track:

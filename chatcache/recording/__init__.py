@@ -13,7 +13,17 @@ from .bundle import SUFFIX, Bundle, Changes, Head, Record, model_of, name_of
 from .difference import Difference, differences
 from .edited import Edits, rekeyed
 from .miss import ExplainedMiss, Explanation, Nearest, Reason, nearest
-from .policy import Exhausted, Fault, Policy, RecordMode, parse_ignore, parse_not_secret, parse_record_mode
+from .policy import (
+    Exhausted,
+    Fault,
+    Policy,
+    RecordMode,
+    mode_of_environment,
+    parse_exhausted,
+    parse_ignore,
+    parse_not_secret,
+    parse_record_mode,
+)
 from .recordings import Recording, recording
 from .secrets import MASK, scrubbed, secrets_in, secrets_of
 from .session import Session
@@ -52,9 +62,11 @@ __all__ = [
     "from_store",
     "from_vcr",
     "into_store",
+    "mode_of_environment",
     "model_of",
     "name_of",
     "nearest",
+    "parse_exhausted",
     "parse_ignore",
     "parse_not_secret",
     "parse_record_mode",

@@ -118,7 +118,10 @@ class Explanation:
             yield f"  left out {shortened(', '.join(names), _LONGEST)}"
         for token, text in islice(self.placeholders.items(), _MOST_DIFFERENCES):
             yield f"  {token}  stands for {visible(shortened(text, 80))}"
-        yield f"Nothing was called. To record it: {self.command}"
+        if self.reason is Reason.NO_KEY:
+            yield "Nothing was called. Such a call cannot be recorded."
+        else:
+            yield f"Nothing was called. To record it: {self.command}"
 
     def _of_nearest(self, near: Nearest) -> Iterable[str]:
         whose = "this test" if near.scope == self.scope else near.scope or "no test"

@@ -1,5 +1,6 @@
 """What is done with the calls of a scope."""
 
+import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -8,13 +9,14 @@ from functools import lru_cache
 from typing import Any
 
 from chatcache.clock import Clock, real_time
-from chatcache.errors import InvalidInputError, InvalidModeError, shown
+from chatcache.errors import InvalidInputError, shown
 from chatcache.interrupts import raise_interrupt
+from chatcache.mode import Mode, invalid_mode
 from chatcache.ttl import parse_ttl
 
 from .volatile import Volatile
 
-__all__ = ["Exhausted", "Policy", "RecordMode", "parse_not_secret", "parse_record_mode"]
+__all__ = ["Exhausted", "Policy", "RecordMode", "mode_of_environment", "parse_not_secret", "parse_record_mode"]
 
 
 class RecordMode(StrEnum):
@@ -32,18 +34,35 @@ class RecordMode(StrEnum):
     """Have nothing to do with it: caches read and write their own records."""
 
 
-def parse_record_mode(mode: str, source: str) -> RecordMode:
-    """Return the mode of a name.
+def parse_record_mode(mode: str, source: str = "") -> RecordMode:
+    """Return the mode of a name; a `RecordMode` is one already.
+
+    Args:
+        mode: the name.
+        source: where the name comes from, for the message.
 
     Raises:
-        InvalidModeError: there is none; the message names the source the name came from.
+        InvalidModeError: there is no such mode.
     """
     try:
         return RecordMode(mode)
     except ValueError as error:
         raise_interrupt(error)
-        names = ", ".join(map(repr, map(str, RecordMode)))
-        raise InvalidModeError(f"{source} is {mode!r}, which is no mode; use one of {names}") from None
+        raise invalid_mode(mode, source, RecordMode) from None
+
+
+def mode_of_environment() -> RecordMode | None:
+    """Return the mode that ``CHATCACHE_MODE`` names, or None if it is not set.
+
+    The variable is also that of caches. Their ``read_only`` stores nothing, so for a bundle it means ``replay``.
+
+    Raises:
+        InvalidModeError: there is no such mode.
+    """
+    mode = os.environ.get("CHATCACHE_MODE")
+    if mode == Mode.READ_ONLY:
+        return RecordMode.REPLAY
+    return parse_record_mode(mode, "CHATCACHE_MODE") if mode else None
 
 
 class Exhausted(StrEnum):
@@ -79,7 +98,7 @@ class Policy:
     """What is done with the calls of a scope.
 
     Attributes:
-        mode: how the bundle is used.
+        mode: how the bundle is used, a `RecordMode` or its name.
         exhausted: what is done where a request is made more often than it was recorded.
         ignore: the names in a request that do not count, wherever they are; ``arguments.seed`` is one within another.
         volatile: finds what is another in each run.
@@ -94,7 +113,7 @@ class Policy:
             default the real time, also where the program's time is frozen or moved.
     """
 
-    mode: RecordMode
+    mode: RecordMode = RecordMode.AUTO
     exhausted: Exhausted = Exhausted.ERROR
     ignore: tuple[str, ...] = ()
     volatile: Volatile = field(default_factory=lambda: Volatile({}))
@@ -111,12 +130,16 @@ class Policy:
         return _any_of(self.not_secret) if self.not_secret else None
 
     def __post_init__(self) -> None:
-        """Check `max_age`, of which infinity is any age.
+        """Check the fields. A `max_age` of infinity is any age.
 
         Raises:
-            InvalidTTLError: it is no time.
+            InvalidInputError: one of them cannot be right.
         """
         oldest = parse_ttl(self.max_age)
+        object.__setattr__(self, "mode", parse_record_mode(self.mode))
+        object.__setattr__(self, "exhausted", parse_exhausted(self.exhausted))
+        object.__setattr__(self, "ignore", parse_ignore(self.ignore))
+        object.__setattr__(self, "not_secret", parse_not_secret(self.not_secret))
         object.__setattr__(self, "max_age", None if oldest is None else oldest / 1000)
 
     def counting(self, value: Any) -> Any:
@@ -124,6 +147,19 @@ class Policy:
         for name in self.ignore:
             value = _without(value, name.split("."))
         return value
+
+
+def parse_exhausted(name: str) -> Exhausted:
+    """Return what is done when the answers run out, by its name.
+
+    Raises:
+        InvalidInputError: there is no such name.
+    """
+    try:
+        return Exhausted(name)
+    except ValueError as error:
+        raise_interrupt(error)
+        raise InvalidInputError(f"exhausted={shown(name)}: use one of {', '.join(Exhausted)}") from None
 
 
 def parse_ignore(names: Any) -> tuple[str, ...]:

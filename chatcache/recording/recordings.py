@@ -1,19 +1,20 @@
 """``recording``: a context, and a decorator, within which calls are replayed and recorded."""
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from chatcache._bridge import off_loop
-from chatcache.cache.taping import put_in, take_out
+from chatcache.cache.taping import Inserted, put_in, take_out
 from chatcache.errors import InvalidInputError, shown
 from chatcache.interrupts import raise_interrupt
 
-from .policy import Policy, RecordMode
+from .policy import Policy, RecordMode, mode_of_environment
 from .session import Session
 from .tape import Tape
 
@@ -33,13 +34,19 @@ def recording(path: str | Path, policy: Policy | None = None, *, scope: str = ""
 
     Args:
         path: the bundle, ``*.chatcache``; it need not exist.
-        policy: what is done with the calls; by default what is recorded is replayed, and the rest recorded.
+        policy: what is done with the calls. In mode ``auto``, which is the default, ``CHATCACHE_MODE`` decides if it is
+            set. In mode ``off`` the caches use their own records, as if there were no recording.
         scope: whose records they are; other scopes in the same bundle are left alone.
 
     Raises:
-        InvalidInputError: the mode is ``off``.
+        InvalidInputError: the policy is not a `Policy`, or ``CHATCACHE_MODE`` names no mode.
     """
-    return Recording(Path(path), policy or Policy(mode=RecordMode.AUTO), scope)
+    policy = Policy() if policy is None else policy
+    if not isinstance(policy, Policy):
+        raise InvalidInputError(f"policy={shown(policy)}: pass a Policy, such as Policy(mode=RecordMode.REPLAY)")
+    if policy.mode is RecordMode.AUTO:
+        policy = replace(policy, mode=mode_of_environment() or RecordMode.AUTO)
+    return Recording(Path(path), policy, scope)
 
 
 class Recording:
@@ -52,14 +59,9 @@ class Recording:
         path: the bundle.
         policy: what is done with the calls.
         scope: whose records they are.
-
-    Raises:
-        InvalidInputError: the mode is ``off``.
     """
 
     def __init__(self, path: Path, policy: Policy, scope: str) -> None:
-        if policy.mode is RecordMode.OFF:
-            raise InvalidInputError("recording() in mode 'off' has nothing to do: leave it out")
         self._begin = partial(_Run, path, policy, scope)
         self._run: _Run | None = None
 
@@ -81,7 +83,7 @@ class Recording:
 
         Raises:
             BundleError: the bundle cannot be written.
-            SecretError: something was not recorded, because it holds a secret.
+            NotRecordedError: a call could not be recorded; `SecretError` if it holds a secret.
         """
         self._ended().end(error)
 
@@ -138,35 +140,36 @@ class _Run:
     def __init__(self, path: Path, policy: Policy, scope: str) -> None:
         self._session = Session()
         self._replaces = {scope} if policy.mode is RecordMode.REFRESH else set[str]()
+        self._inserted: Inserted | None = None  # in mode ``off`` the tape is never put in
         try:
-            tape = self._session.tape(scope, path, policy)
+            self._tape = self._session.tape(scope, path, policy) or self._session.idle(scope, path, policy)
         except BaseException:
             self._session.close()
             raise
-        assert tape is not None  # noqa: S101 - it is not off
-        self._tape = tape
 
     def put_in(self) -> Tape:
         """Have the calls of this context replayed and recorded from now on; return the tape."""
-        self._inserted = put_in(self._tape, of_context=True)
+        if self._tape.mode is not RecordMode.OFF:
+            self._inserted = put_in(self._tape, of_context=True)
         return self._tape
 
     def take_out(self) -> None:
         """Have them so no longer."""
-        take_out(self._inserted)
+        if self._inserted is not None:
+            take_out(self._inserted)
 
-    @contextmanager
-    def playing(self) -> Iterator[None]:
+    def playing(self) -> AbstractContextManager[None]:
         """Have them replayed and recorded for as long as the body runs."""
-        with self._session.playing(self._tape, of_context=True):
-            yield
+        if self._tape.mode is RecordMode.OFF:
+            return nullcontext()
+        return self._session.playing(self._tape, of_context=True)
 
     def end(self, error: BaseException | None = None) -> None:
         """Write what was recorded, unless there was an error.
 
         Raises:
             BundleError: the bundle cannot be written.
-            SecretError: something was not recorded, because it holds a secret.
+            NotRecordedError: a call could not be recorded; `SecretError` if it holds a secret.
         """
         with self._session:
             if error is None or isinstance(error, GeneratorExit):  # nobody wants more of a generator

@@ -37,6 +37,10 @@ class Session:
         """
         return None if policy.mode is RecordMode.OFF else Tape(self.shelves.of(path), name, policy, command)
 
+    def idle(self, name: str, path: Path, policy: Policy, *, command: str = _COMMAND) -> Tape:
+        """Return a tape for mode ``off``, which is not put in; else as `tape`."""
+        return Tape(self.shelves.of(path), name, policy, command)
+
     @contextmanager
     def playing(self, tape: Tape | None, *, of_context: bool = False) -> Iterator[None]:
         """Have every cache replay and record a tape, or its own store, for as long as the body runs.

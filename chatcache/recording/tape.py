@@ -16,10 +16,11 @@ from chatcache.cache.outcomes import Outcomes
 from chatcache.cache.records import form_of, record_of
 from chatcache.cache.taping import Track
 from chatcache.clock import milliseconds
-from chatcache.errors import InvalidValueError, SecretError
+from chatcache.codec import is_json
+from chatcache.errors import BundleError, InvalidValueError, NotRecordedError, SecretError
 from chatcache.exit import Failure, outcome
 from chatcache.interrupts import raise_interrupt
-from chatcache.keys import request_key
+from chatcache.keys import canonical_json, request_key
 from chatcache.mode import Mode
 
 from .bundle import STREAMS, Record, model_of
@@ -76,7 +77,7 @@ class Tape:
         made: what was recorded.
         used: the records that were replayed.
         misses: what was missed.
-        problems: why something was not recorded that was to be.
+        problems: the errors of the calls that could not be recorded.
         saved: what was replayed would have taken: tokens, US dollars, seconds.
         hits: how many calls were replayed.
     """
@@ -92,7 +93,7 @@ class Tape:
         self.made: list[Record] = []
         self.used: set[str] = set()
         self.misses: list[ExplainedMiss] = []
-        self.problems: list[str] = []
+        self.problems: list[NotRecordedError] = []
         self.saved = [0.0, 0.0, 0.0]
         self.hits = 0
         self._asked: dict[tuple[str, str], int] = {}  # how often, by store and key
@@ -152,10 +153,22 @@ class Tape:
             record = made(self._number(store, key))
             problem = self._problem(record, lost)
             if problem:
-                self.problems.append(f"a call of store {store!r} was not recorded, it holds a secret: {problem}")
+                self.problems.append(
+                    SecretError(f"a call of store {store!r} was not recorded, it holds a secret: {problem}")
+                )
+                return False
+            try:
+                self.shelf.bundle.check_record(record)
+            except BundleError as error:
+                self.reject(store, error)
                 return False
             self.made.append(record)
             return True
+
+    def reject(self, store: str, problem: Exception) -> None:
+        """Note that a call was made which cannot be recorded, and why."""
+        raise_interrupt(problem)
+        self.problems.append(NotRecordedError(f"a call of store {store!r} was not recorded: {problem}"))
 
     def _problem(self, record: Record, lost: Sequence[str]) -> str:
         """Return which secret keeps a call from being recorded, and what to do; nothing if none does."""
@@ -210,9 +223,10 @@ class Tape:
         return miss
 
     def raise_for_problems(self) -> None:
-        """Raise `SecretError` where something was not recorded that was to be."""
+        """Raise `NotRecordedError` if a call could not be recorded, or `SecretError` if one holds a secret."""
         if self.problems:
-            raise SecretError("\n".join(self.problems))
+            kind = max(map(type, self.problems), key=lambda each: issubclass(each, SecretError))
+            raise kind("\n".join(map(str, self.problems)))
 
 
 class _Track:
@@ -262,6 +276,7 @@ class _Track:
         tape = self._tape
         if tape.mode is RecordMode.REPLAY:
             return False
+        _check_json(answer)
         ident, replaced = tape.keyed(key, about.request)
         lost: list[str] = []
         said = replaced.recorded(answer, is_stream=offsets is not None, lost=lost)
@@ -295,6 +310,9 @@ class _Track:
 
     def miss(self, key: str | None, request: Any, reason: str) -> ExplainedMiss:
         return self._tape.missed(self._store, key, scrubbed(request), {}, reason=Reason.NO_KEY, detail=reason)
+
+    def reject(self, problem: Exception) -> None:
+        self._tape.reject(self._store, problem)
 
     def _read(self, record: Record, answer: Any, read: Callable[[Hit], T]) -> T:
         if record.form is Form.FAILURE and isinstance(answer, dict) and answer.get("_tag") == "Failure":
@@ -343,6 +361,19 @@ class _RaisedError(Exception):
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+
+def _check_json(answer: Any) -> None:
+    """Check that an answer is JSON, or a tuple where JSON has a list.
+
+    Raises:
+        InvalidValueError: it is not.
+    """
+    if not is_json(answer):
+        try:
+            canonical_json(answer)
+        except InvalidValueError as error:
+            raise InvalidValueError("the answer is not JSON: have the call return JSON", error.path) from error
 
 
 def _is_of(key: str, request: Any) -> bool:

@@ -151,6 +151,16 @@ def test_what_decides_about_the_mode(run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert run.calls == 2
 
 
+@pytest.mark.parametrize(("mode", "calls"), [("once", 1), ("read_only", 0), ("replay", 0)])
+def test_the_modes_of_the_environment_are_those_of_suites_and_of_caches(
+    run: Run, monkeypatch: pytest.MonkeyPatch, mode: str, calls: int
+) -> None:
+    monkeypatch.setenv("CHATCACHE_MODE", mode)
+    run.tests("def test_one(): assert ResponseCache('app').call({'question': 'why'}, model)\n")
+    run().assert_outcomes(passed=calls, failed=1 - calls)
+    assert run.calls == calls
+
+
 def test_the_ini_setting_is_a_mode_too(run: Run) -> None:
     run.pytester.makeini("[pytest]\nchatcache = replay\n")
     run.tests(ONE)
@@ -352,6 +362,33 @@ def test_a_secret_fails_the_recording(run: Run) -> None:
         ["*SecretError: a call of store 'app' was not recorded, it holds a secret: OpenAI key*"]
     )
     assert not run.bundle().path.exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        ("cache.call({'question': object()}, lambda request: 'yes')", "$.question: the request has no key: *"),
+        ("cache.call({'question': 'x'}, lambda request: object())", "$: the answer is not JSON: *"),
+        ("cache.call({'question': 'x'}, lambda request: {1: 'yes'})", "$: the answer is not JSON: *"),
+        ("[*cache.stream({'question': 'x'}, lambda request: ['a', object()])]", "$[[]1[]]: the answer is not JSON: *"),
+        ("cache.call({'question': 'x'}, lambda request: 'yes', refuse=lambda answer: 1 / 0)", "division by zero"),
+        ("cache.call({'question': 'x'}, lambda request: DEEP)", "*it nests more than 100 levels"),
+    ],
+)
+def test_a_call_that_cannot_be_recorded_fails_its_test(run: Run, call: str, problem: str) -> None:
+    run.tests(f"DEEP = []\nfor _ in range(150): DEEP = [DEEP]\n\ndef test_one(): assert {call}\n")
+    result = run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*NotRecordedError: a call of store 'app' was not recorded: {problem}"])
+    assert not run.bundle().path.exists()
+
+
+def test_a_miss_of_a_request_without_a_key_does_not_advise_to_record_it(run: Run) -> None:
+    run.tests("def test_one(): cache.call({'question': object()}, model)\n")
+    result = run("--chatcache=replay")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*make the request JSON*, or leave the object out of it"])
+    result.stdout.no_fnmatch_line("*To record it*")
 
 
 def test_an_answer_that_a_replay_could_not_return_fails_the_recording_unless_it_is_allowed(run: Run) -> None:
@@ -556,11 +593,11 @@ def test_misses_are_annotations_and_changes_a_table_on_github(run: Run, monkeypa
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        (["--chatcache=never"], "--chatcache is 'never', which is no mode"),
+        (["--chatcache=never"], "invalid mode 'never' in --chatcache: use one of replay"),
         (["-o", "chatcache_layout=file"], "'file' is not a valid Layout"),
         (["-o", "chatcache_volatile=a=("], "is no regular expression"),
         (["-o", "chatcache_max_age=soon"], "max_age is 'soon'"),
-        (["-o", "chatcache_exhausted=stop"], "exhausted is 'stop'"),
+        (["-o", "chatcache_exhausted=stop"], "exhausted='stop': use one of error, last, cycle"),
     ],
 )
 def test_a_setting_that_cannot_be_right_is_refused(run: Run, setting: list[str], message: str) -> None:

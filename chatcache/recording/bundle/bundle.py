@@ -167,6 +167,16 @@ class Bundle:
         """Where its blobs lie, together with those of the bundles beside it."""
         return self.path.parent / files.BLOBS
 
+    def check_record(self, record: Record) -> None:
+        """Check that a record can be written, and read again.
+
+        Raises:
+            BundleError: its answer is not JSON, or it is too large or nests too deeply.
+        """
+        blobs: Blobs = {}
+        text = self._text(record, blobs)
+        self._check_sizes(text, blobs)
+
     def locked(self) -> AbstractContextManager[int]:
         """Return a context in which this thread alone may write the bundles of the folder: to change what is read.
 
@@ -231,7 +241,8 @@ class Bundle:
         """
         with self.locked():
             self._check_folder()
-            used = {digest for path in self.path.parent.glob(f"*{SUFFIX}") for digest in Bundle(path).blobs()}
+            bundles = [path for path in self.path.parent.glob(f"*{SUFFIX}") if not path.is_dir()]
+            used = {digest for path in bundles for digest in Bundle(path).blobs()}
             blobs = [blob for blob in self.folder.glob("*.json") if _DIGEST.fullmatch(blob.stem)]
             gone = [blob for blob in blobs if blob.stem not in used]
             try:

@@ -45,7 +45,7 @@ class Controls:
             raise InvalidInputError(f"cache={given!r:.100}: pass a dictionary, such as {{'ttl': 60}}")
         mode = given.get("mode")
         return cls(
-            mode=None if mode is None else parse_mode(mode, "mode in cache="),
+            mode=None if mode is None else parse_mode(mode, "cache="),
             ttl=given.get("ttl"),
             namespace=given.get("namespace"),
             max_age=_max_age(given),

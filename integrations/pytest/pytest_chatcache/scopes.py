@@ -34,7 +34,7 @@ def raise_what_was_missed(tape: Tape | None) -> None:
 
     Raises:
         ExplainedMiss: a call was missed, whether or not somebody caught that.
-        SecretError: something was not recorded, because it holds a secret.
+        NotRecordedError: a call could not be recorded; `SecretError` if it holds a secret.
     """
     if tape is None:
         return
@@ -84,7 +84,7 @@ class Scopes:
     def idle(self, item: pytest.Item) -> Tape:
         """Return a tape for a test that is run in mode ``off``: it is not put in."""
         path, name = bundle_of(self._settings, item)
-        return Tape(self._session.shelves.of(path), name, self._settings.policy_of(item), _command(item))
+        return self._session.idle(name, path, self._settings.policy_of(item), command=_command(item))
 
     def results(self, item: pytest.Item, *, passed: bool, torn_down: bool, cut: bool) -> list[Result]:
         """Return what became of a test's calls, and of those of the fixtures that were used for it; it is over.

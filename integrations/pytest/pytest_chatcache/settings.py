@@ -13,10 +13,11 @@ import pytest
 
 from chatcache import ChatcacheError, InvalidInputError
 from chatcache.recording import (
-    Exhausted,
     Policy,
     RecordMode,
     Volatile,
+    mode_of_environment,
+    parse_exhausted,
     parse_ignore,
     parse_not_secret,
     parse_record_mode,
@@ -179,7 +180,7 @@ class Settings:
     def _policy(self, asked: _Asked) -> Policy:
         return Policy(
             mode=self._mode_of(asked),
-            exhausted=_exhausted(asked.get("exhausted", self._config.getini("chatcache_exhausted"))),
+            exhausted=parse_exhausted(asked.get("exhausted", self._config.getini("chatcache_exhausted"))),
             ignore=(*parse_ignore(self._config.getini("chatcache_ignore")), *parse_ignore(asked.get("ignore", []))),
             volatile=self._volatile(asked.get("volatile", None)),
             not_secret=(
@@ -208,7 +209,7 @@ class Settings:
     def _mode_of(self, asked: _Asked) -> RecordMode:
         marked = asked.get("mode", None)
         if marked is not None:
-            marked = parse_record_mode(marked, "the mode of the marker chatcache")
+            marked = parse_record_mode(marked, "the marker chatcache")
         if marked is RecordMode.OFF:
             return marked
         return self._of_run or marked or self._default
@@ -217,8 +218,7 @@ class Settings:
         option = self._config.getoption("chatcache")
         if option:
             return parse_record_mode(option, _OPTION)
-        environment = os.environ.get("CHATCACHE_MODE")
-        return parse_record_mode(environment, "CHATCACHE_MODE") if environment else None
+        return mode_of_environment()
 
     @cached_property
     def _default(self) -> RecordMode:
@@ -262,15 +262,6 @@ def _asked_by(item: pytest.Item | None) -> _Asked:
             raise InvalidInputError(f"{item.nodeid}: the marker chatcache takes {', '.join(_TAKEN)}; it got {given}")
         values.update(marker.kwargs)
     return _Asked(values)
-
-
-def _exhausted(name: str) -> Exhausted:
-    try:
-        return Exhausted(name)
-    except ValueError:
-        raise InvalidInputError(
-            f"exhausted is {name!r}; use one of {', '.join(map(repr, map(str, Exhausted)))}"
-        ) from None
 
 
 def _flag(name: str, value: object) -> bool:

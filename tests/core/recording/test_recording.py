@@ -5,15 +5,25 @@ import json
 import pickle
 import re
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
 
-from chatcache import About, InvalidInputError, Mode, Refusal, ReplayedError, ReplayMiss, ResponseCache, SecretError
+from chatcache import (
+    About,
+    InvalidInputError,
+    Mode,
+    NotRecordedError,
+    Refusal,
+    ReplayedError,
+    ReplayMiss,
+    ResponseCache,
+    SecretError,
+)
 from chatcache.cli.commands import chatcache
 from chatcache.recording import (
     Bundle,
@@ -244,9 +254,63 @@ def test_auto_records_what_is_missing(cache: ResponseCache, bundle: Path) -> Non
         assert [cache.call(SKY, never)["content"] for _ in range(2)] == ["answer 1", "answer 2"]
 
 
-def test_a_recording_in_mode_off_is_a_mistake(bundle: Path) -> None:
-    with pytest.raises(InvalidInputError, match="nothing to do"), recording(bundle, Policy(mode=RecordMode.OFF)):
-        pass
+def test_in_mode_off_caches_use_their_own_records(cache: ResponseCache, bundle: Path) -> None:
+    model = Model()
+    off = Policy(mode=RecordMode.OFF)
+    with recording(bundle, off) as tape, recording(bundle, off):
+        assert [cache.call(SKY, model)["content"] for _ in range(2)] == ["answer 1", "answer 1"]
+    assert recording(bundle, off)(lambda: cache.call(SKY, never)["content"])() == "answer 1"
+    assert (tape.made, tape.hits, bundle.exists()) == ([], 0, False)
+
+
+def test_the_environment_decides_the_mode_that_the_program_leaves_open(
+    cache: ResponseCache, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model()
+    monkeypatch.setenv("CHATCACHE_MODE", "replay")
+    for policy in (None, Policy(), Policy(ignore=("seed",))):
+        with recording(bundle, policy), pytest.raises(ExplainedMiss):
+            cache.call(SKY, never)
+    with recording(bundle, refreshing()):
+        assert cache.call(SKY, model)["content"] == "answer 1"
+    for mode, answer in {"read_only": 1, "once": 1, "auto": 1, "refresh": 2}.items():
+        monkeypatch.setenv("CHATCACHE_MODE", mode)
+        with recording(bundle):
+            assert cache.call(SKY, model)["content"] == f"answer {answer}", mode
+    monkeypatch.setenv("CHATCACHE_MODE", "off")
+    with recording(bundle):
+        assert cache.call(SKY, model)["content"] == "answer 3"
+    monkeypatch.setenv("CHATCACHE_MODE", "sometimes")
+    with pytest.raises(InvalidInputError, match="invalid mode 'sometimes' in CHATCACHE_MODE: use one of replay, once"):
+        recording(bundle)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Policy(mode=cast(Any, "reply")), "invalid mode 'reply': use one of replay, once, auto, refresh, off"),
+        (lambda: Policy(exhausted=cast(Any, "stop")), "exhausted='stop': use one of error, last, cycle"),
+        (lambda: Policy(ignore=cast(Any, "seed")), r"pass a list of names, such as \['seed'"),
+        (lambda: Policy(not_secret=cast(Any, "ACME")), "pass a list of patterns"),
+        (lambda: recording("x.chatcache", cast(Any, "replay")), "policy='replay': pass a Policy, such as"),
+    ],
+)
+def test_a_policy_that_cannot_be_right_is_refused(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says):
+        make()
+
+
+def test_the_modes_of_a_policy_may_be_named(cache: ResponseCache, bundle: Path) -> None:
+    with recording(bundle, Policy(mode=cast(Any, "replay"))), pytest.raises(ExplainedMiss):
+        cache.call(SKY, never)
+
+
+@pytest.mark.parametrize("answer", [object(), {"x": [b""]}, {1: 2}])
+def test_an_answer_that_cannot_be_recorded_fails_the_recording(
+    cache: ResponseCache, bundle: Path, answer: object
+) -> None:
+    with pytest.raises(NotRecordedError, match="the answer is not JSON"), recording(bundle):
+        assert cache.call(SKY, lambda _request: answer) is answer
 
 
 @pytest.mark.parametrize("mode", ["off", "refresh", "auto", "read_only"])
