@@ -34,6 +34,7 @@ _VERSION = 1  # of the format; https://www.sqlite.org/fileformat.html#user_versi
 _INTERNAL = "_cf_"
 _JOURNAL = bytes.fromhex("d9d505f920a163d7")  # how a rollback journal begins, and how one ends that names another file
 _HEADER_OF_JOURNAL = struct.Struct(">16x L 4x L")  # how many pages the file had before, and how large they are
+_PAGE_SIZES = frozenset(512 << power for power in range(8))  # bytes; a journal that says 0 has pages like the file's
 _MOST_STEPS = 200  # thousands of instructions of SQLite's machine that reading a schema may take, some ten an entry
 _LONGEST_SQL = 1_000_000  # bytes of a statement, and of one in a schema
 _HEADER = ("PRAGMA application_id", "PRAGMA user_version", "PRAGMA encoding")
@@ -178,7 +179,8 @@ def _kind(mode: int) -> str:
 def _check_journal(journal: Path, file: Path) -> None:
     """Check a rollback journal: there is one while a file is made, and while the index of the alarms is written.
 
-    It may neither name another file nor restore more pages than the file and the journal hold.
+    It may neither name another file nor restore more pages than the file and the journal hold. SQLite writes the size
+    of a page into every journal.
     """
     with journal.open("rb") as opened:
         head = opened.read(_HEADER_OF_JOURNAL.size)
@@ -188,7 +190,8 @@ def _check_journal(journal: Path, file: Path) -> None:
     if not head or head[0] == 0:  # SQLite does not use it
         return
     pages, page_size = _HEADER_OF_JOURNAL.unpack(head) if len(head) == _HEADER_OF_JOURNAL.size else (0, 0)
-    if tail == _JOURNAL or pages * page_size > size + (file.stat().st_size if file.exists() else 0):
+    most = size + (file.stat().st_size if file.exists() else 0)
+    if tail == _JOURNAL or page_size not in _PAGE_SIZES or pages * page_size > most:
         raise CorruptStorageError(
             f"{journal} is a rollback journal that chatcache did not write: SQLite would change or delete files by it. "
             "Remove it, or all files of this store"

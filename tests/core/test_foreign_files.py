@@ -282,12 +282,20 @@ def is_refused_by_alarms(store: Path) -> None:
     namespace.close()
 
 
-def test_a_journal_of_more_pages_than_there_are_is_refused(store: Path) -> None:
+@pytest.mark.parametrize("page_size", [0, 1, 511, 512, 4096, 16_384, 65_536, 2**17])
+@pytest.mark.parametrize("pages", [100_000, 2**32 - 1])
+@pytest.mark.parametrize("sector", [0, 32, 512, 65_536])
+def test_a_journal_of_more_pages_than_there_are_is_refused(
+    store: Path, pages: int, page_size: int, sector: int
+) -> None:
     alter(store)
-    header = bytes.fromhex("d9d505f920a163d7") + struct.pack(">IIIII", 1, 0, 2**31, 512, 16_384)
-    Path(f"{store}-journal").write_bytes(header.ljust(1024, b"\0"))
+    header = bytes.fromhex("d9d505f920a163d7") + struct.pack(">IIIII", 0, 0, pages, sector, page_size)
+    Path(f"{store}-journal").write_bytes(header.ljust(65_536, b"\0"))
     before = store.stat().st_size
-    is_refused(store)
+    cache = ResponseCache("s", path=store.parent.parent, mode="replay")
+    with pytest.raises(CorruptStorageError, match="a rollback journal that chatcache did not write"):
+        cache.call({"q": 1}, called)
+    cache.close()
     assert store.stat().st_size == before
 
 
