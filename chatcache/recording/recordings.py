@@ -165,7 +165,9 @@ class _Run:
         return self._session.playing(self._tape, of_context=True)
 
     def end(self, error: BaseException | None = None) -> None:
-        """Write what was recorded, unless there was an error.
+        """Write what was recorded, unless there was an error; after that, raise for the calls that were not recorded.
+
+        If a call was not recorded, records of earlier runs stay, for the recording is not whole.
 
         Raises:
             BundleError: the bundle cannot be written.
@@ -173,9 +175,10 @@ class _Run:
         """
         with self._session:
             if error is None or isinstance(error, GeneratorExit):  # nobody wants more of a generator
-                self._tape.raise_for_problems()
                 if self._tape.made:
-                    self._tape.shelf.bundle.revise(self._tape.made, replacing=self._replaces)
+                    replacing = set[str]() if self._tape.problems else self._replaces
+                    self._tape.shelf.bundle.revise(self._tape.made, replacing=replacing)
+                self._tape.raise_for_problems()
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,8 @@ import pickle
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -83,6 +85,17 @@ def refreshing(**options: Any) -> Policy:
 
 def replaying(**options: Any) -> Policy:
     return Policy(mode=RecordMode.REPLAY, **options)
+
+
+def call_for(cache: ResponseCache, *answers: object) -> None:
+    """Get each answer once from a call and once from a stream."""
+    for at, answer in enumerate(answers):
+        assert cache.call({"n": at}, partial(given, answer)) is answer
+        assert list(cache.stream({"n": at}, partial(given, [answer]))) == [answer]
+
+
+def given(answer: Any, _request: Any) -> Any:
+    return answer
 
 
 def test_what_is_recorded_is_replayed_and_the_caches_own_records_are_left_alone(
@@ -311,6 +324,33 @@ def test_an_answer_that_cannot_be_recorded_fails_the_recording(
 ) -> None:
     with pytest.raises(NotRecordedError, match="the answer is not JSON"), recording(bundle):
         assert cache.call(SKY, lambda _request: answer) is answer
+
+
+@pytest.mark.parametrize("mode", [RecordMode.AUTO, RecordMode.ONCE, RecordMode.REFRESH])
+def test_a_call_that_cannot_be_recorded_costs_no_other_one_its_record(
+    cache: ResponseCache, bundle: Path, mode: RecordMode
+) -> None:
+    deep: Any = "deep"
+    for _ in range(150):
+        deep = [deep]
+    with pytest.raises(NotRecordedError) as caught, recording(bundle, Policy(mode=mode)):
+        call_for(cache, "one", b"bytes", deep, KEY, datetime.now(UTC), {1, 2}, {1: "x"}, object(), "two")
+    assert str(caught.value).count("was not recorded") == 14
+    assert [each.answer for each in Bundle(bundle).read()] == ["one", ["one"], "two", ["two"]]
+
+
+def test_a_refresh_that_is_not_whole_leaves_the_records_that_it_did_not_make_again(
+    cache: ResponseCache, bundle: Path
+) -> None:
+    with recording(bundle, refreshing()):
+        call_for(cache, "one", "two", "three")
+    with pytest.raises(NotRecordedError), recording(bundle, refreshing()):
+        call_for(cache, "new", b"bytes")
+    assert {each.request["n"]: each.answer for each in Bundle(bundle).read() if not each.offsets} == {
+        0: "new",
+        1: "two",
+        2: "three",
+    }
 
 
 @pytest.mark.parametrize("mode", ["off", "refresh", "auto", "read_only"])
