@@ -1,8 +1,8 @@
 """Masks, which replace secrets in a recorded call.
 
-Masks decide which requests share a key. A credential with a known format or place gets a number: ``<<secret>>``,
-``<<secret-2>>``. So the key of a request does not depend on the API key of the run. Every other mask holds a digest, so
-requests with different texts have different keys:
+Masks decide which requests share a key. A credential in the place of one, or from the environment, gets a number:
+``<<secret>>``, ``<<secret-2>>``. So the key of a request does not depend on the API key of the run. Any other mask in a
+request holds a digest, so requests with different texts have different keys, even if a text only looks like a secret:
 
 * a random text gets a SHA-256 digest, because nobody can guess the text;
 * a made-up password could be guessed from its SHA-256, so its digest goes through scrypt (16 MiB, about 50 ms per

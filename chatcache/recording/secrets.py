@@ -53,7 +53,6 @@ Allowed = re.Pattern[str] | None
 """The pattern of texts that look like secrets but are not."""
 
 _OWN = "the value of an environment variable"
-_DIGESTED = {NAMED, random_texts.SORT}
 _SHORTEST_WITHIN = 7  # characters of a text that can hold a secret
 _SHORT = 64  # characters
 _MANY, _DENSE = 1_000, 100  # a text with more secrets than these, and more than one in these characters, is a dump
@@ -225,10 +224,10 @@ class _Request:
                     self._spans[leaf.path] = spans
                     texts += [(span.sort, text[span.begin : span.end]) for span in spans]
         for sort, text in texts:
-            if sort not in _DIGESTED:
+            if sort == _OWN:
                 self._masks.numbered(text)
         self._masks.digested(
-            [text for sort, text in texts if sort == NAMED],
+            [text for sort, text in texts if sort not in {_OWN, random_texts.SORT}],
             [text for sort, text in texts if sort == random_texts.SORT],
         )
 
@@ -296,16 +295,25 @@ def _known(text: str, begin: int, end: int, own: Sequence[str]) -> Iterator[Span
 
 
 def _united(spans: list[Span]) -> list[Span]:
-    """Return spans in order, with overlapping ones joined. A joined span has a numbered mask if one of them has."""
+    """Return spans in order, with overlapping ones joined.
+
+    A joined span is the value of an environment variable only if that is all of it: its mask tells no other text apart.
+    """
     made: list[Span] = []
-    for span in sorted(spans):
+    for span in sorted(spans, key=_order):
         if made and span.begin < made[-1].end:
             last = made.pop()
-            sort = span.sort if last.sort in _DIGESTED else last.sort
-            made.append(Span(last.begin, max(last.end, span.end), sort))
+            is_vague = last.sort == NAMED and span.sort != _OWN
+            is_part = last.sort == _OWN and span.end > last.end
+            made.append(Span(last.begin, max(last.end, span.end), span.sort if is_vague or is_part else last.sort))
         else:
             made.append(span)
     return made
+
+
+def _order(span: Span) -> tuple[int, int, bool]:
+    """Return the place of a span in order. At one begin the longest comes first, of equal ones that of a variable."""
+    return span.begin, -span.end, span.sort != _OWN
 
 
 def _apart(spans: Sequence[Span], others: Sequence[Span]) -> Iterator[Span]:

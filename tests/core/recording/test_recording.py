@@ -455,13 +455,30 @@ def test_what_is_ignored_does_not_count(cache: ResponseCache, bundle: Path) -> N
         cache.call({"arguments": {"metadata": {"user": "b"}}}, never)
 
 
-def test_no_secret_is_recorded_or_keyed(cache: ResponseCache, bundle: Path) -> None:
+def test_the_key_of_a_run_is_neither_recorded_nor_keyed(
+    cache: ResponseCache, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = ["sk-proj-" + "aB3_" * 12, "sk-proj-" + "Zx9_" * 12]
+    monkeypatch.setenv("OPENAI_API_KEY", keys[0])
     with recording(bundle):
         cache.call({"prompt": f"my key is {keys[0]}"}, lambda request: {"content": request["prompt"]})
     assert bundle.read_text().count("my key is <<secret>>") == 2
+    monkeypatch.setenv("OPENAI_API_KEY", keys[1])
     with recording(bundle, replaying()):
         assert cache.call({"prompt": f"my key is {keys[1]}"}, never) == {"content": f"my key is {keys[1]}"}
+
+
+def test_prompts_with_different_keys_are_told_apart(cache: ResponseCache, bundle: Path) -> None:
+    keys = ["sk-proj-" + "aB3_" * 12, "sk-RandomForestClassifier", "sk-GradientBoostingRegressor"]
+    with recording(bundle):
+        for key in keys:
+            cache.call({"prompt": f"What is {key}?"}, lambda request: {"content": request["prompt"]})
+    assert keys[0] not in bundle.read_text()
+    with recording(bundle, replaying()):
+        for key in keys:
+            assert cache.call({"prompt": f"What is {key}?"}, never) == {"content": f"What is {key}?"}
+        with pytest.raises(ReplayMiss):
+            cache.call({"prompt": "What is sk-LogisticRegressionModel?"}, never)
 
 
 @pytest.mark.parametrize("secret", ["zX9kQ2vB7nM4pL8wR3tY6uI1oA5sD0fG", "0123456789abcdef0123456789abcdef"])

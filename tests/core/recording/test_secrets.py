@@ -194,7 +194,7 @@ def test_a_credential_is_told_by_its_format_wherever_it_stands(secret: str, rand
         assert part in json.dumps(value)
         clean = scrubbed(value, random=random)
         assert part not in json.dumps(clean)
-        assert MASK in json.dumps(clean)
+        assert "<<secret" in json.dumps(clean)
         assert secrets_in(value, random=random)
         assert not secrets_in(clean, random=random)
 
@@ -291,8 +291,18 @@ def test_random_texts_are_told_apart_and_stay_in_answers() -> None:
 
 def test_a_credential_has_one_mask_in_a_request_and_any_other_one_has_another() -> None:
     one, other = FORMATS[0], FORMATS[2]
-    assert scrubbed([one, f"{other} {one}"]) == [MASK, f"<<secret-2>> {MASK}"]
+    first, second = scrubbed([one, f"{other} {one}"])
+    assert second.endswith(f" {first}")
+    assert second != f"{first} {first}"
+    assert scrubbed({"api_key": one, "client_secret": other, "q": f"{other} {one}"})["q"] == f"<<secret-2>> {MASK}"
     assert scrubbed({"api_key": "placeholder", "q": "placeholder text"}) == {"api_key": MASK, "q": "placeholder text"}
+
+
+def test_a_text_that_goes_on_after_a_secret_of_the_environment_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVICE_KEY", "sk-aB3dE6fG9hJ2kL5m")
+    assert scrubbed(["Explain sk-aB3dE6fG9hJ2kL5m."]) == [f"Explain {MASK}."]
+    one, other = (scrubbed([f"Explain sk-aB3dE6fG9hJ2kL5m{rest}."]) for rest in ("Reader", "Writer"))
+    assert one != other
 
 
 def test_which_credentials_a_run_has_makes_no_difference() -> None:
@@ -303,21 +313,22 @@ def test_which_credentials_a_run_has_makes_no_difference() -> None:
 
 
 def test_a_mask_that_a_text_has_already_is_not_given_again() -> None:
-    assert scrubbed([f"{MASK} is not {FORMATS[0]}"]) == [f"{MASK} is not <<secret-2>>"]
+    asked = {"q": f"{MASK} is not {FORMATS[0]}", "api_key": FORMATS[0]}
+    assert scrubbed(asked) == {"q": f"{MASK} is not <<secret-2>>", "api_key": "<<secret-2>>"}
 
 
 def test_a_key_over_several_lines_is_masked_to_its_end() -> None:
     key = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEow\n-----END RSA PRIVATE KEY-----"
-    assert scrubbed([f"a {key} b"]) == [f"a {MASK} b"]
+    assert scrubbed([f"a {key} b"], random=False) == [f"a {MASK} b"]
     cut = pem("PRIVATE KEY").partition("\n-----END")[0]
-    assert scrubbed([cut]) == [MASK]
+    assert scrubbed([cut], random=False) == [MASK]
 
 
 def test_a_secret_beside_a_payload_is_masked_and_the_payload_stays() -> None:
     payload = base64.b64encode(RANDOM.randbytes(60_000)).decode()
     url = "data:image/png;base64," + payload[:400]
     for text in (payload, encoded(payload), url):
-        assert scrubbed([f"{text} {FORMATS[0]}"]) == [f"{text} {MASK}"]
+        assert re.fullmatch(f"{re.escape(text)} <<secret-\\w+>>", scrubbed([f"{text} {FORMATS[0]}"])[0])
 
 
 @pytest.mark.parametrize(
@@ -395,6 +406,30 @@ def test_requests_with_different_words_have_different_keys(frame: str, one: str,
         return {"model": "m", "messages": [{"role": "user", "content": text}]}
 
     assert (request_key(scrubbed(asked(one))) == request_key(scrubbed(asked(other)))) == (one == other)
+
+
+PREFIXES = [
+    *("sk-", "sk-lf-", "sk-ant-", "fw_", "sess-", "BSA", "whsec_", "tvly-", "unkey_", "pcsk_", "GOCSPX-", "NRAK-"),
+    *("glpat-", "xoxb-", "gsk_", "hf_", "r8_", "AIza", "ghp_", "test_", "live_", "secret_", "API-", "AKIA", "sk_car_"),
+]
+
+
+@settings(deadline=None)
+@given(
+    prefix=st.sampled_from(PREFIXES),
+    one=st.lists(st.sampled_from(["Random", "User", "V2", "HTTP", "Home1", "x509", "abc", "REPORT7"]), min_size=4),
+    other=st.lists(st.sampled_from(["Forest", "Order", "V3", "JSON", "Page9", "tls13", "xyz", "BOOKS6"]), min_size=4),
+)
+def test_names_that_begin_like_a_credential_are_told_apart(prefix: str, one: list[str], other: list[str]) -> None:
+    first, second = ({"messages": [{"content": f"Explain {prefix}{''.join(words)}."}]} for words in (one, other))
+    assert request_key(scrubbed(first)) != request_key(scrubbed(second))
+
+
+@pytest.mark.parametrize("secret", FORMATS, ids=lambda secret: secret[:16])
+def test_requests_with_different_credentials_in_their_texts_are_told_apart(secret: str) -> None:
+    other = needle(secret)
+    changed = secret.replace(other, other[::-1])
+    assert scrubbed([f"use {secret}"]) != scrubbed([f"use {changed}"])
 
 
 @settings(deadline=None)
