@@ -14,6 +14,7 @@ from chatcache.cache.taping import Inserted, put_in, take_out
 from chatcache.errors import InvalidInputError, shown
 from chatcache.interrupts import raise_interrupt
 
+from .bundle import SUFFIX, is_bundle
 from .policy import Policy, RecordMode, mode_of_environment
 from .session import Session
 from .tape import Tape
@@ -33,20 +34,27 @@ def recording(path: str | Path, policy: Policy | None = None, *, scope: str = ""
     it ends, unless it raises. Where several recordings run at a time, a call belongs to that of its own thread or task.
 
     Args:
-        path: the bundle, ``*.chatcache``; it need not exist.
+        path: the bundle, ``*.chatcache``; it need not exist. Another name is refused, since the commands would not find
+            the bundle, and `prune` would remove its blobs.
         policy: what is done with the calls. In mode ``auto``, which is the default, ``CHATCACHE_MODE`` decides if it is
             set. In mode ``off`` the caches use their own records, as if there were no recording.
         scope: whose records they are; other scopes in the same bundle are left alone.
 
     Raises:
-        InvalidInputError: the policy is not a `Policy`, or ``CHATCACHE_MODE`` names no mode.
+        InvalidInputError: the name does not end in ``.chatcache``, the policy is not a `Policy`, or ``CHATCACHE_MODE``
+            names no mode.
     """
+    path = Path(path)
+    if not is_bundle(path):
+        raise InvalidInputError(
+            f"recording({shown(str(path))}): the name of a bundle ends in {SUFFIX}, such as 'calls{SUFFIX}'"
+        )
     policy = Policy() if policy is None else policy
     if not isinstance(policy, Policy):
         raise InvalidInputError(f"policy={shown(policy)}: pass a Policy, such as Policy(mode=RecordMode.REPLAY)")
     if policy.mode is RecordMode.AUTO:
         policy = replace(policy, mode=mode_of_environment() or RecordMode.AUTO)
-    return Recording(Path(path), policy, scope)
+    return Recording(path, policy, scope)
 
 
 class Recording:

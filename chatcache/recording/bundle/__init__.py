@@ -1,6 +1,6 @@
 """The text in which records live in git. Pure but for `bundle` and `files`, which read and write the files."""
 
-from .bundle import SUFFIX, Bundle, Changes, Head
+from .bundle import SUFFIX, Bundle, Changes, Head, is_bundle
 from .files import BLOBS, is_leftover, locked
 from .record import STREAMS, Record, at_of, form_of, model_of, name_of
 
@@ -14,6 +14,7 @@ __all__ = [
     "Record",
     "at_of",
     "form_of",
+    "is_bundle",
     "is_leftover",
     "locked",
     "model_of",

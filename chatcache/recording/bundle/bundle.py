@@ -26,7 +26,7 @@ from .layout import DEEPEST, Blobs, parsed
 from .record import Record, name_of, place_of
 from .text import MOST_VALUES, Head, head_of, is_in_conflict, paragraphs, shape_of, size_of, why_not_json
 
-__all__ = ["SUFFIX", "Bundle", "Changes", "Head"]
+__all__ = ["SUFFIX", "Bundle", "Changes", "Head", "is_bundle"]
 
 SUFFIX = ".chatcache"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -36,6 +36,11 @@ _UTF8_MARK = b"\xef\xbb\xbf"  # that some editors put before a text
 _LEVELS = 8  # that a record nests in addition to its request and its answer
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _MOST_DAMAGED = 100  # records, after which the rest of the file is not looked at
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path has the name of a bundle, by which commands and `Bundle.sweep_blobs` find it."""
+    return path.suffix == SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +202,8 @@ class Bundle:
             records: records, or what `blocks` gave of some, which is written as it stood there.
 
         Raises:
-            BundleError: it could not be written, or not be read again; what was there is left.
+            BundleError: it could not be written, or not be read again, or there are new blobs and its name does not
+                end in ``.chatcache``; what was there is left.
         """
         with self.locked():
             blobs: Blobs = {}
@@ -205,6 +211,11 @@ class Bundle:
                 (each.place, self._text(each, blobs)) if isinstance(each, Record) else (place_of(each[0]), each[1])
                 for each in records
             ]
+            if blobs and not is_bundle(self.path):
+                raise BundleError(
+                    f"{self.path} could not be written: the name of a bundle with blobs ends in {SUFFIX}, or "
+                    f"they would be swept; call it {self.path.stem}{SUFFIX}"
+                )
             data = b"\n".join([_HEADER, *(text.rstrip(b"\n") + b"\n" for _, text in sorted(texts))])
             self._check_sizes(data, blobs)
             try:

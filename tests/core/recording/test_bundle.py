@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatcache import BundleError, Form
-from chatcache.recording import Bundle, Changes, Record
+from chatcache import BundleError, Form, InvalidInputError
+from chatcache.recording import Bundle, Changes, Record, recording
 
 LONG = "It was a bright cold day in April. The clocks were striking thirteen. Winston Smith slipped in.\nQuickly! "
 CHINESE = "天空为什么是蓝色的？请用一句话向孩子解释。“空气散射短波阳光多于长波阳光；所以蓝光来自四面八方！”"  # noqa: RUF001 - Chinese
@@ -308,6 +308,23 @@ def test_no_text_makes_anything_but_a_record_or_an_error(tmp_path_factory: pytes
     bundle.path.write_bytes(bytes(text))
     with suppress(BundleError):
         assert all(isinstance(each, Record) for each in bundle.read())
+
+
+@pytest.mark.parametrize("name", ["tape.txt", "tape", "x.CHATCACHE", "x.chatcache.bak", ".chatcache", "xchatcache"])
+def test_a_bundle_that_a_sweep_would_not_find_is_never_made(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"the name of a bundle ends in \.chatcache"):
+        recording(tmp_path / name)
+    with pytest.raises(BundleError, match=r"the name of a bundle with blobs ends in \.chatcache"):
+        Bundle(tmp_path / name).write([record(answer="A1b2" * 6_000)])
+    assert not (tmp_path / name).exists()
+
+
+def test_a_sweep_keeps_the_blobs_of_every_bundle_of_the_folder(tmp_path: Path) -> None:
+    bundles = [Bundle(tmp_path / f"{name}.chatcache") for name in ("x", ".hidden", "a b", "x.chatcache", "ü")]
+    for at, bundle in enumerate(bundles):
+        bundle.write([record(answer={"image": f"A1b{at}" * 6_000})])
+    assert bundles[0].sweep_blobs() == 0
+    assert [bundle.read()[0].answer["image"][:4] for bundle in bundles] == ["A1b0", "A1b1", "A1b2", "A1b3", "A1b4"]
 
 
 def test_windows_line_ends_do_not_matter(tmp_path: Path) -> None:
