@@ -40,10 +40,10 @@ from chatcache._bridge import (
 )
 from chatcache.clock import monotonic
 from chatcache.errors import CorruptStorageError, InvalidInputError, StorageError
-from chatcache.interrupts import raise_interrupt
+from chatcache.interrupts import raise_interrupt, suppress
 
 from .descriptors import descriptor_limit, is_at_the_limit, share_of_descriptors
-from .opening import Immutable, connect
+from .opening import Immutable, connect, limit_rows
 from .patience import Patience, is_busy
 from .recent import Recent, WalIndex
 from .rows import SCHEMA, has_schema, run_query, write_name
@@ -153,6 +153,7 @@ class Database:
         self.path = path
         self.timeout = timeout
         self.name: str | None = None
+        self._longest_row = 0
         # not a method, which would keep this object alive as long as it is one of its attributes
         self._connect = partial(connect, path, f"PRAGMA synchronous = {durability.value}", schema=SCHEMA)
         self.write_lock = Patience.of(path, "write")
@@ -160,6 +161,15 @@ class Database:
         self._begin()
         with _BEGINNING:
             _DATABASES.add(self)
+
+    def allow_rows(self, longest_row: int) -> None:
+        """Read rows of so many bytes, too. Those who share this object may allow different numbers."""
+        if longest_row > self._longest_row:
+            self._longest_row = longest_row
+            reader = self._connections.reader
+            if reader is not None:
+                with suppress(sqlite3.ProgrammingError):  # it was closed just now
+                    limit_rows(reader, longest_row)
 
     def get(self, key: str) -> bytes | None:
         """Return the value in the row of a key, or None."""
@@ -224,15 +234,15 @@ class Database:
             return []
         try:
             async with self._loops.turn() as reader:
-                connection = await reader.connection()
+                connection = await reader.connection(self._longest_row)
                 return [tuple(row) for row in await connection.execute_fetchall(sql, parameters)]
         except (ValueError, sqlite3.ProgrammingError) as error:  # the connection was closed meanwhile
             raise_interrupt(error)
             return self.fetch(sql, parameters)
         except (sqlite3.Error, OSError) as error:
-            if not is_busy(error):
+            if not is_busy(error) and getattr(error, "sqlite_errorname", "") != "SQLITE_TOOBIG":
                 raise explained(error, self.path) from error
-            return await off_loop(self.fetch, sql, parameters)
+            return await off_loop(self.fetch, sql, parameters)  # whose connection may read longer rows
 
     @contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
@@ -410,6 +420,7 @@ class Database:
             return None
         is_immutable = isinstance(connection, Immutable)
         self._connections.reader, self._read_file = connection, files[is_immutable]
+        limit_rows(connection, self._longest_row)  # once `allow_rows` sees the connection
         self._recent.begin(None if is_immutable else WalIndex.beside(self.path))
         self._stay_few()
         return connection
@@ -451,9 +462,9 @@ class _LoopReader:
         self._connection: aiosqlite.Connection | None = None
         self._end: finalize[..., _LoopReader] | None = None
 
-    async def connection(self) -> aiosqlite.Connection:
+    async def connection(self, longest_row: int) -> aiosqlite.Connection:
         if self._connection is None:
-            opened = await off_loop(self._open)  # aiosqlite leaves a thread behind where opening fails
+            opened = await off_loop(self._open, longest_row)  # aiosqlite leaves a thread behind where opening fails
             made = partial(aiosqlite.Connection, lambda: opened, _FETCHED_AT_ONCE)
             connection = await off_loop(born_daemon, made)
             self._end = finalize(self, finish_apart, connection.close)
@@ -465,9 +476,10 @@ class _LoopReader:
         if self._end is not None:
             self._end.detach()
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, longest_row: int) -> sqlite3.Connection:
         with AT_WORK:
             opened = self._connect()
+            limit_rows(opened, longest_row)
             _LONG_READS.add(opened)
             _READERS.add(self)
             return opened
@@ -574,7 +586,7 @@ def _failures() -> tuple[type[Exception], ...]:
     return sqlite3.Error, OSError, *forbidden_errors()
 
 
-def explained(error: Exception, path: Path) -> StorageError:  # noqa: PLR0911 - a table, a case a row
+def explained(error: Exception, path: Path) -> StorageError:  # noqa: C901, PLR0911 - a table, a case a row
     """Return an error of SQLite or of the system as one that says what to do."""
     raise_interrupt(error)
     if isinstance(error, forbidden_errors()):
@@ -609,6 +621,11 @@ def explained(error: Exception, path: Path) -> StorageError:  # noqa: PLR0911 - 
             return StorageError(
                 f"{path} does not hold what it should ({error}): undo what another program changed there, "
                 f"or {elsewhere}"
+            )
+        case "SQLITE_TOOBIG":
+            return CorruptStorageError(
+                f"{path} holds a longer row than is read ({error}): pass ObjectNamespace(longest_row=) as it was "
+                f"written with, or else move it away to begin anew, or {elsewhere}"
             )
         case "SQLITE_FULL":
             return StorageError(f"{path} cannot grow, the disk is full ({error}): make room, or {elsewhere}")

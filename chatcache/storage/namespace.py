@@ -139,6 +139,7 @@ class _Objects:
         """Return the object of an id, the same one as long as somebody holds it or its storage."""
         with self._lock:
             turns = self._turns_of(identifier, name)
+            turns.allow_rows(longest_row)
             found = self._held.get((identifier, longest_row))
             if found is None:
                 found = self._held[identifier, longest_row] = DurableObject(turns, identifier, longest_row)

@@ -27,7 +27,7 @@ from chatcache.errors import CorruptStorageError, StorageError
 
 from .patience import is_busy
 
-__all__ = ["Immutable", "Schema", "connect"]
+__all__ = ["Immutable", "Schema", "connect", "limit_rows"]
 
 _APPLICATION = 0x63686363  # "chcc", https://www.sqlite.org/fileformat.html#application_id
 _VERSION = 1  # of the format; https://www.sqlite.org/fileformat.html#user_version_number
@@ -37,7 +37,11 @@ _HEADER_OF_JOURNAL = struct.Struct(">16x L 4x L")  # how many pages the file had
 _PAGE_SIZES = frozenset(512 << power for power in range(8))  # bytes; a journal that says 0 has pages like the file's
 _MOST_STEPS = 200  # thousands of instructions of SQLite's machine that reading a schema may take, some ten an entry
 _LONGEST_SQL = 1_000_000  # bytes of a statement, and of one in a schema
+_LONG = 16_777_216  # bytes of a row that are read in any case; of a key that is looked up in vain, too
+_LONGEST = 1_000_000_000  # bytes of a row that SQLite can hold
+_BESIDE = 100  # bytes of a row beside its key and its value, and some to spare
 _HEADER = ("PRAGMA application_id", "PRAGMA user_version", "PRAGMA encoding")
+_SIZE = "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size"
 _ENTRIES = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 _MENTIONS = (
     f"{_ENTRIES} WHERE instr(lower(coalesce(name, '') || ' ' || coalesce(tbl_name, '') || ' ' || coalesce(sql, '')), "
@@ -104,6 +108,17 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+def limit_rows(connection: sqlite3.Connection, longest_row: int) -> None:
+    """Have SQLite refuse rows that are longer than those that are written, before it reads them into memory.
+
+    Args:
+        connection: a connection to read by.
+        longest_row: how many bytes a key and its value may take together.
+    """
+    most = min(max(longest_row, _LONG) + _BESIDE, _LONGEST)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most)
 
 
 def _opened(path: Path, factory: type[sqlite3.Connection], *, make: bool) -> sqlite3.Connection:
@@ -206,6 +221,7 @@ def _prepare(
     with _limited(connection, path):
         connection.execute("BEGIN")  # to check one state of a file that another process may be making
         try:
+            _check_size(connection, path)
             is_new = not _check(connection, path, schema)
         finally:
             if connection.in_transaction:
@@ -257,6 +273,18 @@ def _make(connection: sqlite3.Connection, schema: Schema) -> None:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _check_size(connection: sqlite3.Connection, path: Path) -> None:
+    """Check that the file and its log are as large as they say.
+
+    SQLite takes any length of a value or a key for possible that fits into so many pages, and reads it into memory. A
+    file of more than 1 GiB has one page that is nowhere.
+    """
+    ((pages, page_size),) = connection.execute(_SIZE).fetchall()
+    log = _beside(Path(os.path.realpath(path)), "-wal")
+    if (pages - 1) * page_size > path.stat().st_size + (log.stat().st_size if log.exists() else 0):
+        raise CorruptStorageError(f"{path} says that it has {pages:,} pages, more than there are: {_REMEDY}")
 
 
 def _check(connection: sqlite3.Connection, path: Path, schema: Schema) -> bool:

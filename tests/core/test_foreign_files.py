@@ -1,8 +1,11 @@
 """Stores that somebody else made: opening one runs nothing, hangs nowhere, and touches no other file."""
 
+import gc
 import os
 import sqlite3
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
@@ -13,6 +16,7 @@ from click.testing import CliRunner
 
 from chatcache import ChatcacheError, CorruptStorageError, ObjectNamespace, ResponseCache
 from chatcache.cli.commands import chatcache as command
+from tests.waiting import HANG
 
 FOREVER = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT {} FROM c"
 HUGE = (
@@ -297,6 +301,136 @@ def test_a_journal_of_more_pages_than_there_are_is_refused(
         cache.call({"q": 1}, called)
     cache.close()
     assert store.stat().st_size == before
+
+
+def length(value: int) -> bytes:
+    """Return a number as a SQLite file holds lengths, https://www.sqlite.org/fileformat.html#varint."""
+    digits = [value & 127]
+    while value := value >> 7:
+        digits.append(value & 127 | 128)
+    return bytes(reversed(digits))
+
+
+def lengthen(store: Path, table: str, claimed: int) -> None:
+    """Have the row of a record, in the table or the index, claim a length, and overflow into a circle of pages."""
+    alter(store)
+    with closing(sqlite3.connect(store)) as connection:
+        ((root,),) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchall()
+        ((number,),) = connection.execute("SELECT rowid FROM _cf_KV WHERE key LIKE 's:%'").fetchall()
+    page_size = 16_384
+    file = bytearray(store.read_bytes())
+    pages = len(file) // page_size
+    file += struct.pack(">I", pages + 1).ljust(page_size, b"A")  # a page of overflow, and its next one is itself
+    file[28:32] = struct.pack(">I", pages + 1)
+    is_table = table == "_cf_KV"
+    usable, least = page_size, (page_size - 12) * 32 // 255 - 23
+    # an empty key, no checksum and a long value; or a long key and the number of its row
+    types = b"\x0d\x00" + length(claimed * 2 + 12) if is_table else length(claimed * 2 + 13) + b"\x01"
+    header = bytes([len(types) + 1]) + types
+    payload = len(header) + claimed + (0 if is_table else 1)
+    rest = least + (payload - least) % (usable - 4)
+    local = rest if rest <= (usable - 35 if is_table else (usable - 12) * 64 // 255 - 23) else least
+    row = (
+        length(payload)
+        + (bytes([number]) if is_table else b"")
+        + header.ljust(local, b"A")
+        + struct.pack(">I", pages + 1)
+    )
+    at = page_size - len(row)
+    leaf = bytes([13 if is_table else 10]) + struct.pack(">HHHB", 0, 1, at, 0) + struct.pack(">H", at)
+    file[(root - 1) * page_size : root * page_size] = leaf.ljust(at, b"\0") + row
+    store.write_bytes(file)
+
+
+def log_of_pages(store: Path, pages: int) -> bytes:
+    """Return a log of one frame, the first page, after which the file has so many pages."""
+    page_size = 16_384
+    page = bytearray(store.read_bytes()[:page_size])
+    page[28:32] = struct.pack(">I", pages)
+    header = struct.pack(">IIII", 0x377F0682, 3_007_000, page_size, 0) + b"saltSALT"
+    sums = sums_of(header, (0, 0))
+    frame = struct.pack(">II", 1, pages)
+    total = sums_of(bytes(page), sums_of(frame, sums))
+    return header + struct.pack(">II", *sums) + frame + b"saltSALT" + struct.pack(">II", *total) + bytes(page)
+
+
+def sums_of(data: bytes, sums: tuple[int, int]) -> tuple[int, int]:
+    """Return the checksum of a log, https://www.sqlite.org/fileformat.html#checksum_algorithm."""
+    one, two = sums
+    for first, second in struct.iter_unpack("<II", data):
+        one = (one + first + two) & 0xFFFFFFFF
+        two = (two + second + one) & 0xFFFFFFFF
+    return one, two
+
+
+CALLED = """
+import resource, sys
+from chatcache import ChatcacheError, ResponseCache
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for mode in ("read_only", "replay", "auto"):
+    cache = ResponseCache("s", path=sys.argv[1], mode=mode)
+    for use in (lambda: cache.call({"q": 1}, lambda _: "called"), lambda: list(cache.records()), cache.stats):
+        try:
+            use()
+        except ChatcacheError:
+            pass
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is another one elsewhere")
+@pytest.mark.parametrize(
+    ("table", "where"),
+    [
+        ("_cf_KV", "the file"),
+        ("_cf_KV", "the log"),
+        ("_cf_KV", "a file with a hole"),
+        ("_cf_KV_key", "the file"),
+        ("_cf_KV_key", "the log"),
+    ],
+)
+def test_a_length_that_is_claimed_takes_no_memory(store: Path, table: str, where: str) -> None:
+    lengthen(store, table, 400_000_000)
+    if where == "the log":
+        Path(f"{store}-wal").write_bytes(log_of_pages(store, 60_000))
+    elif where == "a file with a hole":
+        with store.open("r+b") as file:
+            file.truncate(60_000 * 16_384)
+            file.seek(28)
+            file.write(struct.pack(">I", 60_000))
+    command = [sys.executable, "-c", CALLED, str(store.parent.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=HANG)
+    assert int(done.stdout) < 50, "megabytes"
+
+
+@pytest.mark.parametrize("pages", [30, 2**31])
+def test_a_log_that_claims_more_pages_than_there_are_is_refused(store: Path, pages: int) -> None:
+    alter(store)
+    Path(f"{store}-wal").write_bytes(log_of_pages(store, pages))
+    cache = ResponseCache("s", path=store.parent.parent, mode="replay")
+    with pytest.raises(CorruptStorageError, match="more than there are"):
+        cache.call({"q": 1}, called)
+    cache.close()
+    is_refused(store)
+
+
+async def test_a_row_longer_than_any_that_is_written_is_not_read(tmp_path: Path) -> None:
+    thing = ObjectNamespace(tmp_path, longest_row=30_000_000).get_by_name("thing")
+    thing.storage.put("long", b"x" * 20_000_000)
+    thing.close()
+    del thing
+    gc.collect()
+    storage = ObjectNamespace(tmp_path).get_by_name("thing").storage
+    storage.put("short", 1)
+    for read in (partial(storage.get, "long"), storage.list):
+        with pytest.raises(CorruptStorageError, match="longest_row="):
+            read()
+    with pytest.raises(CorruptStorageError, match="longest_row="):
+        await storage.alist()
+    assert await storage.aget("short") == 1
+    for allowed in (30_000_000, 2**70):
+        longer = ObjectNamespace(tmp_path, longest_row=allowed).get_by_name("thing").storage
+        assert len(longer.get("long")) == len((await longer.alist())["long"]) == 20_000_000
 
 
 PLACES = ("", "-journal", "-wal", "-shm")
