@@ -157,7 +157,7 @@ class Database:
         # not a method, which would keep this object alive as long as it is one of its attributes
         self._connect = partial(connect, path, f"PRAGMA synchronous = {durability.value}", schema=SCHEMA)
         self.write_lock = Patience.of(path, "write")
-        self._read_lock = Patience.of(path, "read")
+        self._read_lock = Patience.of(path, "exclusive")
         self._begin()
         with _BEGINNING:
             _DATABASES.add(self)
@@ -581,6 +581,13 @@ def _identity(path: Path, *, whole: bool = False) -> tuple[int, ...] | None:
         return None
 
 
+def _reason(error: Exception, path: Path) -> str:
+    """Return what an error says, without the path if it is that of the message."""
+    if isinstance(error, OSError) and error.strerror and error.filename == str(path):
+        return f"[Errno {error.errno}] {error.strerror}"
+    return str(error)
+
+
 def _failures() -> tuple[type[Exception], ...]:
     """Return the classes of errors that `explained` explains."""
     return sqlite3.Error, OSError, *forbidden_errors()
@@ -591,8 +598,8 @@ def explained(error: Exception, path: Path) -> StorageError:  # noqa: C901, PLR0
     raise_interrupt(error)
     if isinstance(error, forbidden_errors()):
         return StorageError(
-            f"{path} cannot be used in this thread, in which an event loop runs and a tool forbids to block ({error}): "
-            "await the method whose name begins with 'a'"
+            f"{path} cannot be read on the thread of the event loop, because blockbuster forbids blocking calls there "
+            f"({error}): use the async method, such as `await cache.acall(...)`"
         )
     elsewhere = "use another folder"
     if is_at_the_limit():
@@ -607,8 +614,8 @@ def explained(error: Exception, path: Path) -> StorageError:  # noqa: C901, PLR0
             )
         case "SQLITE_BUSY" | "SQLITE_BUSY_SNAPSHOT" | "SQLITE_BUSY_RECOVERY" | "SQLITE_LOCKED":
             return StorageError(
-                f"{path} was locked by another connection for too long ({error}): "
-                "find what holds it, or pass a longer timeout; if nothing does, its file system has no locks"
+                f"{path}: another process holds its write lock ({error}): find which, or pass a longer timeout; if "
+                "none does, its file system has no locks"
             )
         case "SQLITE_PROTOCOL" | "SQLITE_PERM" | "SQLITE_IOERR_LOCK" | "SQLITE_IOERR_SHMLOCK" | "SQLITE_IOERR_RDLOCK":
             return StorageError(
@@ -631,9 +638,10 @@ def explained(error: Exception, path: Path) -> StorageError:  # noqa: C901, PLR0
             return StorageError(f"{path} cannot grow, the disk is full ({error}): make room, or {elsewhere}")
         case "PermissionError" | "SQLITE_READONLY" | "SQLITE_READONLY_DIRECTORY" | "SQLITE_CANTOPEN":
             return StorageError(
-                f"{path} cannot be opened or written ({error}): let this user write its folder, or {elsewhere}"
+                f"{path} cannot be opened or written ({_reason(error, path)}): let this user read the file and its "
+                f"folder (and write them, to record), or {elsewhere}"
             )
         case _:
             return StorageError(
-                f"{path} cannot be used ({error}): see that its folder is one to write to, or {elsewhere}"
+                f"{path} cannot be used ({_reason(error, path)}): make its folder one to write to, or {elsewhere}"
             )

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from errno import EACCES
 from functools import partial
 from itertools import islice
 from os import PathLike
@@ -410,7 +411,8 @@ def _folder(root: str | PathLike[str]) -> Path:
         return folder
     except OSError as error:
         raise_interrupt(error)
-        raise StorageError(f"{folder} cannot be looked at ({error}): use another folder") from error
+        remedy = "let this user read it, or use another folder" if error.errno == EACCES else "use another folder"
+        raise StorageError(f"{folder} cannot be looked at ({error.strerror}): {remedy}") from error
     if not S_ISDIR(found.st_mode):
         raise StorageError(f"{folder} is a file: pass a folder")
     return folder

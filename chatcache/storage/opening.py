@@ -150,9 +150,9 @@ def _opened_to_read(path: Path, factory: type[sqlite3.Connection]) -> sqlite3.Co
                 raise
             if log.exists() and log.stat().st_size > 0:
                 raise StorageError(
-                    f"{path} cannot be written, and was not closed by its last writer ({error}): what {log.name} "
-                    "holds can only be read where the folder can be written. Open and close it there, or copy all of "
-                    "its files to such a folder"
+                    f"{path} cannot be written, and was not closed by its last writer ({error}). Open and close the "
+                    "store once on a writable folder that holds the .sqlite and the .sqlite-wal, then copy the .sqlite "
+                    "alone"
                 ) from error
         else:
             return connection

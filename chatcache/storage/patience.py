@@ -35,7 +35,7 @@ _PAUSES = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.025, 0.025, 0.05)  #
 _GAP = 1.0  # seconds without an attempt, after which a file is not known to be locked all the time
 _AT_THE_END = 1.0  # seconds for which a thread that waits for a file holds up the end of the program
 _GRACE = 0.05  # seconds for a step of a call whose budget is spent: a step on a file that is free takes less
-_STALE = 1.0  # seconds after a deadline from which on it is one that a Ctrl-C, or a signal handler, kept from its end
+_STALE = 1.0  # seconds after which a passed deadline is ignored: an interrupt left it set
 
 _DEADLINE: "ContextVar[float]" = ContextVar("chatcache_deadline", default=inf)
 
@@ -74,20 +74,25 @@ def seconds_left() -> float:
 
 
 class Patience:
-    """Since when one file is locked by somebody else, shared by all who need its lock in this process.
+    """Tracks how long another process has held a file's lock; shared by all users of the file in this process.
+
+    Args:
+        path: the file.
+        lock: the name of the lock, such as ``write``.
 
     Attributes:
         error: why the last attempt failed; None while the file is free.
     """
 
-    def __init__(self) -> None:
-        self.error: Exception | None = None
+    def __init__(self, path: Path, lock: str) -> None:
+        self._path, self._lock = path, lock
+        self.error: StorageError | None = None
         self._since = self._seen = inf  # the first and the last attempt of a row of attempts that found it locked
 
     @staticmethod
     def of(path: Path, lock: str) -> "Patience":
         """Return the one for a lock of a file, the same one as long as somebody holds it."""
-        return _ALL.of((str(path), lock), Patience)
+        return _ALL.of((str(path), lock), lambda: Patience(path, lock))
 
     def is_stuck(self, timeout: float) -> bool:
         """Return whether the file was found locked for so many seconds, and not free since."""
@@ -104,7 +109,7 @@ class Patience:
             StorageError: the file stayed locked, or whatever else the attempt raises.
         """
         ends = inf
-        for pause in _pauses():
+        for attempts, pause in enumerate(_pauses()):
             try:
                 result = attempt()
             except (StorageError, sqlite3.Error) as error:
@@ -114,9 +119,9 @@ class Patience:
                 if is_ending():
                     ends = min(ends, monotonic() + _AT_THE_END)
                     left = min(left, ends - monotonic())
-                self.error = error
+                self.error = self._held(error, waited=attempts > 0)
                 if left <= 0:
-                    raise
+                    raise self.error from self.error.__cause__
             else:
                 self.note_free()
                 return result
@@ -127,6 +132,16 @@ class Patience:
         """Note that this process had the lock, and that it is free now or will be."""
         self._since = self._seen = inf
         self.error = None
+
+    def _held(self, error: StorageError | sqlite3.Error, *, waited: bool) -> StorageError:
+        lock = f"its {self._lock} lock"
+        held = f"held {lock} for {self._seen - self._since:.1f} s" if waited else f"holds {lock}"
+        made = StorageError(
+            f"{self._path}: another process {held}: find which, or pass a longer timeout; if none does, its file "
+            "system has no locks"
+        )
+        made.__cause__ = error.__cause__ if isinstance(error, StorageError) else error
+        return made
 
     def _left(self, timeout: float) -> float:
         """Note that the file is locked; return for how many seconds to try on."""

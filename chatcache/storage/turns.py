@@ -323,10 +323,7 @@ class Turns(Database):
 
     def late(self) -> StorageError:
         """Return the error of a caller that may wait no longer."""
-        locked = self.write_lock.error
-        if isinstance(locked, StorageError):
-            return locked
-        return StorageError(
+        return self.write_lock.error or StorageError(
             f"{self.path} was written to by others for longer than a call may be held up: pass a longer timeout, or "
             "find what writes so much"
         )

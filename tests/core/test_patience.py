@@ -74,7 +74,7 @@ def took(time: Time) -> Took:
 
     def measure(call: Callable[[], object]) -> float:
         began = time.now
-        with pytest.raises(StorageError, match="locked"):
+        with pytest.raises(StorageError, match="its write lock"):
             call()
         return time.now - began
 
@@ -82,7 +82,7 @@ def took(time: Time) -> Took:
 
 
 def test_a_file_that_stays_locked_is_waited_for_once_and_then_tried_once_a_call(file: File, took: Took) -> None:
-    lock = Patience()
+    lock = Patience(Path("file"), "write")
     assert took(lambda: lock.try_until_free(file.attempt, 10)) == pytest.approx(10)
     assert lock.is_stuck(10)
     before = file.attempts
@@ -91,7 +91,7 @@ def test_a_file_that_stays_locked_is_waited_for_once_and_then_tried_once_a_call(
 
 
 def test_the_first_call_after_the_lock_was_released_finds_the_file_free(file: File, time: Time, took: Took) -> None:
-    lock = Patience()
+    lock = Patience(Path("file"), "write")
     took(lambda: lock.try_until_free(file.attempt, 10))
     file.locked_until = time.now + 60
     took(lambda: lock.try_until_free(file.attempt, 10))
@@ -102,34 +102,43 @@ def test_the_first_call_after_the_lock_was_released_finds_the_file_free(file: Fi
 
 def test_a_lock_that_is_released_in_time_is_waited_for(file: File, time: Time) -> None:
     file.locked_until = time.now + 9
-    assert Patience().try_until_free(file.attempt, 10) == "done"
+    assert Patience(Path("file"), "write").try_until_free(file.attempt, 10) == "done"
 
 
 def test_each_caller_has_its_own_timeout(file: File, took: Took) -> None:
-    lock = Patience()
+    lock = Patience(Path("file"), "write")
     assert took(lambda: lock.try_until_free(file.attempt, 2)) == pytest.approx(2)
     assert took(lambda: lock.try_until_free(file.attempt, 10)) == pytest.approx(8)
 
 
 def test_a_file_that_nobody_tried_for_a_while_is_not_taken_for_stuck(file: File, time: Time, took: Took) -> None:
-    lock = Patience()
+    lock = Patience(Path("file"), "write")
     with Budget(3).spent():
         assert took(lambda: lock.try_until_free(file.attempt, 10)) == pytest.approx(3)
     time.now += 3_600
     assert took(lambda: lock.try_until_free(file.attempt, 10)) == pytest.approx(10)
 
 
+def test_the_error_says_how_long_the_file_was_locked(file: File) -> None:
+    lock = Patience(Path("file"), "write")
+    for says in (r"file: another process held its write lock for 2\.0 s: find which", "process holds its write lock"):
+        with pytest.raises(StorageError, match=says):
+            lock.try_until_free(file.attempt, 2)
+
+
 def test_the_steps_of_a_call_wait_no_longer_than_its_budget_together(file: File, time: Time, took: Took) -> None:
     budget, began = Budget(10), time.now
     file.locked_until = time.now + 8
     with budget.spent():
-        assert Patience().try_until_free(file.attempt, 10) == "done"
+        assert Patience(Path("file"), "write").try_until_free(file.attempt, 10) == "done"
     time.now += 3_600  # the call itself is not charged
     file.locked_until = float("inf")
     with budget.spent():
-        assert took(lambda: Patience().try_until_free(file.attempt, 10)) == pytest.approx(2, abs=0.1)
+        assert took(lambda: Patience(Path("file"), "write").try_until_free(file.attempt, 10)) == pytest.approx(
+            2, abs=0.1
+        )
     with budget.spent():
-        assert took(lambda: Patience().try_until_free(file.attempt, 10)) == pytest.approx(0.05)
+        assert took(lambda: Patience(Path("file"), "write").try_until_free(file.attempt, 10)) == pytest.approx(0.05)
     assert time.now - began - 3_600 < 10.1
 
 
@@ -138,7 +147,7 @@ def test_a_step_of_a_call_without_budget_is_taken_if_the_file_is_free(file: File
     budget.limit(0)
     file.locked_until = 0
     with budget.spent():
-        assert Patience().try_until_free(file.attempt, 10) == "done"
+        assert Patience(Path("file"), "write").try_until_free(file.attempt, 10) == "done"
 
 
 def test_an_error_that_is_no_lock_is_raised_at_once(file: File, time: Time) -> None:
@@ -147,7 +156,7 @@ def test_an_error_that_is_no_lock_is_raised_at_once(file: File, time: Time) -> N
         raise StorageError("the disk is full")
 
     with pytest.raises(StorageError, match="full"):
-        Patience().try_until_free(fail, 10)
+        Patience(Path("file"), "write").try_until_free(fail, 10)
     assert (file.attempts, time.now) == (1, 1_000.0)
 
 

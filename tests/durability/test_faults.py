@@ -304,14 +304,14 @@ for call in calls:
     try:
         call()
     except StorageError as error:
-        assert "cannot be opened or written" in str(error) and "let this user write its folder" in str(error), error
+        assert "cannot be opened or written" in str(error) and "let this user read the file" in str(error), error
     else:
         raise AssertionError("it was written")
 for read in (lambda: storage.get("key"), lambda: asyncio.run(storage.alist()).get("key")):
     try:
         assert read() == 1
     except StorageError as error:
-        assert "let this user write its folder" in str(error), error
+        assert "let this user read the file" in str(error), error
 """
 
 
