@@ -22,7 +22,7 @@ LAYERS = {
     "typed": {"persistence", "memory_storage", "key_value_store"},
     "cache": {"cache", "persisted_cache", "memory_tier", "store_errors", "queues", "chats"},
     "recording": {"recording"},
-    "command line": {"cli"},
+    "command line": {"cli", "__main__"},
     "public names": {"__init__"},
     "for tests": {"testing"},
 }

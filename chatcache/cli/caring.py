@@ -22,7 +22,7 @@ from chatcache.recording import Bundle, Edits, Head, Record, secrets_of
 from chatcache.recording.bundle import at_of
 
 from .group import PATHS, chatcache, reading
-from .output import as_json, printable, progress, say, say_json, say_line, table
+from .output import as_json, count, printable, progress, say, say_json, say_line, table
 from .source import bundles_in, called, remove_leftovers, sources
 
 __all__ = ["plan", "prune", "scan", "verify"]
@@ -98,7 +98,7 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
     else:
         for each in problems:
             say_line(": ".join(printable(each[name]) for name in ("where", "problem")))
-        click.echo(f"{number:,} records, {len(problems):,} problems")
+        click.echo(f"{count(number, 'record')}, {count(len(problems), 'problem')}")
     sys.exit(1 if problems else 0)
 
 
@@ -117,7 +117,7 @@ def scan(as_json: bool, **where: Any) -> None:  # noqa: FBT001
         for each in found:
             of = f"{each['record']} of {each['test'] or 'no test'}"
             say_line(": ".join(map(printable, (each["where"], of, each["secret"]))))
-        click.echo(f"{len(found):,} secrets")
+        click.echo(count(len(found), "secret"))
     sys.exit(1 if found else 0)
 
 
@@ -157,7 +157,7 @@ def plan(arguments: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001
         rows = [[each["node"], each["misses"][0]["reason"], each["tokens"], f"{each['cost']:.4f}"] for each in missed]
         table(["test", "why", "tokens", "cost"], rows, numbers=["tokens", "cost"])
         total = sum(each["cost"] for each in missed)
-        say_line(f"{len(missed):,} tests would miss; to record them anew cost ${total:,.4f} the last time")
+        say_line(f"{count(len(missed), 'test')} would miss; to record them again cost ${total:,.4f} the last time")
     sys.exit(1 if missed else 0)
 
 

@@ -14,7 +14,7 @@ from chatcache.recording import Bundle, Record, from_store, from_vcr, into_store
 
 from .group import FOLDER, ExpandedPath, chatcache
 from .intake import beside, checked, reasons, told
-from .output import as_json, progress, say
+from .output import as_json, count, progress, say
 from .source import records_of, store_of
 
 __all__ = ["import_"]
@@ -84,7 +84,11 @@ def import_(  # noqa: PLR0913, PLR0917
         where, about = cache.location, told(left_out, total)
         cache.close()
     more |= {"left_out": len(left_out), "reasons": reasons(left_out)}
-    say({"imported": number, **more, "target": str(where)}, f"{number:,} records in {where}{about}", as_json=as_json)
+    say(
+        {"imported": number, **more, "target": str(where)},
+        f"{count(number, 'record')} in {where}{about}",
+        as_json=as_json,
+    )
 
 
 @dataclass(frozen=True, slots=True)

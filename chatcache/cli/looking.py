@@ -15,7 +15,7 @@ from chatcache.recording import Bundle, Record, differences, model_of
 from chatcache.storage.paths import expanded
 
 from .group import chatcache, reading
-from .output import printable, say_json, say_line, table
+from .output import count, printable, say_json, say_line, table
 from .source import Source, called, records_of, sources
 
 __all__ = ["diff", "grep", "list_records", "show", "stats"]
@@ -32,7 +32,7 @@ def list_records(as_json: bool, **where: Any) -> None:  # noqa: FBT001 - click's
         columns = ["record", "test", "store", "form", "model", "recorded", "tokens", "cost"]
         rows = [{**each, "cost": f"{each['exact cost']:.6f}"} for each in found]
         _table(columns, rows, numbers=["tokens", "cost"])
-        click.echo(f"{len(found):,} records")
+        click.echo(count(len(found), "record"))
     _exit(bool(found), "there are no records")
 
 
@@ -48,7 +48,7 @@ def show(record: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
         for each in found:
             say_line(printable(str(each.where)))
             say_line(each.record.text({}))
-    _exit(bool(found), f"no record {record!r}")
+    _exit(bool(found), f"no record {record!r}: `chatcache ls` lists them")
 
 
 @chatcache.command()
@@ -155,7 +155,7 @@ def _named(name: str, found: Iterable[Source]) -> list[Source]:
 def _single(name: str, found: Iterable[Source]) -> Source:
     those = _named(name, found)
     if len(those) != 1:
-        raise click.UsageError(f"{name!r} is the name of {len(those)} records; see chatcache ls")
+        raise click.UsageError(f"{name!r} is the name of {count(len(those), 'record')}: `chatcache ls` lists them")
     return those[0]
 
 

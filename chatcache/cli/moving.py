@@ -8,7 +8,7 @@ from chatcache.recording import Bundle, Head, from_store, name_of, rekeyed
 
 from .group import FOLDER, OBJECT, PATHS, ExpandedPath, chatcache
 from .intake import checked, reasons, told
-from .output import as_json, printable, progress, say
+from .output import as_json, count, printable, progress, say
 from .source import bundles_in, records_of, store_of
 
 __all__ = ["export", "merge", "migrate"]
@@ -43,7 +43,7 @@ def export(target: Path, store: str, folder: Path | None, thing: str, test: str,
         bundle.write([*kept, *records])
     say(
         {"exported": len(records), "left_out": len(left_out), "reasons": reasons(left_out), "target": str(target)},
-        f"{len(records):,} records in {target}{about}",
+        f"{count(len(records), 'record')} in {target}{about}",
         as_json=as_json,
     )
 
@@ -66,7 +66,7 @@ def merge(base: Path, ours: Path, theirs: Path, as_json: bool) -> None:  # noqa:
         one = _by_name(ours)
         kept = [each for name in {*one, *other} if (each := _merged(before.get(name), one.get(name), other.get(name)))]
         target.write(kept)
-    say({"records": len(kept), "target": str(ours)}, f"{len(kept):,} records in {ours}", as_json=as_json)
+    say({"records": len(kept), "target": str(ours)}, f"{count(len(kept), 'record')} in {ours}", as_json=as_json)
 
 
 @chatcache.command()

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from chatcache.errors import printable
 
-__all__ = ["as_json", "printable", "progress", "say", "say_json", "say_line", "table"]
+__all__ = ["as_json", "count", "printable", "progress", "say", "say_json", "say_line", "table"]
 
 T = TypeVar("T")
 
@@ -56,6 +56,11 @@ def say(value: Any, text: str, *, as_json: bool) -> None:
         say_json(value)
     else:
         say_line(text)
+
+
+def count(number: int, thing: str) -> str:
+    """Return how many things there are, such as ``1 record`` or ``2,000 records``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def progress(items: Iterable[T], what: str) -> Iterator[T]:

@@ -79,7 +79,9 @@ def store_of(store: str, folder: Path | None, thing: str) -> ResponseCache:
     """
     cache = ResponseCache(store, path=folder, object=thing, mode="read_only")
     if not cache.location.exists():
-        raise click.UsageError(f"nothing is recorded in {cache.location}: pass --path, or --object")
+        raise click.UsageError(
+            f"nothing is recorded in {cache.location}, there is no store there: check --path and --object"
+        )
     return cache
 
 

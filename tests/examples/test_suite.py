@@ -75,7 +75,7 @@ def test_the_options_of_the_workflow_of_the_docs_exist(tmp_path: Path) -> None:
 def test_the_plan_says_what_would_miss(suite: Path) -> None:
     app = suite / "app.py"
     app.write_text(app.read_text().replace("to a child", "to my child"))
-    ended = run(suite, sys.executable, "-m", "chatcache.cli", "plan", "-k", "explanation or agent")
+    ended = run(suite, sys.executable, "-m", "chatcache", "plan", "-k", "explanation or agent")
     assert ended.returncode == 1, ended.stderr
     assert "1 tests would miss; to record them anew cost $0.0000 the last time" in ended.stdout
     assert "the request differs from what was recorded" in ended.stdout

@@ -153,10 +153,10 @@ class Bundle:
         except OSError as error:
             raise_interrupt(error)
             raise BundleError(
-                f"the blob {digest} cannot be read: {error}; restore {file}, or record it anew"
+                f"the blob {digest} cannot be read: {error}; restore {file}, or record it again"
             ) from error
         if sha256(content).hexdigest() != digest:
-            raise BundleError(f"{file} is not what its name says: restore it, or record it anew")
+            raise BundleError(f"{file} is not what its name says: restore it, or record it again")
         return content
 
     def blobs(self) -> set[str]:
@@ -270,6 +270,9 @@ class Bundle:
             data = files.read(self.path).removeprefix(_UTF8_MARK)
         except FileNotFoundError:
             return None
+        except IsADirectoryError as error:
+            example = self.path / f"calls{SUFFIX}"
+            raise BundleError(f"{self.path} is a folder: pass the path of a bundle, such as {example}") from error
         except OSError as error:
             raise_interrupt(error)
             raise BundleError(f"{self.path} could not be read: {error}") from error
@@ -373,7 +376,11 @@ class Bundle:
                 f"{self.path}: a merge left a conflict in the record at line {line}: keep one side of it, or both "
                 "where they are two records, with a blank line between them"
             )
-        return BundleError(f"{self.path}: the record at line {line} is damaged: {problem}: {text[:60]!r}")
+        begins = text[:60].decode(errors="replace")
+        return BundleError(
+            f"{self.path}: the record at line {line} is damaged: {problem}: {begins}: restore the file from git, or "
+            "record it again"
+        )
 
 
 def _digests(value: Any) -> Iterator[str]:

