@@ -30,13 +30,14 @@ from .session import Session
 from .shelf import Entry, Shelf, Shelves
 from .sketch import sketch_of
 from .stores import from_store, from_vcr, into_store
-from .tape import Tape, sample
+from .tape import Advice, Tape, sample
 from .volatile import BUILT_IN, Volatile
 
 __all__ = [
     "BUILT_IN",
     "MASK",
     "SUFFIX",
+    "Advice",
     "Bundle",
     "Changes",
     "Difference",

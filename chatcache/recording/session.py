@@ -10,11 +10,11 @@ from chatcache.cache.taping import put_in, take_out
 
 from .policy import Policy, RecordMode
 from .shelf import Shelves
-from .tape import Tape
+from .tape import Advice, Tape
 
 __all__ = ["Session"]
 
-_COMMAND = "use mode 'refresh', where the provider can be reached"
+_ADVICE = Advice()
 
 
 class Session:
@@ -23,23 +23,23 @@ class Session:
     def __init__(self) -> None:
         self.shelves = Shelves()
 
-    def tape(self, name: str, path: Path, policy: Policy, *, command: str = _COMMAND) -> Tape | None:
+    def tape(self, name: str, path: Path, policy: Policy, *, advice: Advice = _ADVICE) -> Tape | None:
         """Return a tape, to be put in by `playing`, whose records are written by the caller; None in mode ``off``.
 
         Args:
             name: the test, or the fixture.
             path: its bundle.
             policy: what is done with its calls.
-            command: what records it, as a miss says it.
+            advice: what messages advise.
 
         Raises:
             BundleError: the bundle cannot be read.
         """
-        return None if policy.mode is RecordMode.OFF else Tape(self.shelves.of(path), name, policy, command)
+        return None if policy.mode is RecordMode.OFF else Tape(self.shelves.of(path), name, policy, advice)
 
-    def idle(self, name: str, path: Path, policy: Policy, *, command: str = _COMMAND) -> Tape:
+    def idle(self, name: str, path: Path, policy: Policy, *, advice: Advice = _ADVICE) -> Tape:
         """Return a tape for mode ``off``, which is not put in; else as `tape`."""
-        return Tape(self.shelves.of(path), name, policy, command)
+        return Tape(self.shelves.of(path), name, policy, advice)
 
     @contextmanager
     def playing(self, tape: Tape | None, *, of_context: bool = False) -> Iterator[None]:

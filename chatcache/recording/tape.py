@@ -7,6 +7,7 @@ it is recorded each of them is called, whatever the caches of the program would 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ from .shelf import Entry, Shelf
 from .sketch import sketch_of
 from .volatile import Found
 
-__all__ = ["Tape", "sample"]
+__all__ = ["Advice", "Tape", "sample"]
 
 T = TypeVar("T")
 
@@ -61,6 +62,21 @@ def sample(number: int, *, epoch: int = 0) -> Iterator[None]:
         _SAMPLE.reset(before)
 
 
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What messages about a tape advise.
+
+    Attributes:
+        record: how to record a call that was missed.
+        allow: how to record an answer that holds a secret.
+    """
+
+    record: str = "use mode 'refresh', where the provider can be reached"
+    allow: str = (
+        'If it is no secret: Policy(not_secret=[r"..."]). If the program does not need it: Policy(masked_answers=True).'
+    )
+
+
 class Tape:
     """What a scope replays and records.
 
@@ -68,7 +84,7 @@ class Tape:
         shelf: the bundle.
         scope: the test, or the fixture.
         policy: what is done with its calls.
-        command: what records it, as a miss says it.
+        advice: what messages advise.
 
     Attributes:
         scope: as above.
@@ -82,11 +98,11 @@ class Tape:
         hits: how many calls were replayed.
     """
 
-    def __init__(self, shelf: Shelf, scope: str, policy: Policy, command: str) -> None:
+    def __init__(self, shelf: Shelf, scope: str, policy: Policy, advice: Advice) -> None:
         self.shelf = shelf
         self.scope = scope
         self.policy = policy
-        self._command = command
+        self._advice = advice
         self.mode = policy.mode
         if self.mode is RecordMode.ONCE:
             self.mode = RecordMode.REPLAY if shelf.of_scope(scope) else RecordMode.REFRESH
@@ -178,8 +194,8 @@ class Tape:
             return f"{named[0]}; a name cannot be masked: leave the secret out, or ignore what holds it"
         if lost and not self.policy.masked_answers:
             return (
-                f"{lost[0]} of the answer; it is not in the request, so a replay would return {MASK} in its place. If "
-                "it is no secret, add a pattern of it to not_secret. If tests can do without it, set masked_answers"
+                f"{lost[0]} of the answer; it is not in the request, so a replay would return {MASK} in its place. "
+                f"{self._advice.allow}"
             )
         return ""
 
@@ -214,7 +230,7 @@ class Tape:
             recorded=len(self.shelf.of_scope(self.scope)),
             ignored=self.policy.ignore,
             placeholders={token: text for token, text in volatile.items() if not any(token in each for each in secret)},
-            command=self._command,
+            command=self._advice.record,
             **why,
         )
         miss = ExplainedMiss(key=key, request=request, store_id=store, explanation=explanation)

@@ -359,8 +359,12 @@ def test_a_secret_fails_the_recording(run: Run) -> None:
     result = run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*SecretError: a call of store 'app' was not recorded, it holds a secret: OpenAI key*"]
+        [
+            "test_it.py:4: test_one",
+            "SecretError: a call of store 'app' was not recorded, it holds a secret: OpenAI key*",
+        ]
     )
+    result.stdout.no_fnmatch_line("*raise*")
     assert not run.bundle().path.exists()
 
 
@@ -396,7 +400,10 @@ def test_an_answer_that_a_replay_could_not_return_fails_the_recording_unless_it_
     run.tests(f"def test_one(): assert {asked} == {{'password': 'hunter2-Blue42!'}}\n")
     result = run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*SecretError: *a value under the name of a secret at $.password of the answer*"])
+    result.stdout.fnmatch_lines(
+        "SecretError: *a value under the name of a secret at $.password of the answer*"
+        "*If it is no secret: @pytest.mark.chatcache(not_secret=*If the test does not need it: *(masked_answers=True)."
+    )
     assert not run.bundle().path.exists()
     run.pytester.makeini("[pytest]\nchatcache_not_secret =\n    hunter2-.*\n")
     run().assert_outcomes(passed=1)
@@ -919,7 +926,7 @@ def test_a_bundle_that_cannot_be_written_costs_no_other_one_its_records(run: Run
     run.tests("def test_two(): ask('two')\ndef test_three(): ask('three')\n", "test_other")
     result = run()
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["ERROR: *test_it.chatcache could not be read*"])
+    result.stdout.fnmatch_lines(["ERROR: *test_it.chatcache is a folder: *"])
     assert run.scopes("cassettes/test_other.chatcache") == ["test_three", "test_two"]
 
 

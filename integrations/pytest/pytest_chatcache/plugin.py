@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
-from chatcache import ChatcacheError, InvalidInputError
+from chatcache import ChatcacheError, InvalidInputError, NotRecordedError
 from chatcache.recording import ExplainedMiss, Tape, printable
 
 from .collected import Collected
@@ -140,15 +140,15 @@ class _Run:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Attach to the last report of a test what became of its calls, and say a miss on one screen."""
+        """Attach to the last report of a test what became of its calls, and print a problem with them on one screen."""
         report = yield
-        miss = None if call.excinfo is None else _miss_in(call.excinfo.value)
+        problem = None if call.excinfo is None else _problem_in(call.excinfo.value)
         is_xfailed = report.skipped and hasattr(report, "wasxfail")
-        if miss is not None and is_xfailed:  # that is not what was expected
+        if problem is not None and is_xfailed:  # that is not what was expected
             report.outcome = "failed"
             del report.wasxfail
-        if miss is not None and report.failed:
-            report.longrepr = _told(miss, call, item)
+        if problem is not None and report.failed:
+            report.longrepr = _told(problem, call, item)
         self._failed = self._failed or report.failed
         self._cut = self._cut or (report.skipped and report.when != "teardown")  # or it failed as it was expected to
         self._passed = self._passed or self._cut or (report.passed and report.when == "call")
@@ -227,13 +227,13 @@ class _Run:
                 terminalreporter.line(line)
 
 
-def _miss_in(raised: BaseException) -> ExplainedMiss | None:
-    """Return the miss that a test failed with, whoever wrapped it into an error of its own."""
+def _problem_in(raised: BaseException) -> ExplainedMiss | NotRecordedError | None:
+    """Return the miss, or the call that was not recorded, that a test failed with, whatever error wraps it."""
     left = [raised]
     seen: set[int] = set()
     while left:
         error = left.pop()
-        if isinstance(error, ExplainedMiss):
+        if isinstance(error, ExplainedMiss | NotRecordedError):
             return error
         if id(error) not in seen:
             seen.add(id(error))
@@ -242,20 +242,26 @@ def _miss_in(raised: BaseException) -> ExplainedMiss | None:
     return None
 
 
-def _told(miss: ExplainedMiss, call: pytest.CallInfo[None], item: pytest.Item) -> ReprExceptionInfo:
-    """Return a miss as it is printed: the line of the program that asked, and why there is no answer."""
-    assert call.excinfo is not None  # noqa: S101 - there is a miss in it
+def _told(
+    problem: ExplainedMiss | NotRecordedError, call: pytest.CallInfo[None], item: pytest.Item
+) -> ReprExceptionInfo:
+    """Return a problem as it is printed: the line of the program that asked, or of the test, and what is wrong."""
+    assert call.excinfo is not None  # noqa: S101 - the problem is in it
     root = item.config.rootpath
     own = [
         entry
         for entry in call.excinfo.traceback
         if Path(entry.path).is_relative_to(root) and "site-packages" not in str(entry.path)
     ]
-    path, line, statement = item.location[0], item.location[1] or 0, ""
+    path, line, statement = item.location[0], item.location[1] or 0, item.location[2]
     if own:
         path, line = str(Path(own[-1].path).relative_to(root)), own[-1].lineno
         with suppress(OSError, IndexError):
             statement = str(own[-1].statement).strip()
-    where = ReprFileLocation(path, line + 1, f"{miss.explanation.reason.value}")
-    text = f"{printable(f'{path}:{line + 1}: {statement}')}\n\n{miss}\n"
+    if isinstance(problem, ExplainedMiss):
+        kind, said = problem.explanation.reason.value, str(problem)
+    else:
+        kind, said = type(problem).__name__, f"{type(problem).__name__}: {problem}"
+    where = ReprFileLocation(path, line + 1, kind)
+    text = f"{printable(f'{path}:{line + 1}: {statement}')}\n\n{said}\n"
     return ReprExceptionInfo(ReprTraceback([ReprEntryNative(text.splitlines(keepends=True))], None, "native"), where)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from chatcache.recording import Policy, RecordMode, Session, Tape
+from chatcache.recording import Advice, Policy, RecordMode, Session, Tape
 
 from .collected import Collected
 from .names import TEARDOWN, bundle_of, bundle_of_fixture, file_of_fixture
@@ -26,6 +26,10 @@ TAPE = pytest.StashKey[Tape | None]()
 """The tape of a test, None in mode ``off``."""
 
 _ENTERED = pytest.StashKey[AbstractContextManager[None]]()
+_ALLOW = (
+    'If it is no secret: @pytest.mark.chatcache(not_secret=[r"..."]). If the test does not need it: '
+    "@pytest.mark.chatcache(masked_answers=True)."
+)
 _SAID = "_chatcache_said"  # the mark of a miss that a test failed with
 
 
@@ -69,7 +73,7 @@ class Scopes:
             ChatcacheError: a setting, or the bundle, cannot be right.
         """
         path, name = bundle_of(self._settings, item)
-        tape = self._session.tape(name, path, self._settings.policy_of(item), command=_command(item))
+        tape = self._session.tape(name, path, self._settings.policy_of(item), advice=_advice(item))
         entered = self._session.playing(tape)
         entered.__enter__()
         item.stash[TAPE], item.stash[_ENTERED] = tape, entered
@@ -84,7 +88,7 @@ class Scopes:
     def idle(self, item: pytest.Item) -> Tape:
         """Return a tape for a test that is run in mode ``off``: it is not put in."""
         path, name = bundle_of(self._settings, item)
-        return self._session.idle(name, path, self._settings.policy_of(item), command=_command(item))
+        return self._session.idle(name, path, self._settings.policy_of(item), advice=_advice(item))
 
     def results(self, item: pytest.Item, *, passed: bool, torn_down: bool, cut: bool) -> list[Result]:
         """Return what became of a test's calls, and of those of the fixtures that were used for it; it is over.
@@ -141,13 +145,13 @@ class Scopes:
     @contextmanager
     def _used(self, path: Path, name: str, policy: Policy, item: pytest.Item, *, is_shared: bool) -> Iterator[None]:
         """Have a fixture's tape in for as long as the body runs, and note what became of its calls."""
-        tape = self._session.tape(name, path, policy, command=_command(item))
+        tape = self._session.tape(name, path, policy, advice=_advice(item))
         is_shared = is_shared and tape is not None and tape.mode is not RecordMode.REPLAY
         with self._sharing.turn(path, name) if is_shared else nullcontext() as recorded:
             if recorded is not None:
                 self._session.shelves.of(recorded).load()  # it may have been written since
                 more = replace(policy, mode=RecordMode.AUTO)
-                tape = self._session.tape(name, recorded, more, command=_command(item))
+                tape = self._session.tape(name, recorded, more, advice=_advice(item))
             ended = False
             try:
                 with self._session.playing(tape):
@@ -174,6 +178,5 @@ class Scopes:
         return policy if is_whole else replace(policy, mode=RecordMode.AUTO)
 
 
-def _command(item: pytest.Item) -> str:
-    """Return what records a test."""
-    return f'pytest "{item.nodeid}" --chatcache=refresh'
+def _advice(item: pytest.Item) -> Advice:
+    return Advice(record=f'pytest "{item.nodeid}" --chatcache=refresh', allow=_ALLOW)
