@@ -128,7 +128,7 @@ def decode(data: bytes) -> Any:
         raise_interrupt(error)
         raise CorruptRecordError(f"stored bytes are damaged: {error}") from error
     if data == DAMAGED:
-        raise CorruptRecordError("the record is damaged: its checksum does not match; remove it, or write it again")
+        raise CorruptRecordError("the record is damaged: its checksum does not match")
     raise CorruptRecordError(f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache")
 
 

@@ -27,12 +27,14 @@ from dataclasses import asdict
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, cast
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, each, off_loop, steps
 from chatcache.backing import DurableObjectPersistence, Limits, sweep_expired
 from chatcache.clock import Clock, now, real_time
 from chatcache.errors import (
+    CorruptRecordError,
     InvalidValueError,
     PersistenceError,
     ReplayMiss,
@@ -67,6 +69,7 @@ _SIZED = {str, list, dict}
 _NOT_OURS = "it is not what chatcache writes"
 _ANSWER, _ANSWER_OR_STREAM, _STREAM_OR_ANSWER = (Form.ANSWER,), (Form.ANSWER, Form.STREAM), (Form.STREAM, Form.ANSWER)
 _NOTHING = "nothing is recorded under this key"
+_REPAIR = "To replace it, run once in mode auto or refresh, or call cache.invalidate(request)"
 _ONCE = "once"  # a mode of `chatcache.recording`
 
 
@@ -688,7 +691,7 @@ class ResponseCache:
         await self._leases.aclear()
 
     def close(self) -> None:
-        """Write what was counted, and release the file. The cache opens it again when it is used."""
+        """Write the counts, and release the file, as the end of ``with`` does. The next use opens it again."""
         self._counts.save()
         self._leases.close()
         self._object.close()
@@ -698,6 +701,22 @@ class ResponseCache:
         await self._counts.asave()
         await off_loop(self._leases.close)
         await self._object.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
     def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:
         """Return the miss of a request in mode ``replay``, to be raised."""
@@ -860,7 +879,10 @@ class ResponseCache:
                 yield chunk.copy() if read is None else read(chunk.copy())
 
     def _unread(self, error: PersistenceError, mode: Mode) -> None:
-        """Go on without records that could not be read, or raise where nothing may be called."""
+        """Let the call proceed without records that could not be read, or raise if nothing may be called."""
+        if isinstance(error, CorruptRecordError):
+            damage, error = error, CorruptRecordError(f"{error}. {_REPAIR}")
+            error.__cause__ = damage
         if not mode.calls:
             raise error
         self.bypass(error)

@@ -213,7 +213,7 @@ def test_a_folder_that_this_user_may_not_write_is_bypassed() -> None:
         done = subprocess.run([sys.executable, "-c", AS_NOBODY, folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "cannot be opened or written" in done.stdout
-    assert "let this user write its folder" in done.stdout
+    assert "let this user read the file and its folder (and write them, to record)" in done.stdout
     assert done.stderr.count("Calls proceed without the cache") == 1
 
 
@@ -387,3 +387,17 @@ async def test_a_task_that_is_cancelled_leaves_the_call_to_the_others(tmp_path: 
     go_on.set()
     assert await second == {"to": REQUEST, "number": 1}
     assert first.cancelled()
+
+
+async def test_a_cache_is_closed_at_the_end_of_with(tmp_path: Path) -> None:
+    with ResponseCache("store", path=tmp_path) as cache:
+        assert cache.call("q", lambda request: request) == "q"
+        assert cache._object._turns.is_open()
+    assert not cache._object._turns.is_open()
+    async with ResponseCache("store", path=tmp_path) as cache:
+        assert await cache.acall("q", awaited) == "q"
+    assert not cache._object._turns.is_open()
+
+
+async def awaited(request: Any) -> Any:
+    return request
