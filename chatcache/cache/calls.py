@@ -180,8 +180,10 @@ class Calls:
             NotStoredError: see `Keep`; all chunks were given before.
             StreamInterruptedError: the stream of another process broke off.
         """
+        led: Hit | Left | Following | Lease | None = None
         while True:
-            led = await self._leads(colour, call, follow=True)
+            followed = led if isinstance(led, Following) else None  # it broke off
+            led = await self._leads(colour, call, follow=True, followed=followed)
             given = 0
             try:
                 async with aclosing(self._source(colour, call, fn, led)) as chunks:
@@ -211,7 +213,7 @@ class Calls:
         return self._made(colour, call, fn, led)
 
     async def _leads(
-        self, colour: Colour, call: Call, *, follow: bool = False
+        self, colour: Colour, call: Call, *, follow: bool = False, followed: Following | None = None
     ) -> Hit | Left | Following | Lease | None:
         """Return who leads; of what another process left, the answer, or raise the error.
 
@@ -220,7 +222,7 @@ class Calls:
         look = partial(self._recorded, colour, call)
         if not (call.mode.reads and call.mode.writes):  # there will be no record for the others
             return await look() if call.mode.reads else None
-        led = await self._leases.lead(colour, call.key, look, call.budget, follow=follow)
+        led = await self._leases.lead(colour, call.key, look, call.budget, follow=follow, followed=followed)
         if isinstance(led, Left):
             try:
                 exit_ = self._outcomes.read(led.note)

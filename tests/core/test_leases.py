@@ -9,16 +9,17 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
 import pytest
 
-from chatcache import ObjectNamespace, PersistenceError, Storage
+from chatcache import ObjectNamespace, PersistenceError, ResponseCache, Storage, request_key
 from chatcache._bridge import RENEWALS, Colour, Flights, awaiting, blocking, drive
 from chatcache.cache.leases import Following, Lease, Leases, Left
 from chatcache.storage import Budget
@@ -741,6 +742,49 @@ def test_who_follows_one_that_dies_is_told(tmp_path: Path, colour: Colour, apart
     heard: list[Any] = []
     assert apart(follow(one, colour, heard)).result(HANG) is None
     assert heard == ["some", "chunks"]
+
+
+async def test_a_leader_that_does_not_go_on_is_followed_once(tmp_path: Path, colour: Colour) -> None:
+    one = Process(tmp_path, LENGTH)
+    one.storage.put(ROW, ["gone", round(time.time() * 1000) + 3_600_000, 0, ""])  # by a clock that is an hour ahead
+
+    async def lead(followed: Following | None = None) -> Any:
+        return await one.leases.lead(colour, "k", one.look, Budget(), follow=True, followed=followed)
+
+    first = await lead()
+    assert await first.more() is None
+    then = await lead(first)
+    assert isinstance(then, Lease)
+    await then.release()
+
+
+async def items(chunks: list[str]) -> AsyncIterator[str]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def collect(chunks: AsyncIterable[str]) -> list[str]:
+    return [chunk async for chunk in chunks]
+
+
+@pytest.mark.parametrize("form", ["call", "stream", "acall", "astream"])
+def test_a_call_goes_on_though_the_lease_of_a_leader_that_is_gone_ends_in_an_hour(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatcache.cache.responses.Leases", partial(Leases, length=LENGTH))
+    cache = ResponseCache("shop", path=tmp_path)
+    key = request_key({"q": 1}) + ("/stream" if "stream" in form else "")
+    storage = ObjectNamespace(tmp_path, "calls").get_by_name("default").storage
+    storage.put(f"%lease:shop:{key}", ["gone", round(time.time() * 1000) + 3_600_000, 0, ""])
+    forms: dict[str, Callable[[], Any]] = {
+        "call": lambda: cache.call({"q": 1}, lambda _: ["made"]),
+        "stream": lambda: [*cache.stream({"q": 1}, lambda _: ["made"])],
+        "acall": lambda: asyncio.run(cache.acall({"q": 1}, lambda _: asyncio.sleep(0, ["made"]))),
+        "astream": lambda: asyncio.run(collect(cache.astream({"q": 1}, lambda _: items(["made"])))),
+    }
+    assert forms[form]() == ["made"]
+    assert len([*cache.records()]) == 1
+    cache.close()
 
 
 def test_who_holds_a_lease_follows_nobody(one: Process, other: Process, colour: Colour, apart: Run) -> None:

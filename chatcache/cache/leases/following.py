@@ -35,11 +35,14 @@ class Following:
     Args:
         colour: that of the caller.
         storage: the storage of the lease.
-        watch: what was seen of the lease.
+        watch: what was seen of the lease so far.
         budget: that of the call.
         row: the key of its row.
         said: what the keys of the items begin with.
         failed: is told of a failure of the storage.
+
+    Attributes:
+        watch: what was seen of the lease.
     """
 
     def __init__(  # noqa: PLR0913 - one place makes it
@@ -55,7 +58,7 @@ class Following:
     ) -> None:
         self._colour = colour
         self._storage = storage
-        self._watch = watch
+        self.watch = watch
         self._budget = budget
         self._row = row
         self._said = said
@@ -74,7 +77,7 @@ class Following:
         while True:
             try:
                 with self._budget.spent():
-                    self._watch.see(await self._colour(self._storage.get, self._storage.aget, self._row))
+                    self.watch.see(await self._colour(self._storage.get, self._storage.aget, self._row))
                     rows = await self._colour(
                         self._storage.list,
                         self._storage.alist,
@@ -91,8 +94,8 @@ class Following:
             match rows.get(self._said + END):
                 case [note, _]:
                     return Left(note)
-            if self._watch.leader != self._leader or not self._watch.goes_on():
-                self._watch.hurry(self._budget)
+            if self.watch.leader != self._leader or not self.watch.goes_on():
+                self.watch.hurry(self._budget)
                 return None
             if self._storage.is_stuck():  # what is said then cannot be written
                 self._failed(self._storage.late())

@@ -96,7 +96,7 @@ class Leases:
         self._said = f"%said:{escape(store_id)}:"
         self.sweep = Sweep(storage, self.batch, rows=self._rows, said=self._said, length=length)
 
-    async def lead(
+    async def lead(  # noqa: PLR0913 - a stream needs all of them
         self,
         colour: Colour,
         key: str,
@@ -104,6 +104,7 @@ class Leases:
         budget: Budget,
         *,
         follow: bool = False,
+        followed: Following | None = None,
     ) -> "Lease | Left | Following | R | None":
         """Take the lease of a key, or wait until there is no call to be made any more.
 
@@ -113,13 +114,15 @@ class Leases:
             look: looks the answer up; None where there is none.
             budget: how long the storage may hold up the call, in all of its steps; to wait for a leader is not charged.
             follow: hear what the leader says, instead of waiting until it has an answer.
+            followed: the leader that was followed so far, and is not waited for again if it does not go on.
 
         Returns:
             A `Lease`: the caller is to make the call, within ``async with``. `Left`: another process made it, and has
             no answer to be looked up. `Following`: another process is making it. What `look` found. None: the caller
             is to make the call without a lease.
         """
-        row, watch, waits = f"{self._rows}{key}", Watch(self.length, self.alive), pauses(_LONGEST_PAUSE)
+        row, waits = f"{self._rows}{key}", pauses(_LONGEST_PAUSE)
+        watch = Watch(self.length, self.alive) if followed is None else followed.watch
         awaited = ""  # the leader that was told so
         while True:
             try:
