@@ -243,7 +243,7 @@ class ReplayMiss(ChatcacheError):  # noqa: N818 - a miss is what it is: the word
 
     Attributes:
         key: the key that was looked up (64 hex digits), or None where the request has no key.
-        request: the request as it was keyed, a JSON value, or the text that could not be.
+        request: the request as it was keyed, a JSON value, or the name of its type if it has no key.
         store_id: the store that was asked.
         reason: why there is no answer, in a few words.
         where: the file of the records.

@@ -165,28 +165,33 @@ def _spelled_list(value: list[Any], spell: _Spelling) -> list[Any]:
 
 def _of_plain_type(value: Any) -> Any:
     """Return a tuple, or a subclass of a JSON type (an enum's member, a defaultdict), as the plain JSON type."""
-    match value:
-        case str():
-            return str.__str__(value)
-        case int():
-            return int(value)
-        case float():
-            return float(value)
-        case list() | tuple():
-            return list(value)
-        case dict():
-            return dict(value)
-        case _:
-            raise InvalidValueError(
-                f"{value!r:.200} is of type {type(value).__name__}, which is not JSON: make the request JSON (None, "
-                "bool, int, float, str, list, tuple and dict), or leave the object out of it"
-            )
+    kind = type(value).__name__
+    try:
+        match value:
+            case str():
+                return str.__str__(value)
+            case int():
+                return int(value)
+            case float():
+                return float(value)
+            case list() | tuple():
+                return list(value)
+            case dict():
+                return dict(value)
+    except Exception as error:
+        raise_interrupt(error)
+        raise InvalidValueError(f"an object of type {kind} cannot be read: {type(error).__name__}") from error
+    raise InvalidValueError(  # without its repr, which may hold secrets, and goes into logs
+        f"an object of type {kind} is not JSON: make the request JSON (None, bool, int, float, str, list, tuple and "
+        "dict), or leave the object out of it"
+    )
 
 
 def _with_plain_keys(value: dict[Any, Any]) -> dict[str, Any]:
     for key in value:
         if not isinstance(key, str):
             raise InvalidValueError(
-                f"the dictionary key {key!r:.200} is of type {type(key).__name__}; JSON has string keys only"
+                f"a dictionary key is of type {type(key).__name__}, and JSON has string keys only: make the request "
+                "JSON, or leave the dictionary out of it"
             )
     return {str.__str__(key): item for key, item in value.items()}

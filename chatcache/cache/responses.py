@@ -803,7 +803,7 @@ class ResponseCache:
         except InvalidValueError as error:
             unkeyed = InvalidValueError(f"the request has no key: {error.problem}", error.path)
             if not mode.calls:
-                raise self.miss(None, repr(request), str(unkeyed)) from error
+                raise self.miss(None, f"<{type(request).__name__}>", str(unkeyed)) from error
             self.bypass(unkeyed)
             return None
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,8 +103,43 @@ def test_what_is_not_json_is_refused_by_its_path(value: Any) -> None:
 
 
 def test_a_key_of_a_dictionary_that_is_no_str_is_refused() -> None:
-    with pytest.raises(InvalidValueError, match=r"^\$\.bias: the dictionary key 50256 is of type int"):
+    with pytest.raises(InvalidValueError, match=r"^\$\.bias: a dictionary key is of type int, and JSON"):
         request_key({"bias": {50256: -100}})
+
+
+@dataclass
+class Client:
+    api_key: str
+
+
+class Unreadable:
+    def __repr__(self) -> str:
+        raise KeyError("repr")
+
+
+class Broken(list[int]):
+    def __iter__(self) -> Any:
+        raise KeyError("items")
+
+
+class BrokenInt(int):
+    def __int__(self) -> int:
+        raise KeyError("int")
+
+
+@pytest.mark.parametrize("value", [Unreadable(), {Unreadable(): 1}, Broken([1]), BrokenInt(1)])
+def test_what_the_code_of_an_object_raises_is_not_raised(value: Any) -> None:
+    with pytest.raises(InvalidValueError, match=r"^\$\.x"):
+        request_key({"x": value})
+
+
+@pytest.mark.parametrize("value", [Client("sk-live-1"), {Client("sk-live-1").api_key.encode(): 1}, b"sk-live-1"])
+def test_the_text_of_an_object_is_in_no_message(value: Any) -> None:
+    with pytest.raises(
+        InvalidValueError, match=type(value).__name__ if value.__class__ is not dict else "bytes"
+    ) as caught:
+        request_key({"x": value})
+    assert "sk-live" not in str(caught.value)
 
 
 def test_what_contains_itself_is_refused() -> None:
