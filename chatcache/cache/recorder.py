@@ -147,7 +147,11 @@ class Recorder:
     def keep_failure(self, call: Call, error: Exception) -> None:
         """Keep the error of a call, where a tape wants that; a store never does."""
         if self.track is not None:
-            self.track.keep_failure(call.key, call.request, error)
+            try:
+                self.track.keep_failure(call.key, call.request, error)
+            except Exception as problem:  # noqa: BLE001 - the caller gets the error of the call
+                raise_interrupt(problem)
+                self.track.reject(problem)
 
     async def keep(self, colour: Colour, made: Made, refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
         """Keep an answer, unless it is to be refused; return whether it was kept.

@@ -238,7 +238,7 @@ class _Request:
             case str():
                 return edited(value, self._edits(value, self._spans.get(path, [])))
             case dict():
-                return {each: self._of(item, f"{path}.{each}") for each, item in sorted(value.items())}
+                return {each: self._of(item, f"{path}.{each}") for each, item in value.items()}
             case list() | tuple():
                 return [self._of(item, f"{path}[{at}]") for at, item in enumerate(value)]
             case _:

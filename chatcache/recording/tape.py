@@ -17,17 +17,17 @@ from chatcache.cache.outcomes import Outcomes
 from chatcache.cache.records import form_of, record_of
 from chatcache.cache.taping import Track
 from chatcache.clock import milliseconds
-from chatcache.codec import is_json
 from chatcache.errors import BundleError, InvalidValueError, NotRecordedError, SecretError
 from chatcache.exit import Failure, outcome
 from chatcache.interrupts import raise_interrupt
-from chatcache.keys import canonical_json, request_key
+from chatcache.keys import request_key
 from chatcache.mode import Mode
 
 from .bundle import STREAMS, Record, model_of
 from .masks import has_marks
 from .miss import ExplainedMiss, Explanation, Reason, nearest
 from .policy import Exhausted, Policy, RecordMode
+from .recordable import check_answer, check_request
 from .replaced import Replaced
 from .secrets import MASK, Masks, known_in, scrubbed, secrets_in_names, texts_of_places
 from .shelf import Entry, Shelf
@@ -261,6 +261,12 @@ class _Track:
         self._fail_if_wanted(request)
         if not self._replays:
             return None
+        try:
+            check_request(request)
+        except InvalidValueError as error:
+            if tape.mode is RecordMode.AUTO:
+                return None
+            raise self.miss(None, f"<{type(request).__name__}>", error.problem) from None
         own = form_of(key)  # a stream's key says already that it is one
         wanted = [*(form_of(own + form) for form in forms), Form.FAILURE]
         ident, replaced = tape.known(self._store, key.removesuffix(own), request)
@@ -292,7 +298,8 @@ class _Track:
         tape = self._tape
         if tape.mode is RecordMode.REPLAY:
             return False
-        _check_json(answer)
+        check_answer(answer)
+        check_request(about.request)
         ident, replaced = tape.keyed(key, about.request)
         lost: list[str] = []
         said = replaced.recorded(answer, is_stream=offsets is not None, lost=lost)
@@ -377,19 +384,6 @@ class _RaisedError(Exception):
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-
-
-def _check_json(answer: Any) -> None:
-    """Check that an answer is JSON, or a tuple where JSON has a list.
-
-    Raises:
-        InvalidValueError: it is not.
-    """
-    if not is_json(answer):
-        try:
-            canonical_json(answer)
-        except InvalidValueError as error:
-            raise InvalidValueError("the answer is not JSON: have the call return JSON", error.path) from error
 
 
 def _is_of(key: str, request: Any) -> bool:

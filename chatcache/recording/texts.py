@@ -138,10 +138,11 @@ def mapped(value: Any, change: Callable[[str], str]) -> Any:
         case str():
             return change(value)
         case dict():
-            return {
-                change(name): mapped(item, change) if type(item) in HOLDING else item
+            made = {
+                name: (change(name), mapped(item, change) if type(item) in HOLDING else item)
                 for name, item in sorted(value.items())  # so numbers do not depend on the order
             }
+            return dict(made[name] for name in value)
         case list() | tuple():
             return [mapped(item, change) if type(item) in HOLDING else item for item in value]
         case _:
@@ -163,10 +164,11 @@ def _rewritten(value: Any, edits: Edits, path: str, name: str) -> Any:
     if kind is str:
         return edited(value, edits(value, name, path))
     if kind is dict:
-        return {
+        made = {
             each: _rewritten(item, edits, f"{path}.{each}", each) if type(item) in HOLDING else item
-            for each, item in sorted(value.items())
+            for each, item in sorted(value.items())  # as in `mapped`
         }
+        return {each: made[each] for each in value}
     if kind in {list, tuple}:
         return [
             _rewritten(item, edits, f"{path}[{at}]", name) if type(item) in HOLDING else item

@@ -1,6 +1,6 @@
 """JSON as a person reads, compares and merges it: what is short stands on one line, what is long on many.
 
-It is JSON. Names are sorted, and a value that does not fit on a line is laid out over several, one item a line. Two
+It is JSON. A value that does not fit on a line is laid out over several, one item a line. Two
 things are written in a way of their own, so that one changed word is one changed line:
 
 * a long text is ``{"$text": [...]}``, its lines and sentences one by one, to be put together again;
@@ -21,7 +21,7 @@ from chatcache.codec import is_utf8
 from chatcache.errors import BundleError, shown
 from chatcache.recording.payloads import outside_payloads
 
-__all__ = ["DEEPEST", "Blobs", "count_values", "is_too_deep", "parsed", "restored", "written"]
+__all__ = ["DEEPEST", "Blobs", "count_values", "is_too_deep", "parsed", "restored", "sorted_names", "written"]
 
 DEEPEST = 100
 """How many levels a request or an answer may nest; what reads them calls itself once for each level."""
@@ -55,6 +55,17 @@ def written(value: Any, blobs: Blobs, *, indent: str = "", width: int = _WIDTH) 
     return "".join(_lines(_laid_out(value, blobs), indent, len(indent), width))
 
 
+def sorted_names(value: Any) -> Any:
+    """Return a JSON value with the names of its objects sorted."""
+    match value:
+        case dict():
+            return {name: sorted_names(item) for name, item in sorted(value.items())}
+        case list():
+            return [sorted_names(item) for item in value]
+        case _:
+            return value
+
+
 def restored(value: Any, blob: Callable[[Any], Any]) -> Any:
     """Return the value that a text of `written` is of.
 
@@ -84,6 +95,7 @@ def restored(value: Any, blob: Callable[[Any], Any]) -> Any:
 
 
 _NESTED = {list, dict}
+_HOLDING = (list, dict, tuple)
 
 
 def parsed(data: bytes) -> Any:
@@ -102,12 +114,12 @@ def parsed(data: bytes) -> Any:
 
 
 def is_too_deep(value: Any, levels: int = DEEPEST) -> bool:
-    """Whether a JSON value nests more than so many levels."""
-    level = [value] if type(value) in _NESTED else []
+    """Whether a value nests more than so many levels of dictionaries, lists and tuples, or contains itself."""
+    level = [value] if isinstance(value, _HOLDING) else []
     for _ in range(levels):
-        level = [
-            item for each in level for item in (each.values() if type(each) is dict else each) if type(item) in _NESTED
-        ]
+        inner = (item for each in level for item in (each.values() if isinstance(each, dict) else each))
+        level = [*{id(item): item for item in inner if isinstance(item, _HOLDING)}.values()]  # each once: of two in
+        # themselves and each other there would soon be too many
     return bool(level)
 
 
@@ -133,8 +145,7 @@ def _laid_out(value: Any, blobs: Blobs) -> Any:
     match value:
         case dict():
             return {
-                (f"${name}" if _TAG.fullmatch(name) else name): _laid_out(item, blobs)
-                for name, item in sorted(value.items())
+                (f"${name}" if _TAG.fullmatch(name) else name): _laid_out(item, blobs) for name, item in value.items()
             }
         case list():
             if value and all(type(item) in {int, float} for item in value):

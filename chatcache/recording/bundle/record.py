@@ -1,24 +1,27 @@
 """One record of a bundle, and its text.
 
-In the text its head comes first: whose it is, and what is known of the call. Then comes what was asked, and what was
-answered. Of a stream what all chunks have in common is said once, under ``each``, and each chunk is a line: when it
-came, in seconds, and the rest of it. Pure.
+In the text its head comes first: whose it is, and what is known of the call. Then comes what was asked, with its names
+sorted, and what was answered, with its names in their order, in which a replay returns them. Of a stream what all
+chunks have in common is said once, under ``each``, and each chunk is a line: when it came, in seconds, and the rest of
+it. If that would change the order of a chunk's names, ``order`` holds the names of all chunks in order. Pure.
 """
 
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Any
 
 from chatcache.cache import Form
 from chatcache.errors import BundleError, shown
 from chatcache.interrupts import raise_interrupt
 
-from .layout import Blobs, restored, written
+from .layout import Blobs, restored, sorted_names, written
 
 __all__ = ["STREAMS", "Record", "at_of", "form_of", "model_of", "name_of", "place_of", "problem_of", "unique"]
 
@@ -111,7 +114,7 @@ class Record:
             "sketch": self.sketch,
         }
         lines = [f' "{name}": {json.dumps(value)}' for name, value in head.items() if value or name == "test"]
-        lines.append(f' "request": {written(self.request, blobs, indent=" ")}')
+        lines.append(f' "request": {written(sorted_names(self.request), blobs, indent=" ")}')
         if self.offsets is None:
             lines.append(f' "answer": {written(self.answer, blobs, indent=" ")}')
         else:
@@ -133,10 +136,10 @@ class Record:
         try:
             form, content, offsets = _BY_NAME[said["form"]], said["answer"], None
             if form in STREAMS:
-                each = read(content["each"])
-                _check_expanded(each, len(content["chunks"]))
+                each, order = read(content["each"]), _texts(content.get("order", []))
+                _check_expanded([each, order], len(content["chunks"]))
                 offsets = [_offset(offset) for offset, _ in content["chunks"]]
-                answer: Any = [_whole(each, read(rest)) for _, rest in content["chunks"]]
+                answer: Any = [_whole(each, read(rest), order) for _, rest in content["chunks"]]
             else:
                 answer = read(content)
             return cls(
@@ -231,13 +234,34 @@ def unique(text: bytes) -> Any:
 
 def _streamed(chunks: list[Any], offsets: list[float], blobs: Blobs) -> str:
     each = _common(chunks)
+    order = (
+        _order_of(chunks) if any([*_whole(each, _rest(each, chunk))] != [*chunk] for chunk in chunks if each) else []
+    )
+    if order is None:
+        each, order = {}, []
     lines = [
         f"   [{written(offset, blobs)}, {written(_rest(each, chunk), blobs, indent='   ', width=_WIDE)}]"
         for offset, chunk in zip(offsets, chunks, strict=True)
     ]
     shared = written(each, blobs, indent="  ")
     listed = "[\n" + ",\n".join(lines) + "\n  ]" if lines else "[]"
-    return f'{{\n  "each": {shared},\n  "chunks": {listed}\n }}'
+    ordered = f'\n  "order": {written(order, blobs, indent="  ")},' if order else ""
+    return f'{{\n  "each": {shared},{ordered}\n  "chunks": {listed}\n }}'
+
+
+def _order_of(chunks: list[Any]) -> list[str] | None:
+    """Return the names of all chunks in an order that is that of each chunk, or None if there is none."""
+    before: dict[str, dict[str, None]] = {}
+    for chunk in chunks:
+        for name in chunk:
+            before.setdefault(name, {})
+        for one, other in pairwise(chunk):
+            before[other][one] = None
+    try:
+        return [*TopologicalSorter(before).static_order()]
+    except CycleError as error:
+        raise_interrupt(error)
+        return None
 
 
 def _common(chunks: list[Any]) -> dict[str, Any]:
@@ -254,7 +278,7 @@ def _common(chunks: list[Any]) -> dict[str, Any]:
 
 def _check_expanded(each: Any, number: int) -> None:
     """Raise `BundleError` if what all chunks have in common is too large for so many of them."""
-    if each and number > 1 and len(json.dumps(each)) * number > _MOST_EXPANDED:
+    if any(each) and number > 1 and len(json.dumps(each)) * number > _MOST_EXPANDED:
         raise BundleError(f"its {number:,} chunks expand to more than {_MOST_EXPANDED:,} characters")
 
 
@@ -278,8 +302,22 @@ def _rest(each: dict[str, Any], chunk: Any) -> Any:
     return {name: value for name, value in chunk.items() if name not in each} if each else chunk
 
 
-def _whole(each: dict[str, Any], rest: Any) -> Any:
-    return {**each, **rest} if each else rest
+def _whole(each: dict[str, Any], rest: Any, order: Sequence[str] = ()) -> Any:
+    whole = {**each, **rest} if each else rest
+    if not order:
+        return whole
+    return {**{name: whole[name] for name in order if name in whole}, **whole}
+
+
+def _texts(value: Any) -> list[str]:
+    """Return a list of names.
+
+    Raises:
+        BundleError: it is none.
+    """
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise BundleError(f"{shown(value)} is no list of the names of chunks")
+    return value
 
 
 def _is_text(value: Any) -> bool:

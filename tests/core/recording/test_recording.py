@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+import math
 import pickle
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 from click.testing import CliRunner
@@ -351,6 +355,91 @@ def test_a_refresh_that_is_not_whole_leaves_the_records_that_it_did_not_make_aga
         1: "two",
         2: "three",
     }
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Point(NamedTuple):
+    x: int
+
+
+UNLIKE = [(1, 2), {"a": [{"b": (1,)}]}, Colour.RED, {Colour.RED: 1}, Point(1), OrderedDict(a=1), IntEnum("I", "A")(1)]
+
+
+@pytest.mark.parametrize("answer", UNLIKE, ids=repr)
+def test_an_answer_that_a_replay_would_return_otherwise_fails_the_recording(
+    cache: ResponseCache, bundle: Path, answer: Any
+) -> None:
+    with pytest.raises(NotRecordedError, match="the answer is not JSON") as caught, recording(bundle):
+        call_for(cache, answer)
+    assert len(str(caught.value).splitlines()) == 2
+    assert not bundle.exists()
+
+
+LIKE = [
+    {"b": 1, "a": {"z": [], "y": {"$text": ["x"], "$blob": "y"}}},
+    {"z": "word " * 500, "a": "A1b2" * 6_000, "m": [0.5] * 5_000},
+    [math.nan, math.inf, -0.0, 1.0, 1e-7, 2**70, True, None, "", "a\ud800", "\x00\r\n"],
+    {"<<secret>>": "<<uuid-1>>", "<<=secret>>": 2},
+]
+CHUNKS = [
+    [{"content": "a", "type": "chunk", "id": 1}, {"content": "b", "type": "chunk", "id": 1}],
+    [{"id": 1, "choices": [{"b": 1, "a": 2}], "usage": None}, {"id": 1, "choices": [], "usage": {"z": 1, "a": 2}}],
+    [{"b": 1, "a": 1}, {"a": 1, "b": 1}, {"c": 0, "a": 1, "b": 1}],
+    [{"id": 1, "z": 1}, {"id": 1, "y": 1, "z": 1, "end": True}, {"id": 1}],
+    [{"id": 1}, "text", {"id": 1}],
+]
+
+
+@pytest.mark.parametrize("chunks", [*CHUNKS, LIKE])
+def test_a_replay_returns_what_the_recording_run_got_to_the_order_of_names(
+    cache: ResponseCache, bundle: Path, chunks: list[Any]
+) -> None:
+    def run() -> str:
+        return repr([[cache.call({"n": at}, partial(given, answer)) for at, answer in enumerate(chunks)], streamed()])
+
+    def streamed() -> list[Any]:
+        return [*cache.stream({}, partial(given, chunks))]
+
+    with recording(bundle, refreshing()):
+        recorded = run()
+    with recording(bundle, replaying()):
+        assert run() == recorded == repr([chunks, chunks])
+    before = bundle.read_bytes()
+    Bundle(bundle).write(Bundle(bundle).read())
+    assert bundle.read_bytes() == before
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}, lambda inner: (inner,)])
+@pytest.mark.parametrize("levels", [90, 101, 300, 600, 900, 3_000])
+def test_no_depth_of_a_request_or_an_answer_raises_an_error_of_python(
+    cache: ResponseCache, bundle: Path, levels: int, wrap: Callable[[Any], Any]
+) -> None:
+    deep: Any = "deep"
+    for _ in range(levels):
+        deep = wrap(deep)
+    with suppress(NotRecordedError), recording(bundle, refreshing()):
+        assert cache.call({"deep": deep}, lambda _: "answer") == "answer"
+        assert cache.call(1, partial(given, deep)) is deep
+        assert len([*cache.stream(1, partial(given, [deep]))]) == 1
+    with recording(bundle, replaying()), suppress(ReplayMiss):
+        assert cache.call({"deep": deep}, never) == "answer"
+    with suppress(ReplayMiss):
+        cache.call({"deep": deep}, never, mode="replay")
+
+
+def test_an_error_that_cannot_be_recorded_is_raised_as_it_is(cache: ResponseCache, bundle: Path) -> None:
+    deep: Any = "deep"
+    for _ in range(900):
+        deep = {"a": deep}
+
+    def fails(_request: Any) -> Any:
+        raise LookupError(deep)
+
+    with pytest.raises(NotRecordedError), recording(bundle, refreshing(errors=True)), pytest.raises(LookupError):
+        cache.call({"deep": deep}, fails)
 
 
 @pytest.mark.parametrize("mode", ["off", "refresh", "auto", "read_only"])
