@@ -38,7 +38,7 @@ from .errors import (
 from .exit import Exit, Failure, Success
 from .interrupts import is_interrupt, raise_interrupt
 from .key_value_store import KeyValueStore
-from .keys import canonical_json, request_key
+from .keys import canonical_json, key_of, request_key
 from .memory_storage import MemoryStorage, Rows, RowStorage
 from .mode import Mode, Refusal, parse_mode
 from .persisted_cache import PersistedCache
@@ -70,6 +70,7 @@ __all__ = [
     "MessageLog",
     # keys
     "canonical_json",
+    "key_of",
     "request_key",
     "without_credentials",
     # objects and stores

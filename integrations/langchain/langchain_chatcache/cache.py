@@ -10,8 +10,8 @@ from langchain_core.outputs import Generation
 
 from chatcache import TTL, About, Hit, LeftOut, Mode, Refusal, ResponseCache, raise_interrupt
 
-from .calls import CURRENT, install, leader_of
 from .generations import answered_by, from_record, refusal_of, same_id, to_record, usage_of
+from .hook import install
 from .keys import UnkeyableError, keyed, left_out_of_texts, model_of
 
 __all__ = ["DOCache"]
@@ -20,10 +20,8 @@ __all__ = ["DOCache"]
 class DOCache(BaseCache):
     """A cache for ``set_llm_cache``, or for the ``cache=`` of one model, that keeps its records in one SQLite file.
 
-    It serves ``invoke``, ``ainvoke``, ``batch``, ``abatch``, ``generate`` and ``agenerate``. LangChain does not ask a
-    cache in ``stream`` and ``astream``: see `cached`. Who asks a chat model for the same at the same time, as a batch
-    of equal inputs does, shares one call, its answer and its error. In mode ``replay`` a stream is answered by what a
-    call recorded, or is a miss. For both, methods of ``BaseChatModel`` are wrapped when the first one of these is made.
+    The calls and streams of a chat model are those of `cached`: see there. For that, methods of ``BaseChatModel`` are
+    wrapped when the first one of these is made. LangChain's own `lookup` and `update` are for language models of texts.
     Each hit is made of new objects, and its message has an id of its own, since LangGraph takes two messages of one id
     for one message.
 
@@ -46,6 +44,7 @@ class DOCache(BaseCache):
     Attributes:
         stable_ids: as above.
         engine: the `chatcache.ResponseCache` underneath.
+        classes: those of the models that are replayed by this cache.
 
     Raises:
         InvalidInputError: an argument or the environment cannot be right.
@@ -66,10 +65,10 @@ class DOCache(BaseCache):
         store_requests: Literal["full", "redacted", "digest"] = "full",
         stable_ids: bool = False,
     ) -> None:
-        install()
+        install(DOCache)
         self.stable_ids = stable_ids
         self._read = partial(from_record, name=same_id) if stable_ids else from_record
-        self._kinds: dict[tuple[type, frozenset[str]], Any] = {}  # the classes of models that are cached by this
+        self.classes: dict[tuple[type, frozenset[str], bool], Any] = {}
         options: dict[str, Any] = {
             "path": path,
             "object": object,
@@ -99,11 +98,7 @@ class DOCache(BaseCache):
         if found is not None:
             return found
         with LeftOut(lambda: left_out_of_texts(llm_string)):
-            found = self.engine.lookup(key, request, self._generations)
-        call = CURRENT.get() if found is None else None
-        if call is None or call.leader is not None:  # it asks a language model for its part
-            return found
-        return call.led(key, self.engine.lead(key, self._generations))
+            return self.engine.lookup(key, request, self._generations)
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Awaiting twin of `lookup`."""
@@ -116,25 +111,21 @@ class DOCache(BaseCache):
         if found is not None:
             return found
         with LeftOut(lambda: left_out_of_texts(llm_string)):
-            found = await self.engine.alookup(key, request, self._generations)
-        call = CURRENT.get() if found is None else None
-        if call is None or call.leader is not None:  # it asks a language model for its part
-            return found
-        return call.led(key, await self.engine.alead(key, self._generations))
+            return await self.engine.alookup(key, request, self._generations)
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Record generations. Never raises: an answer that was paid for is returned whatever becomes of its record."""
         made = self._made(prompt, llm_string, return_val)
         if made is not None:
             key, record, about, refusal = made
-            self.engine.update(key, record, about=about, refusal=refusal, leader=leader_of(key))
+            self.engine.update(key, record, about=about, refusal=refusal)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Awaiting twin of `update`."""
         made = self._made(prompt, llm_string, return_val)
         if made is not None:
             key, record, about, refusal = made
-            await self.engine.aupdate(key, record, about=about, refusal=refusal, leader=leader_of(key))
+            await self.engine.aupdate(key, record, about=about, refusal=refusal)
 
     def clear(self, **_kwargs: Any) -> None:
         """Remove every record of this store, and of no other.

@@ -1,22 +1,23 @@
 """From what LangChain asks a model to a request that can be keyed. Pure.
 
-What does not change the answer is left out: of messages in `keys.messages`, of models and arguments in `keys.noise`.
-LangChain's cache hook passes two texts, which are taken apart in `keys.hook`; a model that is wrapped is keyed by what
-it holds at the moment of the call, in `keys.live`.
+A chat model is keyed by what it holds at the moment of the call (`keys.live`, `keys.settings`, `keys.data`). A client
+counts by its address (`keys.clients`). What does not change the answer is left out: of messages in `keys.messages`, of
+models and arguments in `keys.noise`. Of a language model of texts, LangChain's cache gets two texts, which are taken
+apart in `keys.texts`.
 """
 
-from .hook import keyed, left_out_of_texts, model_of
-from .live import asks_for_several, left_out_of, request_of
-from .messages import text_of
+from .live import asks_for_several, keyed_request, left_out_of
 from .noise import UnkeyableError
+from .settings import SettingsReader
+from .texts import keyed, left_out_of_texts, model_of
 
 __all__ = [
+    "SettingsReader",
     "UnkeyableError",
     "asks_for_several",
     "keyed",
+    "keyed_request",
     "left_out_of",
     "left_out_of_texts",
     "model_of",
-    "request_of",
-    "text_of",
 ]

@@ -9,10 +9,7 @@ versions have more of that. An answer that was streamed, and put together, says 
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
-
-__all__ = ["meaning", "text_of"]
+__all__ = ["meaning"]
 
 _NO_PART = (
     "artifact",
@@ -25,9 +22,6 @@ _NO_PART = (
 _DERIVED = ("parsed", "tool_calls", "function_call")  # from the content, or said in the tool calls beside
 _STREAMED = "MessageChunk"
 _MADE_BY_LANGCHAIN = "lc_"
-_WRITTEN = {AIMessage, HumanMessage, SystemMessage, ToolMessage}
-_ONLY_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-_MARK = b'"lc":'  # which LangChain writes in its own way where it is in a message
 
 
 def meaning(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,30 +44,6 @@ def meaning(fields: Mapping[str, Any]) -> dict[str, Any]:
         if kept:
             said["additional_kwargs"] = kept
     return said
-
-
-def text_of(messages: Any) -> str | None:
-    """Return messages as a text that says what LangChain's own does of them, as far as it has a meaning.
-
-    It takes a tenth of the time.
-
-    Args:
-        messages: a list of messages.
-
-    Returns:
-        None where one of them is of no class of LangChain's, or holds what is not JSON, or looks like LangChain's own.
-    """
-    said = []
-    for message in messages:
-        if type(message) not in _WRITTEN:
-            return None
-        fields = {name: value for name, value in vars(message).items() if name not in _NO_PART}
-        said.append({"lc": 1, "type": "constructor", "kwargs": fields})
-    try:
-        text = orjson.dumps(said, option=_ONLY_JSON)
-    except orjson.JSONEncodeError:
-        return None
-    return text.decode() if text.count(_MARK) == len(said) else None
 
 
 def _is_set(value: Any) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from chatcache import without_credentials
 
-__all__ = ["UnkeyableError", "counting", "left_out"]
+__all__ = ["UnkeyableError", "counting", "is_noise", "left_out"]
 
 _NOISE = frozenset(
     {
@@ -44,7 +44,7 @@ def counting(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     Left out are credentials, wherever they stand, how often and how long a model is tried, and which way, whether it is
     streamed, and what LangChain does beside.
     """
-    counts = without_credentials({str(name): value for name, value in pairs if not _is_noise(str(name))})
+    counts = without_credentials({str(name): value for name, value in pairs if not is_noise(str(name))})
     for name in _FURTHER & counts.keys():
         if isinstance(counts[name], dict):
             counts[name] = counting(counts[name].items())
@@ -57,5 +57,6 @@ def left_out(pairs: Iterable[tuple[str, Any]]) -> list[str]:
     return sorted(said.keys() - counting(said.items()).keys())
 
 
-def _is_noise(name: str) -> bool:
+def is_noise(name: str) -> bool:
+    """Return whether a field or an argument of this name changes no answer, whatever it holds."""
     return name in _NOISE or name.endswith(_PROXY)

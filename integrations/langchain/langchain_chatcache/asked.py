@@ -1,0 +1,102 @@
+"""One request to a model, and what becomes of its answer."""
+
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+from chatcache import LeftOut, Refusal, raise_interrupt
+
+from .answers import (
+    ChunkRecorder,
+    chunk_of,
+    chunks_of_result,
+    names_of_a_replay,
+    record_of_result,
+    result_of,
+    result_of_chunks,
+)
+from .generations import Name, refusal_of, same_id
+from .keys import asks_for_several
+
+__all__ = ["Asked"]
+
+
+class Asked:
+    """One request to a model, and what becomes of the ids of its answer.
+
+    Args:
+        key: the key of the request.
+        request: the request.
+        stable: the id of messages without one, if a replay is to have the same ids, or None.
+        left_out: returns the names of what does not count, for a miss.
+        free: whether a replayed answer says that it cost nothing, as those of LangChain's own caches do.
+
+    Attributes:
+        key: as above.
+        request: as above.
+        left_out: has a miss in its body say what does not count.
+        result: what the model returned, if it was called for it.
+        from_chunks: makes a recorded result of recorded chunks, unless there are several choices.
+        to_chunks: makes recorded chunks of a recorded result, the same.
+    """
+
+    def __init__(
+        self, key: str, request: dict[str, Any], stable: str | None, left_out: Callable[[], list[str]], *, free: bool
+    ) -> None:
+        self.key = key
+        self.request = request
+        self.left_out = LeftOut(left_out)
+        self.result: ChatResult | None = None
+        several = asks_for_several(request)
+        self.from_chunks = None if several else result_of_chunks
+        self.to_chunks = None if several else chunks_of_result
+        self._stable = stable
+        self._free = free
+        self._name: Name = names_of_a_replay() if stable is None else same_id
+        self._recorder = ChunkRecorder()
+
+    def made(self, result: ChatResult) -> Any:
+        """Note what the model returned, and return its record, or itself if it has none."""
+        self.result = result
+        for number, each in enumerate(result.generations):
+            if each.message.id is None and self._stable is not None:
+                each.message.id = f"{self._stable}-{number}" if number else self._stable
+        try:
+            return record_of_result(result)
+        except ValueError as error:
+            raise_interrupt(error)
+            return result
+
+    def refuses(self, _record: Any) -> Refusal | None:
+        """Return why the result is not worth keeping, if it is not."""
+        return None if self.result is None else refusal_of(self.result.generations)
+
+    def returned(self, record: Any) -> ChatResult:
+        """Return the result of a record, or that of the call that was made just now."""
+        if self.result is not None:
+            return self.result
+        if isinstance(record, ChatResult):
+            return record
+        result = result_of(record, self._name)
+        if self._free:
+            for each in result.generations:
+                if isinstance(each.message, AIMessage):
+                    usage: Any = {**(each.message.usage_metadata or {}), "total_cost": 0}
+                    each.message.usage_metadata = usage
+        return result
+
+    def streamed(self, chunk: ChatGenerationChunk) -> Any:
+        """Return the record of a chunk that the model streamed, or itself if it has none."""
+        self._name = same_id  # it is no replay
+        chunk.message.id = chunk.message.id or self._stable
+        try:
+            return self._recorder.record(chunk)
+        except ValueError as error:
+            raise_interrupt(error)
+            return chunk
+
+    def passed_on(self, record: Any) -> ChatGenerationChunk:
+        """Return the chunk of a record."""
+        return record if isinstance(record, ChatGenerationChunk) else chunk_of(record, self._name)

@@ -1,0 +1,62 @@
+"""LangChain's cache hook for chat models: their calls and streams are those of ``cached(model, cache)``.
+
+LangChain asks its cache in calls only, and shows it a text that may name no more of a model than its class. So the
+methods in which a chat model asks its cache, or would have to, are wrapped, once in a process. If the cache that
+LangChain asks for a model is ours, the method is called with a view of the model that the cache replays (`view_of`).
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.caches import BaseCache
+from langchain_core.globals import get_llm_cache
+from langchain_core.language_models import BaseChatModel
+
+from .replaying import Replaying, view_of
+
+if TYPE_CHECKING:
+    from .cache import DOCache
+
+__all__ = ["install"]
+
+_METHODS = (
+    "_generate_with_cache",
+    "_agenerate_with_cache",
+    "stream",
+    "astream",
+    "_chat_model_stream_v3",
+    "_achat_model_stream_v3",
+    "_iter_v2_events",
+    "_aiter_v2_events",
+)
+"""Of chat models. A version of LangChain need not have all of them."""
+
+_installed = False
+
+
+def install(of: "type[DOCache]") -> None:
+    """Wrap the methods for caches of a class."""
+    global _installed  # noqa: PLW0603 - LangChain is there once
+    if _installed:
+        return
+    _installed = True
+    for name in _METHODS:
+        if hasattr(BaseChatModel, name):
+            setattr(BaseChatModel, name, _wrapped(getattr(BaseChatModel, name), of))
+
+
+def _wrapped(original: Callable[..., Any], of: "type[DOCache]") -> Callable[..., Any]:
+    @wraps(original)
+    def method(self: BaseChatModel, *args: Any, **kwargs: Any) -> Any:
+        cache = None if isinstance(self, Replaying) else _cache_of(self)
+        return original(view_of(self, cache) if isinstance(cache, of) else self, *args, **kwargs)
+
+    return method
+
+
+def _cache_of(model: BaseChatModel) -> BaseCache | None:
+    """Return the cache that LangChain would ask for a model."""
+    if model.cache is False:
+        return None
+    return model.cache if isinstance(model.cache, BaseCache) else get_llm_cache()

@@ -1,0 +1,94 @@
+"""The clients of providers' SDKs that models hold: each counts by the address that it reaches, and by nothing else.
+
+What else a client was made with are credentials, timeouts and retries, or settings that the model holds itself. An
+object of any other class is no client, even if it has an address.
+"""
+
+import re
+from collections.abc import Callable, Hashable, Mapping
+from functools import lru_cache
+from operator import attrgetter
+from types import ModuleType
+from typing import Any, cast
+
+from chatcache import without_credentials
+
+from .noise import counting
+
+__all__ = ["address_of", "is_client", "is_router", "routes_of"]
+
+_ADDRESSES = {  # classes, one of which a client derives from, and where it has its address
+    r"httpx\._client\.BaseClient": "base_url",
+    # SDKs that Stainless generates: OpenAI's, Anthropic's, Groq's, Fireworks', Perplexity's, and their resources
+    r".+\._base_client\.BaseClient": "base_url",
+    r".+\._resource\.(Sync|Async)APIResource": "_client.base_url",
+    r".+\.basesdk\.BaseSDK": "sdk_configuration.server_url",  # those of Speakeasy: OpenRouter's
+    r"cohere\.base_client\.(Async)?BaseCohere": "_client_wrapper._base_url",  # Fern's
+    r"botocore\.client\.BaseClient": "meta.endpoint_url",
+    r"google\.(ai|cloud)\..+Client": "api_endpoint",
+    r"google\.genai\.client\.Client": "_api_client._http_options.base_url",
+    r"google\.genai\.client\.AsyncClient": "_api_client._http_options.base_url",
+    r"huggingface_hub\..+InferenceClient": "model",
+    r"langchain_nvidia_ai_endpoints\._common\._NVIDIABaseClient": "base_url",
+    r"ollama\._client\.BaseClient": "_client.base_url",
+}
+_ROUTES = (  # what decides which deployment of a LiteLLM router answers
+    "model_group_alias",
+    "default_litellm_params",
+    "fallbacks",
+    "context_window_fallbacks",
+    "content_policy_fallbacks",
+)
+
+
+def is_client(value: Any) -> bool:
+    """Return whether a value is a client of a provider's SDK. LiteLLM's is the module itself."""
+    return _reader_of(value) is not None or (isinstance(value, ModuleType) and value.__name__ == "litellm")
+
+
+def address_of(client: Any) -> str | None:
+    """Return where a client reaches its provider, without credentials, or None if it does not say."""
+    if isinstance(client, ModuleType):
+        address = getattr(client, "api_base", None)
+    else:
+        read = _reader_of(client)
+        try:
+            address = None if read is None else read(client)
+        except AttributeError:  # of another version of the SDK
+            return None
+    return None if address is None else _without_credentials(str(address))
+
+
+def is_router(value: Any) -> bool:
+    """Return whether a value is a router of LiteLLM's."""
+    return any(f"{base.__module__}.{base.__name__}" == "litellm.router.Router" for base in type(value).__mro__)
+
+
+def routes_of(router: Any) -> dict[str, Any]:
+    """Return which deployments a router of LiteLLM's chooses from, and how, without credentials."""
+    routes = {name: value for name in _ROUTES if (value := getattr(router, name, None))}
+    return {"deployments": [*map(_deployment, getattr(router, "model_list", None) or ())], **routes}
+
+
+def _deployment(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what counts of a deployment: not its ``model_info``, with an id that LiteLLM makes of credentials, too."""
+    parameters: Mapping[str, Any] = deployment.get("litellm_params") or {}
+    return {"model": deployment.get("model_name"), **counting(parameters.items())}
+
+
+def _reader_of(value: Any) -> Callable[[Any], Any] | None:
+    return _reader_of_class(cast(Hashable, type(value)))
+
+
+@lru_cache(maxsize=256)
+def _reader_of_class(kind: Any) -> Callable[[Any], Any] | None:
+    names = [f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__]
+    for pattern, path in _ADDRESSES.items():
+        if any(re.fullmatch(pattern, name) for name in names):
+            return attrgetter(path)
+    return None
+
+
+@lru_cache(maxsize=256)
+def _without_credentials(address: str) -> str:
+    return str(without_credentials({"url": address})["url"])

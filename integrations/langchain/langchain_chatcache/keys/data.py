@@ -1,0 +1,183 @@
+"""What a model holds, and what it is called with, as JSON has it."""
+
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from dataclasses import fields as fields_of_dataclass
+from dataclasses import is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from pathlib import PurePath
+from typing import Any, cast, is_typeddict
+from uuid import UUID
+
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError
+from pydantic_core import to_jsonable_python
+
+from chatcache import raise_interrupt, without_credentials
+
+from .clients import address_of, is_client, is_router, routes_of
+from .noise import UnkeyableError, counting, is_noise
+
+__all__ = ["held_by", "settings_of", "to_data", "written"]
+
+_PLAIN = (str, int, float, type(None))  # bool is an int
+_WRITTEN_AS_JSON = (bytes, date, time, timedelta, Decimal, UUID, PurePath)
+
+
+def settings_of(model: BaseModel, kind: type[BaseModel], ignore: Collection[str] = ()) -> dict[str, Any]:
+    """Return what is set of a model that may change its answers.
+
+    Args:
+        model: the model. Its fields count, and its private attributes. A field that it keeps out of its own dump counts
+            only if it is data, or a client.
+        kind: its own class, which counts by its name.
+        ignore: the names of fields that are left out, beside those that are noise.
+
+    Raises:
+        UnkeyableError: it holds an object of which it is not known what it holds.
+    """
+    fields, hidden, private = held_by(model, kind, ignore)
+    held = {**fields, **hidden, **private}
+    clients = [value for value in held.values() if is_client(value)]
+    found = {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "fields": {
+            **written(_without_clients(fields), "its field"),
+            **_as_far_as_written(_without_clients(hidden)),
+        },
+        "private": written(_without_clients(private), "its private attribute"),
+        "address": ", ".join(sorted({address for address in map(address_of, clients) if address})),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def held_by(
+    model: BaseModel, kind: type[BaseModel], ignore: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return what is set of a model, by its names: the fields of its dump, those kept out of it, private attributes.
+
+    What never counts, by its name, is left out, and so is what is None.
+    """
+    shown, hidden = _names(kind)
+    held = vars(model)
+    fields = {name: held[name] for name in shown if held.get(name) is not None and name not in ignore}
+    extra = model.__pydantic_extra__ or {}
+    fields |= {name: value for name, value in extra.items() if not is_noise(name) and name not in ignore}
+    private = model.__pydantic_private__ or {}
+    return (
+        fields,
+        {name: held[name] for name in hidden if held.get(name) is not None and name not in ignore},
+        {name: value for name, value in private.items() if value is not None and name not in ignore},
+    )
+
+
+def written(values: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return values as JSON has them, without credentials and whatever else is noise.
+
+    Args:
+        values: the values, by their names.
+        what: what they are, for errors.
+
+    Raises:
+        UnkeyableError: one of them is an object of which it is not known what it holds.
+    """
+    return _cleaned((name, to_data(value, f"{what} {name!r}")) for name, value in counting(values.items()).items())
+
+
+def to_data(value: Any, what: str) -> Any:  # noqa: C901, PLR0911, PLR0912 - a table, a case a row
+    """Return a value as JSON has it, without what is secret. It is not changed, as an iterator would be.
+
+    A class is written by its JSON schema, and a client by its address.
+
+    Raises:
+        UnkeyableError: it is an object of which it is not known what it holds.
+    """
+    match value:
+        case SecretStr() | SecretBytes():
+            return None
+        case Enum():
+            return to_data(value.value, what)
+        case _ if isinstance(value, _PLAIN):
+            return value
+        case list() | tuple():
+            return [to_data(each, what) for each in value]
+        case set() | frozenset():
+            return sorted((to_data(each, what) for each in value), key=str)
+        case Mapping():
+            return {str(name): to_data(each, what) for name, each in value.items()}
+        case type():
+            return _schema(value, what)
+        case BaseTool():
+            takes = value.tool_call_schema
+            return {
+                "tool": value.name,
+                "says": value.description,
+                "takes": takes if isinstance(takes, dict) else _schema(takes, what),
+            }
+        case _ if is_client(value):
+            return address_of(value)
+        case BaseLanguageModel():
+            return settings_of(value, type(value))
+        case BaseModel():
+            return {"class": type(value).__qualname__, "fields": {name: to_data(each, what) for name, each in value}}
+        case _ if is_dataclass(value):
+            held = {field.name: to_data(getattr(value, field.name), what) for field in fields_of_dataclass(value)}
+            return {"class": type(value).__qualname__, "fields": held}
+        case _ if isinstance(value, _WRITTEN_AS_JSON):
+            return to_jsonable_python(value)
+        case _ if is_router(value):
+            return to_data(routes_of(value), what)
+        case _:
+            raise UnkeyableError(
+                f"{what} is {value!r:.200}, of which it is not known what it holds: make it plain data, or use "
+                "cached(model, cache, ignore=[...]) and name it in ignore= if it does not change the answer"
+            )
+
+
+@lru_cache(maxsize=256)
+def _names(kind: type[BaseModel]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the fields that may count: those in the model's own dump, and those kept out of it."""
+    names = [name for name in kind.model_fields if not is_noise(name)]
+    hidden = tuple(name for name in names if kind.model_fields[name].exclude)
+    return tuple(name for name in names if name not in hidden), hidden
+
+
+def _without_clients(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not is_client(value)}
+
+
+def _as_far_as_written(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those values that are data. The others are clients, too, of classes that are not known here."""
+    found = {}
+    for name, value in values.items():
+        try:
+            found.update(written({name: value}, ""))
+        except UnkeyableError:
+            continue
+    return found
+
+
+def _cleaned(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return data without credentials: what an object holds is known only after it was written."""
+    return without_credentials({name: value for name, value in values if value is not None})
+
+
+def _schema(kind: type[Any], what: str) -> Any:
+    try:
+        return _schema_of(cast(Hashable, kind))
+    except (PydanticSchemaGenerationError, TypeError, ValueError) as error:
+        raise_interrupt(error)
+        raise UnkeyableError(f"{what} is {kind!r}, which has no JSON schema: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _schema_of(kind: Any) -> Any:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind.model_json_schema()
+    if is_typeddict(kind) or is_dataclass(kind):
+        return TypeAdapter(kind).json_schema()
+    raise TypeError("it is no pydantic class, TypedDict or dataclass")

@@ -1,0 +1,329 @@
+"""Classes of models that ask a cache before one of their own methods is called.
+
+Such a class derives from the class of a model, and knows its cache. A model becomes one of it in two ways: `copy_of`
+makes a copy, which `cached` returns, and `view_of` makes what LangChain's hook has a call made with.
+"""
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator
+from contextlib import aclosing, closing, contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.rate_limiters import BaseRateLimiter
+
+from chatcache import InvalidValueError, Mode
+
+from .answers import refusal_of_chunks
+from .asked import Asked
+from .keys import SettingsReader, UnkeyableError, keyed_request, left_out_of
+from .limiter import await_call, for_calls, of_calls, wait_for_call
+
+if TYPE_CHECKING:
+    from .cache import DOCache
+
+__all__ = ["Replaying", "copy_of", "view_of"]
+
+M = TypeVar("M", bound=BaseChatModel)
+
+_set = object.__setattr__  # as pydantic's own `__setstate__` fills a model
+_SHARED = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+
+
+def copy_of(model: M, cache: "DOCache", ignore: Collection[str]) -> M:
+    """Return a copy of a model that is replayed by a cache; one that is replayed already has this cache instead."""
+    copy = model.model_copy()
+    copy.__dict__.pop("_serialized", None)  # which LangChain keeps, also if a field was changed
+    kind = model._replay.inner if isinstance(model, Replaying) else type(model)
+    _set(copy, "__class__", _class_of(cache, kind, frozenset(ignore)))
+    return copy
+
+
+def view_of(model: M, cache: "DOCache") -> M:
+    """Return a model that is replayed by a cache, and holds what a model holds: what is set of one is set of both."""
+    kind = _class_of(cache, type(model), frozenset(), free=True)
+    view = object.__new__(kind)
+    for name in _SHARED:
+        _set(view, name, getattr(model, name))
+    return view  # type: ignore[return-value]  # its class derives from that of the model
+
+
+class _Replay:
+    """What models of one class are replayed by.
+
+    Args:
+        inner: the class of the model.
+        cache: keeps the records.
+        ignore: what does not change an answer.
+        free: see `Asked`.
+    """
+
+    def __init__(self, inner: type[BaseChatModel], cache: "DOCache", ignore: frozenset[str], *, free: bool) -> None:
+        self.inner = inner
+        self.cache = cache
+        self.engine = cache.engine
+        self.ignore = ignore
+        self._free = free
+        self._settings = SettingsReader(inner, ignore)
+
+    def asks(
+        self, model: BaseChatModel, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
+    ) -> Asked | None:
+        """Return what a model is asked, or None if the call is made without the cache.
+
+        Raises:
+            ReplayMiss: in mode ``replay``, the request has no key.
+        """
+        mode = self.engine.mode_of(None)
+        if mode is Mode.OFF:
+            return None
+        try:
+            key, request = keyed_request(self._settings, model, messages, stop, arguments, self.ignore)
+        except (UnkeyableError, InvalidValueError) as error:
+            if mode is Mode.REPLAY:
+                raise self.engine.miss(None, repr(messages), str(error)) from error
+            self.engine.bypass(error)
+            return None
+        stable = f"lc_run--{key[:32]}" if self.cache.stable_ids else None
+        left_out = partial(left_out_of, model, arguments, self.ignore)
+        return Asked(key, request, stable, left_out, free=self._free)
+
+    def recall(self, asked: Asked) -> ChatResult | None:
+        """Return the result of a record that is in memory, or None: then ask the engine."""
+        return self.engine.recall(asked.key, asked.returned, mode=self.engine.mode_of(None))
+
+    def is_within(self, model: BaseChatModel) -> bool:
+        """Return whether it is the model itself that calls one of its methods."""
+        return any(each is vars(model) for each in _WITHIN.get())
+
+    @contextmanager
+    def within(self, model: BaseChatModel) -> Iterator[None]:
+        """Have the model's own methods call each other without the cache: what they make is one call."""
+        before = _WITHIN.set((*_WITHIN.get(), vars(model)))
+        try:
+            yield
+        finally:
+            _WITHIN.reset(before)
+
+
+_WITHIN: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("langchain_chatcache_within", default=())
+"""What the models hold that are being called: views of one model share it."""
+
+
+class Replaying:
+    """What a model's class is given to look for a record first, before a method of its own is called."""
+
+    _replay: _Replay
+
+    def __reduce__(self: Any) -> tuple[Any, ...]:
+        """Have one that was pickled made of its model, if that can be; its class is made at run time."""
+        plain = self.model_copy()
+        _set(plain, "__class__", self._replay.inner)
+        return copy_of, (plain, self._replay.cache, sorted(self._replay.ignore))
+
+    def __repr_args__(self: Any) -> Iterator[tuple[str | None, Any]]:
+        """Show the cache."""
+        yield from ((name, value) for name, value in super().__repr_args__() if name != "cache")  # type: ignore[misc]
+        yield "cache", self._replay.cache
+
+    def _generate(self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any) -> ChatResult:
+        replay: _Replay = self._replay
+        method = _method(replay.inner._generate, self, messages, stop, run_manager, arguments)
+        if replay.is_within(self):
+            return method()  # type: ignore[no-any-return]
+        asked = replay.asks(self, messages, stop, arguments)
+        found = None if asked is None else replay.recall(asked)
+        if found is not None:
+            return found
+
+        def make(_request: object) -> Any:
+            wait_for_call(self.rate_limiter)
+            with replay.within(self):
+                result = method()
+            return result if asked is None else asked.made(result)
+
+        if asked is None:
+            return make(None)  # type: ignore[no-any-return]
+        with asked.left_out:
+            result: ChatResult = replay.engine.call(
+                asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=asked.from_chunks
+            )
+        return result
+
+    async def _agenerate(
+        self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any
+    ) -> ChatResult:
+        replay: _Replay = self._replay
+        method = _method(replay.inner._agenerate, self, messages, stop, run_manager, arguments)
+        if replay.is_within(self):
+            return await method()  # type: ignore[no-any-return]
+        asked = replay.asks(self, messages, stop, arguments)
+        found = None if asked is None else replay.recall(asked)
+        if found is not None:
+            return found
+
+        async def make(_request: object) -> Any:
+            await await_call(self.rate_limiter)
+            with replay.within(self):
+                result = await method()
+            return result if asked is None else asked.made(result)
+
+        if asked is None:
+            return await make(None)  # type: ignore[no-any-return]
+        with asked.left_out:
+            return await replay.engine.acall(
+                asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=asked.from_chunks
+            )
+
+
+class _ReplayingStreams(Replaying):
+    """As well, where the class has streams of its own: LangChain looks whether it has."""
+
+    def _astream(
+        self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        replay: _Replay = self._replay
+        given = {} if run_manager is None else {"run_manager": run_manager}
+        method = partial(replay.inner._astream, self, messages, stop=stop, **arguments, **given)
+        if replay.is_within(self):
+            return method()
+        return _astreamed(replay, replay.asks(self, messages, stop, arguments), method, self)
+
+
+class _ReplayingBlockingStreams(_ReplayingStreams):
+    """As well, where they can be read without awaiting."""
+
+    def _stream(
+        self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        replay: _Replay = self._replay
+        given = {} if run_manager is None else {"run_manager": run_manager}
+        method = partial(replay.inner._stream, self, messages, stop=stop, **arguments, **given)
+        if replay.is_within(self):
+            return method()
+        return _streamed(replay, replay.asks(self, messages, stop, arguments), method, self)
+
+
+def _streamed(
+    replay: _Replay,
+    asked: Asked | None,
+    method: Callable[[], Iterator[ChatGenerationChunk]],
+    model: BaseChatModel,
+) -> Iterator[ChatGenerationChunk]:
+    def make(_request: object) -> Iterator[Any]:
+        wait_for_call(model.rate_limiter)
+        stream = method()
+        with closing(stream) if isinstance(stream, Generator) else nullcontext():
+            while True:
+                with replay.within(model):  # no longer, or it would be for whoever reads the stream, too
+                    chunk = next(stream, None)
+                if chunk is None:
+                    return
+                yield chunk if asked is None else asked.streamed(chunk)
+
+    if asked is None:
+        yield from make(None)
+        return
+    stream = replay.engine.stream(
+        asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=asked.to_chunks
+    )
+    with asked.left_out, closing(stream) as chunks:
+        yield from chunks
+
+
+async def _astreamed(
+    replay: _Replay,
+    asked: Asked | None,
+    method: Callable[[], AsyncIterator[ChatGenerationChunk]],
+    model: BaseChatModel,
+) -> AsyncIterator[ChatGenerationChunk]:
+    async def make(_request: object) -> AsyncIterator[Any]:
+        await await_call(model.rate_limiter)
+        stream = method()
+        async with aclosing(stream) if isinstance(stream, AsyncGenerator) else nullcontext():
+            while True:
+                with replay.within(model):
+                    chunk = await anext(stream, None)
+                if chunk is None:
+                    return
+                yield chunk if asked is None else asked.streamed(chunk)
+
+    if asked is None:
+        async for chunk in make(None):
+            yield chunk
+        return
+    stream = replay.engine.astream(
+        asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=asked.to_chunks
+    )
+    with asked.left_out:
+        async with aclosing(stream) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+def _class_of(
+    cache: "DOCache", kind: type[BaseChatModel], ignore: frozenset[str], *, free: bool = False
+) -> type[BaseChatModel]:
+    """Return the class of the models of a class that are replayed by a cache.
+
+    It is the class that knows the cache: LangChain makes new models of it, where their fields are configurable.
+    """
+    known: type[BaseChatModel] | None = cache.classes.get((kind, ignore, free))
+    if known is not None:
+        return known
+    replays: type[Replaying] = Replaying
+    if kind._stream is not BaseChatModel._stream:
+        replays = _ReplayingBlockingStreams
+    elif kind._astream is not BaseChatModel._astream:
+        replays = _ReplayingStreams
+    named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    made: Any = type(kind.__name__, (replays, kind), named)
+    for events in ("_stream_chat_model_events", "_astream_chat_model_events"):
+        if hasattr(kind, events):  # which would pass its streams by: LangChain makes events of chunks, too
+            setattr(made, events, None)
+    # only now, since pydantic would take them for the defaults of the fields
+    made.cache = _NO_CACHE
+    made.rate_limiter = _LIMITER
+    made._replay = _Replay(kind, cache, ignore, free=free)
+    cache.classes[kind, ignore, free] = made
+    return made  # type: ignore[no-any-return]
+
+
+def _limiter_of(model: BaseChatModel) -> BaseRateLimiter | None:
+    return for_calls(vars(model).get("rate_limiter"))
+
+
+def _set_limiter(model: BaseChatModel, limiter: BaseRateLimiter | None) -> None:
+    vars(model)["rate_limiter"] = of_calls(limiter)
+
+
+def _set_cache(model: BaseChatModel, cache: Any) -> None:
+    vars(model)["cache"] = cache
+
+
+_NO_CACHE = property(lambda _model: False, _set_cache)
+"""LangChain asks no cache for a model that has one of ours."""
+_LIMITER = property(_limiter_of, _set_limiter)
+"""LangChain waits for the limiter before it is known whether a call is made."""
+
+
+def _method(  # noqa: PLR0913, PLR0917 - what LangChain passes
+    method: Callable[..., Any],
+    model: BaseChatModel,
+    messages: list[BaseMessage],
+    stop: list[str] | None,
+    run_manager: Any,
+    arguments: dict[str, Any],
+) -> Callable[[], Any]:
+    """Return the call of a model's own method, which need not take a run manager."""
+    given = {"run_manager": run_manager} if "run_manager" in _parameters(method) else {}
+    return partial(method, model, messages, stop=stop, **arguments, **given)
+
+
+@cache
+def _parameters(method: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(method).parameters)
