@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,16 @@ from langchain_core.caches import BaseCache, InMemoryCache
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.load import dumps
-from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.outputs.chat_result import ChatResult
-from langchain_openai import AzureChatOpenAI, ChatOpenAI
+from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests.cache import AsyncCacheTestSuite, SyncCacheTestSuite
 from provider import Provider
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr
 
 from chatcache import InvalidModeError, Mode, ObjectNamespace, Refusal, ReplayMiss
 from langchain_chatcache import DOCache
-from langchain_chatcache.keys import text_of
 from tests.integrations.gate import gate
 from tests.under_way import waiting
 from tests.waiting import auntil
@@ -155,56 +153,6 @@ async def test_what_changes_the_answer_changes_the_key(
     assert provider.calls == 3
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        HumanMessage("Grüße, 日本 \u2028 🙂", name="anna"),
-        HumanMessage("", id="1", additional_kwargs={"a": [1, 2.5, None, True, 1e30]}),
-        HumanMessage([{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:,"}}]),
-        HumanMessage("hi", more="not a field"),
-        SystemMessage("Be short."),
-        AIMessage(
-            "It is.",
-            tool_calls=[{"name": "look", "args": {"where": "up"}, "id": "1"}],
-            usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
-            response_metadata={"model": "gpt-4o"},
-        ),
-        ToolMessage("42", tool_call_id="1", artifact=object(), status="error"),
-    ],
-)
-def test_the_quicker_text_of_messages_finds_what_was_recorded_by_langchains(cache: DOCache, message: Any) -> None:
-    cache.update(dumps([message]), "[('stop', None)]", [ChatGeneration(message=AIMessage("yes"))])
-    quicker = text_of([message])
-    assert quicker is not None
-    assert cache.lookup(quicker, "[('stop', None)]") is not None
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        HumanMessage("hi", additional_kwargs={"lc": {"lc": 1, "type": "not_implemented"}}),
-        HumanMessage("hi", additional_kwargs={"keys": {1: "a"}}),
-        HumanMessage("hi", additional_kwargs={"an": object()}),
-        HumanMessage("hi \ud800"),
-        ChatMessage(content="hi", role="user"),
-    ],
-)
-def test_messages_that_are_no_plain_json_are_written_by_langchain(message: Any) -> None:
-    assert text_of([message]) is None
-
-
-async def test_langchains_own_text_of_messages_is_not_made_for_a_hit(
-    cache: DOCache, provider: Provider, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def slow(_message: HumanMessage) -> None:
-        raise AssertionError("it takes most of the time of a hit")
-
-    await invoke(model(provider), "Why is the sky blue?")
-    monkeypatch.setattr(HumanMessage, "to_json", slow)
-    await invoke(model(provider), "Why is the sky blue?")
-    assert provider.calls == 1
-
-
 async def test_another_cache_gets_langchains_own_text(
     cache: DOCache, provider: Provider, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +192,7 @@ async def test_in_replay_a_miss_is_raised_and_nothing_is_called(
     assert (await invoke(replayer, "Why is the sky blue?")).content == answer.content
     with pytest.raises(ReplayMiss, match="Why is the sky green") as caught:
         await invoke(replayer, "Why is the sky green?")
-    assert caught.value.left_out == ("openai_api_key",)
+    assert "openai_api_key" in caught.value.left_out
     assert provider.calls == 1
 
 
@@ -303,21 +251,6 @@ class SameName:
         verdict: bool
 
 
-async def test_structured_output_by_a_class_that_langchain_names_only_is_not_cached(
-    cache: DOCache, provider: Provider, caplog: pytest.LogCaptureFixture
-) -> None:
-    """LangChain's key holds ``<class 'Answer'>``: with any other cache, a changed schema gets the old answer."""
-    structured = model(provider).with_structured_output(Answer, method="json_schema", include_raw=True)
-    for _ in range(2):
-        with suppress(ValidationError):  # the local provider answers in prose
-            structured.invoke("Why is the sky blue?")
-    assert provider.calls == 2
-    assert "use method='function_calling'" in caplog.text
-    cache.engine.mode = Mode.REPLAY
-    with pytest.raises(ReplayMiss, match="by its class or address only"):
-        structured.invoke("Why is the sky blue?")
-
-
 async def test_structured_output_by_function_calling_is_keyed_by_its_schema(cache: DOCache, provider: Provider) -> None:
     for schema in (Answer, Answer, SameName.Answer):
         model(provider).with_structured_output(schema, method="function_calling", include_raw=True).invoke("Why?")
@@ -346,6 +279,7 @@ async def test_answers_not_worth_keeping_are_refused(cache: DOCache, answer: lis
     assert cache.engine.stats().refusals == {reason: 2}
 
 
+USAGE: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
 ANSWERS = [
     AIMessage(
         [{"type": "text", "text": "ü"}, {"type": "tool_use", "id": "1", "name": "f", "input": {"x": [1, None]}}],
@@ -400,33 +334,31 @@ def test_a_plain_language_model_is_cached_too(cache: DOCache) -> None:
     assert [llm.invoke("prompt"), llm.invoke("prompt"), llm.invoke("other")] == ["one", "one", "two"]
 
 
-def test_a_prompt_with_an_object_in_it_has_no_key(cache: DOCache, caplog: pytest.LogCaptureFixture) -> None:
-    prompt = dumps([AIMessage("Hi", additional_kwargs={"object": object})])
-    cache.update(prompt, "llm", [Generation(text="answer")])
-    assert cache.lookup(prompt, "llm") is None
-    assert "this prompt holds an object that LangChain cannot write as JSON" in caplog.text
+async def test_a_prompt_with_an_object_in_it_has_no_key(
+    cache: DOCache, provider: Provider, invoke: Invoke, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        await invoke(model(provider), [HumanMessage("Hi", additional_kwargs={"object": object()})])
+    assert provider.calls == 2
+    assert "a message of the prompt is <object object" in caplog.text
 
 
-class Thing(BaseModel):
-    text: str
-
-
-def test_a_model_configured_with_an_object_has_no_key(
+def test_a_cache_of_a_cache_is_told_too_little_of_a_chat_model(
     cache: DOCache, provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """LangChain writes a class as its name and module: another class of that name would have its answers."""
-    llm_string = model(provider, model_kwargs={"response_format": Thing})._get_llm_string()
-    cache.update("prompt", llm_string, [Generation(text="answer")])
-    assert cache.lookup("prompt", llm_string) is None
-    assert "this model is configured with what LangChain cannot write as JSON" in caplog.text
+    """LangChain shows it no more of many models than their class: all of that class would share their answers."""
 
+    class Outer(InMemoryCache):
+        def lookup(self, prompt: str, llm_string: str) -> Any:
+            return cache.lookup(prompt, llm_string)
 
-def test_who_asks_does_not_change_the_key(cache: DOCache) -> None:
-    fixed: dict[str, Any] = {"azure_endpoint": "http://localhost", "api_version": "1", "model": "gpt-4o"}
-    one = AzureChatOpenAI(**fixed, azure_ad_token_provider=lambda: "one")
-    other = AzureChatOpenAI(**fixed, azure_ad_token=SecretStr("other"))
-    cache.update("prompt", one._get_llm_string(), [Generation(text="answer")])
-    assert cache.lookup("prompt", other._get_llm_string()) is not None
+        def update(self, prompt: str, llm_string: str, return_val: Any) -> None:
+            cache.update(prompt, llm_string, return_val)
+
+    for _ in range(2):
+        model(provider, cache=Outer()).invoke("Why is the sky blue?")
+    assert provider.calls == 2
+    assert "or use cached(model, cache)" in caplog.text
 
 
 async def test_a_long_prompt_is_cached(cache: DOCache, provider: Provider, invoke: Invoke) -> None:
@@ -436,16 +368,21 @@ async def test_a_long_prompt_is_cached(cache: DOCache, provider: Provider, invok
     assert provider.calls == 1
 
 
-def test_the_parts_of_a_prompt_that_are_noise(cache: DOCache) -> None:
-    said = [
-        AIMessage("Hi", id="1", usage_metadata={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}),
+async def test_the_parts_of_a_prompt_that_are_noise(cache: DOCache, provider: Provider, invoke: Invoke) -> None:
+    call = {"name": "look", "args": {}, "id": "c", "type": "tool_call"}
+    asked: list[BaseMessage] = [
+        AIMessage("Hi", id="1", tool_calls=[call], usage_metadata=USAGE),
         ToolMessage("42", tool_call_id="c", artifact=object()),
     ]
-    also = [AIMessage("Hi", response_metadata={"model": "m"}), ToolMessage("42", tool_call_id="c")]
-    cache.update(dumps(said), "llm", [Generation(text="answer")])
-    assert cache.lookup(dumps(also), "llm") == [Generation(text="answer")]
-    also[1] = ToolMessage("43", tool_call_id="c")
-    assert cache.lookup(dumps(also), "llm") is None
+    await invoke(model(provider), asked)
+    again: list[BaseMessage] = [
+        AIMessage("Hi", tool_calls=[call], response_metadata={"model": "m"}),
+        ToolMessage("42", tool_call_id="c"),
+    ]
+    await invoke(model(provider), again)
+    assert provider.calls == 1
+    await invoke(model(provider), [again[0], ToolMessage("43", tool_call_id="c")])
+    assert provider.calls == 2
 
 
 @pytest.mark.parametrize("awaited", [False, True])
@@ -485,7 +422,7 @@ async def test_nobody_waits_for_a_call_that_was_cancelled(cache: DOCache, provid
 async def test_an_answer_that_is_refused_is_that_of_everybody_who_waited(
     cache: DOCache, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("langchain_chatcache.cache.refusal_of", lambda _generations: Refusal.LENGTH)
+    monkeypatch.setattr("langchain_chatcache.asked.refusal_of", lambda _generations: Refusal.LENGTH)
     with gate(provider) as gated:
         asked = asyncio.create_task(model(provider).abatch(["Hi"] * 4))
         await auntil(lambda: waiting(cache.engine) == 3)
@@ -511,9 +448,8 @@ async def test_an_lc_key_in_a_models_output_is_data(cache: DOCache, invoke: Invo
         additional_kwargs={"said": LC},
         response_metadata={"lc": LC},
     )
-    prompt = dumps([HumanMessage("Hi")])
-    await cache.aupdate(prompt, "[]", [ChatGeneration(message=message)])
-    (found,) = cache.lookup(prompt, "[]") or []
+    await cache.aupdate("Hi", "[]", [ChatGeneration(message=message)])
+    (found,) = cache.lookup("Hi", "[]") or []
     assert isinstance(found, ChatGeneration)
     assert found.message.model_dump(exclude={"id"}) == message.model_dump(exclude={"id"})
 
@@ -537,7 +473,8 @@ async def test_a_record_of_another_make_is_a_miss(
     storage = ObjectNamespace(cache.engine.location.parents[1], "calls").get_by_name("default").storage
     rows = {row: value for row, value in storage.list().items() if row.startswith("store:")}
     for row, (record, expires) in rows.items():
-        storage.put(row, [{**record, "answer": [change(entry) for entry in record["answer"]]}, expires])
+        changed = {**record["answer"], "generations": [change(entry) for entry in record["answer"]["generations"]]}
+        storage.put(row, [{**record, "answer": changed}, expires])
     answer = await invoke(model(provider), "Hi")
     assert answer.content == "You said: Hi"
     assert provider.calls == 2
@@ -549,19 +486,18 @@ async def test_a_record_of_fields_that_were_there_once_or_will_be_is_read(
     first = await invoke(model(provider), "Hi")
     storage = ObjectNamespace(cache.engine.location.parents[1], "calls").get_by_name("default").storage
     ((row, (record, expires)),) = [each for each in storage.list().items() if each[0].startswith("store:")]
-    (entry,) = record["answer"]
+    (entry,) = record["answer"]["generations"]
     fields = {name: value for name, value in entry["fields"].items() if name != "invalid_tool_calls"}
-    storage.put(row, [{**record, "answer": [{**entry, "fields": {**fields, "of_tomorrow": 1}}]}, expires])
+    changed = {"generations": [{**entry, "fields": {**fields, "of_tomorrow": 1}}], "llm_output": None}
+    storage.put(row, [{**record, "answer": changed}, expires])
     again = await invoke(model(provider), "Hi")
     assert (again.content, again.invalid_tool_calls, provider.calls) == (first.content, [], 1)
 
 
-async def test_in_replay_a_stream_calls_nothing_either(tmp_path: Path, provider: Provider) -> None:
-    model(provider, cache=DOCache("store", path=tmp_path)).invoke("Hi")
-    strict = DOCache("store", path=tmp_path, mode="replay")
-    it = model(provider, cache=strict)
-    assert [chunk.content for chunk in it.stream("Hi")] == ["You said: Hi"]
-    assert [chunk.content async for chunk in it.bind().astream("Hi")] == ["You said: Hi"]
+async def test_in_replay_a_stream_calls_nothing_either(cache: DOCache, provider: Provider) -> None:
+    await model(provider).ainvoke("Hi")
+    cache.engine.mode = Mode.REPLAY
+    it = model(provider)
     for read in (lambda: list(it.stream("Ho")), lambda: list(it.stream_events("Ho", version="v3"))):
         with pytest.raises(ReplayMiss):
             read()
@@ -569,11 +505,13 @@ async def test_in_replay_a_stream_calls_nothing_either(tmp_path: Path, provider:
         [event async for event in it.astream_events("Ho", version="v2")]
     with pytest.raises(ReplayMiss):
         [chunk async for chunk in it.astream("Ho")]
-    set_llm_cache(strict)
-    try:
-        with pytest.raises(ReplayMiss):
-            list(model(provider).stream("Ho"))
-        assert provider.calls == 1
-        assert len(list(model(provider, cache=False).stream("Ho"))) > 1
-    finally:
-        set_llm_cache(None)
+    assert provider.calls == 1
+    assert len(list(model(provider, cache=False).stream("Ho"))) > 1
+
+
+async def test_a_hit_cost_nothing_as_with_langchains_own_caches(
+    cache: DOCache, provider: Provider, invoke: Invoke
+) -> None:
+    called, *hits = [await invoke(model(provider), "Hi") for _ in range(3)]
+    assert "total_cost" not in called.usage_metadata
+    assert [hit.usage_metadata for hit in hits] == [{**called.usage_metadata, "total_cost": 0}] * 2

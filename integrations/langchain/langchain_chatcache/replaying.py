@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Replaying", "copy_of", "view_of"]
 
 M = TypeVar("M", bound=BaseChatModel)
+C = TypeVar("C", bound=Callable[..., Any])
 
 _set = object.__setattr__  # as pydantic's own `__setstate__` fills a model
 _SHARED = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
@@ -114,6 +115,12 @@ _WITHIN: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("langchain_chatcach
 """What the models hold that are being called: views of one model share it."""
 
 
+def _inspected(method: C) -> C:
+    """Keep the signature of a method: LangChain inspects it in each call."""
+    method.__signature__ = inspect.signature(method)  # type: ignore[attr-defined]
+    return method
+
+
 class Replaying:
     """What a model's class is given to look for a record first, before a method of its own is called."""
 
@@ -130,6 +137,7 @@ class Replaying:
         yield from ((name, value) for name, value in super().__repr_args__() if name != "cache")  # type: ignore[misc]
         yield "cache", self._replay.cache
 
+    @_inspected
     def _generate(self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any) -> ChatResult:
         replay: _Replay = self._replay
         method = _method(replay.inner._generate, self, messages, stop, run_manager, arguments)
@@ -154,6 +162,7 @@ class Replaying:
             )
         return result
 
+    @_inspected
     async def _agenerate(
         self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any
     ) -> ChatResult:

@@ -6,12 +6,12 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
-from chatcache import canonical_json, key_of
+from chatcache import key_of
 
-from .data import to_data, written
+from .data import written
 from .messages import meaning
 from .noise import left_out
-from .settings import SettingsReader
+from .settings import SettingsReader, member_of
 
 __all__ = ["asks_for_several", "keyed_request", "left_out_of"]
 
@@ -42,16 +42,15 @@ def keyed_request(  # noqa: PLR0913, PLR0917 - what a model is called with, and 
     """
     held = settings.read(model)
     asked = {
-        "client": "langchain",
-        "messages": [to_data(meaning(dict(message)), "a message of the prompt") for message in messages],
+        "messages": [*map(meaning, messages)],
         "previous": _previous(model, messages),
-        "arguments": written({name: value for name, value in arguments.items() if name not in ignore}, "the argument"),
+        "arguments": arguments and _written(arguments, ignore),
         "stop": list(stop) if stop else None,
     }
     asked = {name: value for name, value in asked.items() if value}
-    parts = {**held.canonical, **{name: canonical_json(value) for name, value in asked.items()}}
-    canonical = b",".join(b'"%s":%s' % (name.encode(), parts[name]) for name in sorted(parts))
-    return key_of(b"{%s}" % canonical), {**held.parts, **asked}
+    members = held.members | {name: member_of(name, value) for name, value in asked.items()}
+    canonical = b"{%s}" % b",".join(members[name] for name in sorted(members))
+    return key_of(canonical), held.parts | asked
 
 
 def left_out_of(model: BaseChatModel, arguments: Mapping[str, Any], ignore: Collection[str] = ()) -> list[str]:
@@ -65,6 +64,10 @@ def asks_for_several(request: Mapping[str, Any]) -> bool:
     """Return whether a request asks for several choices, which in a stream LangChain takes for one."""
     asked = {**request.get("fields", {}), **request.get("arguments", {})}
     return any(asked.get(name, 1) != 1 for name in _SEVERAL)
+
+
+def _written(arguments: Mapping[str, Any], ignore: Collection[str]) -> dict[str, Any]:
+    return written({name: value for name, value in arguments.items() if name not in ignore}, "the argument")
 
 
 def _previous(model: BaseChatModel, messages: Sequence[BaseMessage]) -> str | None:

@@ -9,6 +9,10 @@ versions have more of that. An answer that was streamed, and put together, says 
 from collections.abc import Mapping
 from typing import Any
 
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+
+from .data import to_data
+
 __all__ = ["meaning"]
 
 _NO_PART = (
@@ -22,10 +26,32 @@ _NO_PART = (
 _DERIVED = ("parsed", "tool_calls", "function_call")  # from the content, or said in the tool calls beside
 _STREAMED = "MessageChunk"
 _MADE_BY_LANGCHAIN = "lc_"
+_OF_TEXT: dict[type[BaseMessage], str] = {AIMessage: "ai", HumanMessage: "human", SystemMessage: "system"}
+_SAYS_NO_MORE = frozenset({*_NO_PART, "content", "type"})
 
 
-def meaning(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the fields of a message say, as JSON has it if they are JSON."""
+def meaning(message: BaseMessage) -> dict[str, Any]:
+    """Return what a message says, as JSON has it.
+
+    Raises:
+        UnkeyableError: it holds an object of which it is not known what it holds.
+    """
+    fields = vars(message)
+    kind = _OF_TEXT.get(type(message))
+    if kind is None or message.__pydantic_extra__ or type(fields["content"]) is not str:
+        return _data(message)
+    for name, value in fields.items():
+        if value and name not in _SAYS_NO_MORE:
+            return _data(message)
+    return {"type": kind, "content": fields["content"]}  # as most messages: the same, in a tenth of the time
+
+
+def _data(message: BaseMessage) -> dict[str, Any]:
+    data: dict[str, Any] = to_data(_meaning(dict(message)), "a message of the prompt")
+    return data
+
+
+def _meaning(fields: Mapping[str, Any]) -> dict[str, Any]:
     said = {name: value for name, value in fields.items() if name not in _NO_PART and _is_set(value)}
     kind = str(fields.get("type", ""))
     said["type"] = kind.removesuffix(_STREAMED).lower() if kind.endswith(_STREAMED) else kind

@@ -10,10 +10,11 @@ from langchain_core.language_models import BaseChatModel
 
 from chatcache import canonical_json, raise_interrupt
 
+from .clients import address_of, is_client
 from .data import held_by, settings_of, to_data
 from .noise import UnkeyableError
 
-__all__ = ["Settings", "SettingsReader"]
+__all__ = ["Settings", "SettingsReader", "member_of"]
 
 _MODELS = 64  # whose settings are remembered, of one class
 _UNKNOWN = "an object of which it is not known what it holds"
@@ -25,12 +26,12 @@ class Settings:
     """What is set of a model that may change its answers.
 
     Attributes:
-        parts: as JSON has it, by what it is.
-        canonical: the canonical JSON of each part.
+        parts: the parts of a request that say so, as JSON has them.
+        members: each part as a member of the canonical JSON of the request.
     """
 
     parts: dict[str, Any]
-    canonical: dict[str, bytes]
+    members: dict[str, bytes]
 
 
 class SettingsReader:
@@ -60,8 +61,8 @@ class SettingsReader:
         known = None if looks is None else self._known.get(looks)
         if known is not None:
             return known
-        parts = settings_of(model, self._kind, self._ignore)
-        settings = Settings(parts, {name: canonical_json(value) for name, value in parts.items()})
+        parts = {"client": "langchain", **settings_of(model, self._kind, self._ignore)}
+        settings = Settings(parts, {name: member_of(name, value) for name, value in parts.items()})
         if looks is not None:
             if len(self._known) >= _MODELS:
                 self._known.clear()
@@ -80,11 +81,23 @@ class SettingsReader:
         return looks if b"null" not in looks or all(map(_is_finite, held)) else None
 
 
+def member_of(name: str, value: Any) -> bytes:
+    """Return a part of a request as a member of its canonical JSON.
+
+    Raises:
+        InvalidValueError: it has no canonical form.
+    """
+    return b'"%s":%s' % (name.encode(), canonical_json(value))
+
+
 def _look_of(value: Any) -> Any:
+    if is_client(value):
+        return address_of(value) or ""
     try:
-        return to_data(value, "")
+        data = to_data(value, "")
     except UnkeyableError:
         return _UNKNOWN
+    return "" if data is None else data
 
 
 def _is_finite(value: Any) -> bool:
