@@ -38,8 +38,6 @@ class Asked:
         request: as above.
         left_out: has a miss in its body say what does not count.
         result: what the model returned, if it was called for it.
-        from_chunks: makes a recorded result of recorded chunks, unless there are several choices.
-        to_chunks: makes recorded chunks of a recorded result, the same.
     """
 
     def __init__(
@@ -49,13 +47,20 @@ class Asked:
         self.request = request
         self.left_out = LeftOut(left_out)
         self.result: ChatResult | None = None
-        several = asks_for_several(request)
-        self.from_chunks = None if several else result_of_chunks
-        self.to_chunks = None if several else chunks_of_result
         self._stable = stable
         self._free = free
         self._name: Name = names_of_a_replay() if stable is None else same_id
-        self._recorder = ChunkRecorder()
+        self._recorder: ChunkRecorder | None = None
+
+    @property
+    def from_chunks(self) -> Callable[[list[Any]], Any] | None:
+        """Makes a recorded result of recorded chunks, unless there are several choices."""
+        return None if asks_for_several(self.request) else result_of_chunks
+
+    @property
+    def to_chunks(self) -> Callable[[Any], list[Any]] | None:
+        """Makes recorded chunks of a recorded result, the same."""
+        return None if asks_for_several(self.request) else chunks_of_result
 
     def made(self, result: ChatResult) -> Any:
         """Note what the model returned, and return its record, or itself if it has none."""
@@ -83,8 +88,8 @@ class Asked:
         if self._free:
             for each in result.generations:
                 if isinstance(each.message, AIMessage):
-                    usage: Any = {**(each.message.usage_metadata or {}), "total_cost": 0}
-                    each.message.usage_metadata = usage
+                    usage = {**(each.message.usage_metadata or {}), "total_cost": 0}
+                    vars(each.message)["usage_metadata"] = usage
         return result
 
     def streamed(self, chunk: ChatGenerationChunk) -> Any:
@@ -92,6 +97,7 @@ class Asked:
         self._name = same_id  # it is no replay
         chunk.message.id = chunk.message.id or self._stable
         try:
+            self._recorder = self._recorder or ChunkRecorder()
             return self._recorder.record(chunk)
         except ValueError as error:
             raise_interrupt(error)

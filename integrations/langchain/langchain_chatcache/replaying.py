@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Replaying", "copy_of", "view_of"]
 
 M = TypeVar("M", bound=BaseChatModel)
-C = TypeVar("C", bound=Callable[..., Any])
 
 _set = object.__setattr__  # as pydantic's own `__setstate__` fills a model
 _SHARED = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
@@ -115,10 +114,22 @@ _WITHIN: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("langchain_chatcach
 """What the models hold that are being called: views of one model share it."""
 
 
-def _inspected(method: C) -> C:
-    """Keep the signature of a method: LangChain inspects it in each call."""
-    method.__signature__ = inspect.signature(method)  # type: ignore[attr-defined]
-    return method
+class _Inspected:
+    """A method that has its signature at hand: LangChain inspects it in each call, which takes a while.
+
+    Args:
+        method: the method.
+    """
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+        signature = inspect.signature(method)
+        self._signature = signature.replace(parameters=[*signature.parameters.values()][1:])
+
+    def __get__(self, model: Any, _kind: Any = None) -> Any:
+        bound: Any = partial(self._method, model)
+        bound.__signature__ = self._signature
+        return bound
 
 
 class Replaying:
@@ -137,7 +148,7 @@ class Replaying:
         yield from ((name, value) for name, value in super().__repr_args__() if name != "cache")  # type: ignore[misc]
         yield "cache", self._replay.cache
 
-    @_inspected
+    @_Inspected
     def _generate(self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any) -> ChatResult:
         replay: _Replay = self._replay
         method = _method(replay.inner._generate, self, messages, stop, run_manager, arguments)
@@ -162,7 +173,7 @@ class Replaying:
             )
         return result
 
-    @_inspected
+    @_Inspected
     async def _agenerate(
         self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any
     ) -> ChatResult:

@@ -32,6 +32,7 @@ _ADDRESSES = {  # classes, one of which a client derives from, and where it has 
     r"langchain_nvidia_ai_endpoints\._common\._NVIDIABaseClient": "base_url",
     r"ollama\._client\.BaseClient": "_client.base_url",
 }
+_ADDRESSES_KEPT = 256
 _ROUTES = (  # what decides which deployment of a LiteLLM router answers
     "model_group_alias",
     "default_litellm_params",
@@ -43,20 +44,18 @@ _ROUTES = (  # what decides which deployment of a LiteLLM router answers
 
 def is_client(value: Any) -> bool:
     """Return whether a value is a client of a provider's SDK. LiteLLM's is the module itself."""
-    return _reader_of(value) is not None or (isinstance(value, ModuleType) and value.__name__ == "litellm")
+    return _reader_of(cast(Hashable, type(value))) is not None or _is_litellm(value)
 
 
-def address_of(client: Any) -> str | None:
-    """Return where a client reaches its provider, without credentials, or None if it does not say."""
-    if isinstance(client, ModuleType):
-        address = getattr(client, "api_base", None)
-    else:
-        read = _reader_of(client)
+def address_of(value: Any) -> str | None:
+    """Return where a client reaches its provider, without credentials; "" if it does not say, None if it is no client."""
+    read = _reader_of(cast(Hashable, type(value)))
+    if read is not None:
         try:
-            address = None if read is None else read(client)
+            return _text_of(read(value))
         except AttributeError:  # of another version of the SDK
-            return None
-    return None if address is None else _without_credentials(str(address))
+            return ""
+    return _text_of(getattr(value, "api_base", None)) if _is_litellm(value) else None
 
 
 def is_router(value: Any) -> bool:
@@ -76,12 +75,9 @@ def _deployment(deployment: Mapping[str, Any]) -> dict[str, Any]:
     return {"model": deployment.get("model_name"), **counting(parameters.items())}
 
 
-def _reader_of(value: Any) -> Callable[[Any], Any] | None:
-    return _reader_of_class(cast(Hashable, type(value)))
-
-
 @lru_cache(maxsize=256)
-def _reader_of_class(kind: Any) -> Callable[[Any], Any] | None:
+def _reader_of(kind: Any) -> Callable[[Any], Any] | None:
+    """Return what reads the address of clients of a class, if they are."""
     names = [f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__]
     for pattern, path in _ADDRESSES.items():
         if any(re.fullmatch(pattern, name) for name in names):
@@ -89,6 +85,21 @@ def _reader_of_class(kind: Any) -> Callable[[Any], Any] | None:
     return None
 
 
-@lru_cache(maxsize=256)
-def _without_credentials(address: str) -> str:
-    return str(without_credentials({"url": address})["url"])
+def _is_litellm(value: Any) -> bool:
+    return isinstance(value, ModuleType) and value.__name__ == "litellm"
+
+
+_texts: dict[int, tuple[Any, str]] = {}  # addresses by their ids, each with its text: the URLs of httpx hash by theirs
+
+
+def _text_of(address: Any) -> str:
+    if address is None:
+        return ""
+    known = _texts.get(id(address))
+    if known is not None:
+        return known[1]
+    text = str(without_credentials({"url": str(address)})["url"])
+    if len(_texts) >= _ADDRESSES_KEPT:
+        _texts.clear()
+    _texts[id(address)] = address, text  # kept, so that no other object gets its id
+    return text

@@ -10,7 +10,7 @@ from langchain_core.language_models import BaseChatModel
 
 from chatcache import canonical_json, raise_interrupt
 
-from .clients import address_of, is_client
+from .clients import address_of
 from .data import held_by, settings_of, to_data
 from .noise import UnkeyableError
 
@@ -91,8 +91,9 @@ def member_of(name: str, value: Any) -> bytes:
 
 
 def _look_of(value: Any) -> Any:
-    if is_client(value):
-        return address_of(value) or ""
+    address = address_of(value)
+    if address is not None:
+        return address
     try:
         data = to_data(value, "")
     except UnkeyableError:
