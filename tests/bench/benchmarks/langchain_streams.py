@@ -1,4 +1,4 @@
-"""A replayed stream of a cached chat model, against a model that makes the same chunks in this process."""
+"""A replayed stream against a model that makes the same chunks in this process, and by the hook against `cached`."""
 
 import asyncio
 import os
@@ -42,7 +42,7 @@ def _model() -> Any:
 
 
 @contextmanager
-def _streams(*, awaited: bool) -> Iterator[Rounds]:
+def _streams(*, awaited: bool = False, by_hook: bool = False) -> Iterator[Rounds]:
     os.environ["LANGSMITH_TRACING"] = "false"
     from langchain_chatcache import DOCache, cached
 
@@ -50,6 +50,7 @@ def _streams(*, awaited: bool) -> Iterator[Rounds]:
         ours = DOCache("bench", path=folder)
         model = _model()
         replayed = cached(model, ours)
+        pair = (model.model_copy(update={"cache": ours}), replayed) if by_hook else (replayed, model)
 
         def read(it: Any) -> float:
             began = perf_counter()
@@ -66,16 +67,16 @@ def _streams(*, awaited: bool) -> Iterator[Rounds]:
         def round_of(it: Any) -> Callable[[], float]:
             return (lambda: runner.run(aread(it))) if awaited else partial(read, it)
 
-        rounds = round_of(replayed), round_of(model)
         for _ in range(2):
-            rounds[0]()
+            round_of(pair[0])()
         if ours.engine.stats().hits != 1:
             raise AssertionError("the stream was not replayed")
-        yield rounds
+        yield round_of(pair[0]), round_of(pair[1])
         ours.engine.close()
 
 
 ROWS = [
-    Row("langchain stream hit, per chunk : the model's own", 1.2, partial(_streams, awaited=False), rounds=100),
+    Row("langchain stream hit, per chunk : the model's own", 1.2, _streams, rounds=100),
     Row("langchain astream hit, per chunk : the model's own", 1.2, partial(_streams, awaited=True), rounds=100),
+    Row("langchain stream hit, the hook : cached(model)", 1.1, partial(_streams, by_hook=True), rounds=100),
 ]

@@ -48,7 +48,10 @@ def is_client(value: Any) -> bool:
 
 
 def address_of(value: Any) -> str | None:
-    """Return where a client reaches its provider, without credentials; "" if it does not say, None if it is no client."""
+    """Return where a client reaches its provider, without credentials.
+
+    It is empty if the client does not say, and None if the value is no client.
+    """
     read = _reader_of(cast(Hashable, type(value)))
     if read is not None:
         try:
