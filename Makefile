@@ -9,12 +9,12 @@ export LITELLM_LOCAL_MODEL_COST_MAP := True
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/compiled
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-matrix fuzz bench lint types oracles versions matrix-versions clean
+.PHONY: demo test test-matrix fuzz bench lint types oracles versions matrix-versions partner-versions clean
 
 demo: .venv/ready
 	@$(BIN)/python examples/demo.py
 
-test: lint types oracles build/venvs/ready
+test: lint types oracles build/venvs/ready build/partners/ready
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # the tests of the LiteLLM adapter with plain installs of the oldest release it is for, of 1.101, and of the newest
@@ -56,6 +56,12 @@ build/venvs/ready: .venv/ready $(SOURCES) tests/packaging/prepare.py
 	$(BIN)/python tests/packaging/prepare.py $(PYTHON)
 	@touch $@
 
+# the packages of LangChain's partners, which only the tests of the models in them need
+build/partners/ready: .venv/ready versions/partners.txt
+	rm -rf build/partners
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target build/partners --no-deps -r versions/partners.txt
+	@touch $@
+
 # resolve the exact versions anew, within the ranges of the pyproject files
 versions:
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
@@ -66,6 +72,11 @@ matrix-versions: .venv/ready
 	rm -f versions/litellm-*.txt
 	for version in $(LITELLM); do echo "litellm==$$version" | $(BIN)/uv pip compile --quiet --universal --no-header \
 		--no-annotate --no-emit-index-url --no-emit-find-links versions/tests.in - -o versions/litellm-$$version.txt; done
+
+# the list of build/partners: what versions.txt does not have
+partner-versions: .venv/ready
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		--constraint versions.txt versions/partners.in | grep -vxFf versions.txt > versions/partners.txt
 
 clean:
 	rm -rf .venv build dist .chatcache-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
