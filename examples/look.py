@@ -94,8 +94,11 @@ def seen(record: Any) -> tuple[str, str, str]:
             return "LiteLLM", str(model), said(message)
         case {"chunks": [{"choices": _, "model": model}, *_] as chunks}:
             return "LiteLLM", str(model), "".join(map(streamed, chunks))
-        case [{"kind": _, "message": _, "fields": dict(message)}, *_]:
-            return "LangChain", str(message.get("response_metadata", {}).get("model_name", "")), said(message)
+        case {"generations": [{"fields": dict(message)}, *_], **rest}:
+            return "LangChain", str(rest.get("model", "")), said(message)
+        case {"chunks": [{"fields": _}, *_] as chunks}:
+            models = [str(chunk["model"]) for chunk in chunks if "model" in chunk]
+            return "LangChain", "".join(models[:1]), "".join(said(chunk["fields"]) for chunk in chunks)
         case [{"kind": _, "text": str(text)}, *_]:
             return "LangChain", "", text
         case _:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from .hits import Contender, awaiting, blocking, proven
+from .hits import Ask, Contender, awaiting, blocking, proven
 from .measure import Rounds, Row
 from .provider import ANSWER, MESSAGES, provider
 
@@ -49,7 +49,7 @@ def _hits(
             said = [*MESSAGES[1:], {"role": "assistant", "content": ANSWER}]
             conversation = [MESSAGES[0], *said * (turns - 1), MESSAGES[1]]
 
-            def asking(it: ChatOpenAI) -> Callable[[], float]:
+            def asking(it: ChatOpenAI) -> Ask:
                 def ask() -> str:
                     return str(it.invoke(conversation).content)
 

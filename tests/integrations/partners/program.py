@@ -44,23 +44,26 @@ def _huggingface(model: str, url: str) -> BaseChatModel:
     from langchain_huggingface import ChatHuggingFace, HuggingFaceEndpoint
 
     llm = HuggingFaceEndpoint(endpoint_url=f"{url}/{model}", huggingfacehub_api_token="none")
-    return ChatHuggingFace(llm=llm, model_id=model)
+    made: BaseChatModel = ChatHuggingFace(llm=llm, model_id=model)
+    return made
 
 
 def _perplexity(model: str, url: str) -> BaseChatModel:
     from langchain_perplexity import ChatPerplexity
 
     os.environ["PERPLEXITY_BASE_URL"] = url  # which is no field
-    return ChatPerplexity(model=model)
+    made: BaseChatModel = ChatPerplexity(model=model)
+    return made
 
 
 def _router(model: str, url: str) -> BaseChatModel:
     from langchain_litellm import ChatLiteLLMRouter
-    from litellm import Router
+    from litellm.router import Router
 
     deployment = {"model": f"openai/{model}", "api_key": "none", "api_base": f"{url}/v1"}
     router = Router(model_list=[{"model_name": "any", "litellm_params": deployment}])
-    return ChatLiteLLMRouter(router=router, model_name="any")
+    made: BaseChatModel = ChatLiteLLMRouter(router=router, model_name="any")
+    return made
 
 
 PARTNERS: dict[tuple[str, str], Make] = {

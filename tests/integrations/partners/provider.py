@@ -92,7 +92,7 @@ def _of_openai(words: list[str], *, streams: bool) -> tuple[str, list[bytes]]:
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return _whole({**head, "object": "chat.completion", "choices": [choice], "usage": _USAGE})
     deltas = [{"role": "assistant", "content": word} for word in words]
-    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {"content": ""}, "finish_reason": "stop"})
     chunks = [{**head, "object": "chat.completion.chunk", "choices": [choice]} for choice in choices]
     chunks[-1]["usage"] = _USAGE
