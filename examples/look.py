@@ -92,13 +92,12 @@ def seen(record: Any) -> tuple[str, str, str]:
             return seen(answer)
         case {"choices": [{"message": dict(message)}, *_], "model": model}:
             return "LiteLLM", str(model), said(message)
-        case {"chunks": [{"choices": _, "model": model}, *_] as chunks}:
-            return "LiteLLM", str(model), "".join(map(streamed, chunks))
         case {"generations": [{"fields": dict(message)}, *_], **rest}:
             return "LangChain", str(rest.get("model", "")), said(message)
-        case {"chunks": [{"fields": _}, *_] as chunks}:
-            models = [str(chunk["model"]) for chunk in chunks if "model" in chunk]
-            return "LangChain", "".join(models[:1]), "".join(said(chunk["fields"]) for chunk in chunks)
+        case {"chunks": [dict(first), *_] as chunks}:
+            models = [str(chunk["model"]) for chunk in chunks if chunk.get("model")]
+            source = "LiteLLM" if "choices" in first else "LangChain"
+            return source, "".join(models[:1]), "".join(map(streamed, chunks))
         case [{"kind": _, "text": str(text)}, *_]:
             return "LangChain", "", text
         case _:
@@ -119,6 +118,8 @@ def streamed(chunk: dict[str, Any]) -> str:
     match chunk:
         case {"choices": [{"delta": dict(delta)}, *_]}:
             return said(delta)
+        case {"fields": dict(message)}:
+            return said(message)
         case _:
             return ""
 

@@ -22,7 +22,7 @@ from chatcache import raise_interrupt, without_credentials
 from .clients import address_of, is_client, is_router, routes_of
 from .noise import UnkeyableError, counting, is_noise
 
-__all__ = ["held_by", "settings_of", "to_data", "written"]
+__all__ = ["names_of", "settings_of", "to_data", "written"]
 
 _PLAIN = (str, int, float, type(None))  # bool is an int
 _WRITTEN_AS_JSON = (bytes, date, time, timedelta, Decimal, UUID, PurePath)
@@ -40,7 +40,12 @@ def settings_of(model: BaseModel, kind: type[BaseModel], ignore: Collection[str]
     Raises:
         UnkeyableError: it holds an object of which it is not known what it holds.
     """
-    fields, hidden, private = held_by(model, kind, ignore)
+    fields = {
+        name: value for name in names_of(kind) if (value := vars(model).get(name)) is not None and name not in ignore
+    }
+    hidden = {name: fields.pop(name) for name in fields.keys() & _hidden(kind)}
+    fields |= {name: value for name, value in (model.__pydantic_extra__ or {}).items() if name not in ignore}
+    private = {name: value for name, value in (model.__pydantic_private__ or {}).items() if name not in ignore}
     held = {**fields, **hidden, **private}
     clients = [value for value in held.values() if is_client(value)]
     found = {
@@ -53,26 +58,6 @@ def settings_of(model: BaseModel, kind: type[BaseModel], ignore: Collection[str]
         "address": ", ".join(sorted({address for address in map(address_of, clients) if address})),
     }
     return {name: value for name, value in found.items() if value}
-
-
-def held_by(
-    model: BaseModel, kind: type[BaseModel], ignore: Collection[str] = ()
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Return what is set of a model, by its names: the fields of its dump, those kept out of it, private attributes.
-
-    What never counts, by its name, is left out, and so is what is None.
-    """
-    shown, hidden = _names(kind)
-    held = vars(model)
-    fields = {name: held[name] for name in shown if held.get(name) is not None and name not in ignore}
-    extra = model.__pydantic_extra__ or {}
-    fields |= {name: value for name, value in extra.items() if not is_noise(name) and name not in ignore}
-    private = model.__pydantic_private__ or {}
-    return (
-        fields,
-        {name: held[name] for name in hidden if held.get(name) is not None and name not in ignore},
-        {name: value for name, value in private.items() if value is not None and name not in ignore},
-    )
 
 
 def written(values: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -139,11 +124,15 @@ def to_data(value: Any, what: str) -> Any:  # noqa: C901, PLR0911, PLR0912 - a t
 
 
 @lru_cache(maxsize=256)
-def _names(kind: type[BaseModel]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the fields that may count: those in the model's own dump, and those kept out of it."""
-    names = [name for name in kind.model_fields if not is_noise(name)]
-    hidden = tuple(name for name in names if kind.model_fields[name].exclude)
-    return tuple(name for name in names if name not in hidden), hidden
+def names_of(kind: type[BaseModel]) -> tuple[str, ...]:
+    """Return the names of the fields of a class of models that may count."""
+    return tuple(name for name in kind.model_fields if not is_noise(name))
+
+
+@lru_cache(maxsize=256)
+def _hidden(kind: type[BaseModel]) -> frozenset[str]:
+    """Return the names of the fields that models of a class keep out of their dump."""
+    return frozenset(name for name, field in kind.model_fields.items() if field.exclude)
 
 
 def _without_clients(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,13 +41,13 @@ def keyed_request(  # noqa: PLR0913, PLR0917 - what a model is called with, and 
         InvalidValueError: the request has no canonical form.
     """
     held = settings.read(model)
-    asked = {
-        "messages": [*map(meaning, messages)],
-        "previous": _previous(model, messages),
-        "arguments": arguments and _written(arguments, ignore),
-        "stop": list(stop) if stop else None,
-    }
-    asked = {name: value for name, value in asked.items() if value}
+    asked: dict[str, Any] = {"messages": [*map(meaning, messages)]}
+    if arguments and (given := _written(arguments, ignore)):
+        asked["arguments"] = given
+    if stop:
+        asked["stop"] = list(stop)
+    if previous := _previous(model, messages):
+        asked["previous"] = previous
     members = held.members | {name: member_of(name, value) for name, value in asked.items()}
     canonical = b"{%s}" % b",".join(members[name] for name in sorted(members))
     return key_of(canonical), held.parts | asked

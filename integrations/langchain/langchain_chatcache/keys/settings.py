@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from chatcache import canonical_json, raise_interrupt
 
 from .clients import address_of
-from .data import held_by, settings_of, to_data
+from .data import names_of, settings_of, to_data
 from .noise import UnkeyableError
 
 __all__ = ["Settings", "SettingsReader", "member_of"]
@@ -48,6 +48,7 @@ class SettingsReader:
     def __init__(self, kind: type[BaseChatModel], ignore: Collection[str] = ()) -> None:
         self._kind = kind
         self._ignore = ignore
+        self._names = [name for name in names_of(kind) if name not in ignore]
         self._known: dict[bytes, Settings] = {}
 
     def read(self, model: BaseChatModel) -> Settings:
@@ -71,14 +72,19 @@ class SettingsReader:
 
     def _looks_of(self, model: BaseChatModel) -> bytes | None:
         """Return what tells the settings of a model from any others, or None if nothing does that is quickly made."""
-        held = held_by(model, self._kind, self._ignore)
+        fields = vars(model)
+        held = [
+            {name: fields[name] for name in self._names if fields.get(name) is not None},
+            model.__pydantic_private__ or {},
+            model.__pydantic_extra__ or {},
+        ]
         try:
             looks = orjson.dumps(held, default=_look_of, option=_OPTION)
         except orjson.JSONEncodeError as error:
             raise_interrupt(error)
             return None
         # orjson writes null for a number that is not finite
-        return looks if b"null" not in looks or all(map(_is_finite, held)) else None
+        return looks if b"null" not in looks or _is_finite(held) else None
 
 
 def member_of(name: str, value: Any) -> bytes:
