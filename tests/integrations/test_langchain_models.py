@@ -725,6 +725,19 @@ async def test_settings_are_read_again_when_they_change(cache: DOCache, behind: 
         assert it.calls.number == number
 
 
+async def test_an_answer_from_memory_is_the_one_that_langchain_makes_of_a_record(
+    cache: DOCache, behind: Behind, provider: ToolProvider, invoke: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = behind(model(provider, logprobs=True), cache)
+    await invoke(it, "Hi")
+    from_memory = [await invoke(it, "Hi") for _ in range(2)]
+    monkeypatch.setattr(cache.engine, "recall", lambda *_args, **_kwargs: None)
+    from_record = await invoke(it, "Hi")
+    assert seen(from_memory) == seen([from_record] * 2)
+    assert {message.id[:8] for message in [*from_memory, from_record]} == {"lc_run--"}
+    assert provider.calls == 1
+
+
 def test_the_repr_of_a_cached_model_shows_its_cache(cache: DOCache, provider: ToolProvider) -> None:
     shown = repr(cached(model(provider), cache))
     assert shown.startswith("ChatOpenAI(")

@@ -17,7 +17,7 @@ from .answers import (
     result_of,
     result_of_chunks,
 )
-from .generations import Name, refusal_of, same_id
+from .generations import Name, new_id, refusal_of, same_id
 from .keys import asks_for_several
 
 __all__ = ["Asked"]
@@ -90,6 +90,17 @@ class Asked:
                 if isinstance(each.message, AIMessage):
                     usage = {**(each.message.usage_metadata or {}), "total_cost": 0}
                     vars(each.message)["usage_metadata"] = usage
+        return result
+
+    def completed(self, record: Any) -> ChatResult:
+        """Return the result of a record as LangChain completes what a model returns: with ids, and all metadata."""
+        result = self.returned(record)
+        for each in result.generations:
+            message = vars(each.message)
+            message["id"] = message["id"] or new_id()
+            message["response_metadata"] = {**(each.generation_info or {}), **message["response_metadata"]}
+        if len(result.generations) == 1 and result.llm_output is not None:
+            message["response_metadata"] = {**result.llm_output, **message["response_metadata"]}
         return result
 
     def streamed(self, chunk: ChatGenerationChunk) -> Any:

@@ -47,10 +47,16 @@ def install(of: "type[DOCache]") -> None:
 
 
 def _wrapped(original: Callable[..., Any], of: "type[DOCache]") -> Callable[..., Any]:
+    of_views = getattr(Replaying, original.__name__, original)
+
     @wraps(original)
     def method(self: BaseChatModel, *args: Any, **kwargs: Any) -> Any:
         cache = None if isinstance(self, Replaying) else _cache_of(self)
-        return original(view_of(self, cache) if isinstance(cache, of) else self, *args, **kwargs)
+        return (
+            of_views(view_of(self, cache), *args, **kwargs)
+            if isinstance(cache, of)
+            else original(self, *args, **kwargs)
+        )
 
     return method
 

@@ -31,6 +31,7 @@ __all__ = ["Replaying", "copy_of", "view_of"]
 M = TypeVar("M", bound=BaseChatModel)
 
 _set = object.__setattr__  # as pydantic's own `__setstate__` fills a model
+_HAS_EVENTS = hasattr(BaseChatModel, "_should_use_protocol_streaming")  # which are newer than chunks
 _SHARED = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
 
@@ -82,19 +83,30 @@ class _Replay:
         if mode is Mode.OFF:
             return None
         try:
-            key, request = keyed_request(self._settings, model, messages, stop, arguments, self.ignore)
+            return self._asked(model, messages, stop, arguments)
         except (UnkeyableError, InvalidValueError) as error:
             if mode is Mode.REPLAY:
                 raise self.engine.miss(None, repr(messages), str(error)) from error
             self.engine.bypass(error)
             return None
+
+    def recall(
+        self, model: BaseChatModel, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
+    ) -> ChatResult | None:
+        """Return the result of a record that is in memory as LangChain returns it, or None: then call the model."""
+        try:
+            asked = self._asked(model, messages, stop, arguments)
+        except (UnkeyableError, InvalidValueError):  # `asks` says so
+            return None
+        return self.engine.recall(asked.key, asked.completed, mode=self.engine.mode_of(None))
+
+    def _asked(
+        self, model: BaseChatModel, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
+    ) -> Asked:
+        key, request = keyed_request(self._settings, model, messages, stop, arguments, self.ignore)
         stable = f"lc_run--{key[:32]}" if self.cache.stable_ids else None
         left_out = partial(left_out_of, model, arguments, self.ignore)
         return Asked(key, request, stable, left_out, free=self._free)
-
-    def recall(self, asked: Asked) -> ChatResult | None:
-        """Return the result of a record that is in memory, or None: then ask the engine."""
-        return self.engine.recall(asked.key, asked.returned, mode=self.engine.mode_of(None))
 
     def is_within(self, model: BaseChatModel) -> bool:
         """Return whether it is the model itself that calls one of its methods."""
@@ -114,24 +126,6 @@ _WITHIN: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("langchain_chatcach
 """What the models hold that are being called: views of one model share it."""
 
 
-class _Inspected:
-    """A method that has its signature at hand: LangChain inspects it in each call, which takes a while.
-
-    Args:
-        method: the method.
-    """
-
-    def __init__(self, method: Callable[..., Any]) -> None:
-        self._method = method
-        signature = inspect.signature(method)
-        self._signature = signature.replace(parameters=[*signature.parameters.values()][1:])
-
-    def __get__(self, model: Any, _kind: Any = None) -> Any:
-        bound: Any = partial(self._method, model)
-        bound.__signature__ = self._signature
-        return bound
-
-
 class Replaying:
     """What a model's class is given to look for a record first, before a method of its own is called."""
 
@@ -148,16 +142,35 @@ class Replaying:
         yield from ((name, value) for name, value in super().__repr_args__() if name != "cache")  # type: ignore[misc]
         yield "cache", self._replay.cache
 
-    @_Inspected
+    def _generate_with_cache(
+        self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any
+    ) -> ChatResult:
+        """Answer from memory at once; the rest takes LangChain's way, which calls one of the methods below."""
+        found = None
+        if not _streams(self, run_manager, arguments, async_api=False):
+            found = self._replay.recall(self, messages, stop, arguments)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+        method = super()._generate_with_cache  # type: ignore[misc]
+        return method(messages, stop=stop, run_manager=run_manager, **arguments)  # type: ignore[no-any-return]
+
+    async def _agenerate_with_cache(
+        self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any
+    ) -> ChatResult:
+        found = None
+        if not _streams(self, run_manager, arguments, async_api=True):
+            found = self._replay.recall(self, messages, stop, arguments)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+        method = super()._agenerate_with_cache  # type: ignore[misc]
+        return await method(messages, stop=stop, run_manager=run_manager, **arguments)  # type: ignore[no-any-return]
+
     def _generate(self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any) -> ChatResult:
         replay: _Replay = self._replay
         method = _method(replay.inner._generate, self, messages, stop, run_manager, arguments)
         if replay.is_within(self):
             return method()  # type: ignore[no-any-return]
         asked = replay.asks(self, messages, stop, arguments)
-        found = None if asked is None else replay.recall(asked)
-        if found is not None:
-            return found
 
         def make(_request: object) -> Any:
             wait_for_call(self.rate_limiter)
@@ -173,7 +186,6 @@ class Replaying:
             )
         return result
 
-    @_Inspected
     async def _agenerate(
         self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **arguments: Any
     ) -> ChatResult:
@@ -182,9 +194,6 @@ class Replaying:
         if replay.is_within(self):
             return await method()  # type: ignore[no-any-return]
         asked = replay.asks(self, messages, stop, arguments)
-        found = None if asked is None else replay.recall(asked)
-        if found is not None:
-            return found
 
         async def make(_request: object) -> Any:
             await await_call(self.rate_limiter)
@@ -329,6 +338,16 @@ _NO_CACHE = property(lambda _model: False, _set_cache)
 """LangChain asks no cache for a model that has one of ours."""
 _LIMITER = property(_limiter_of, _set_limiter)
 """LangChain waits for the limiter before it is known whether a call is made."""
+
+
+def _streams(model: Any, run_manager: Any, arguments: dict[str, Any], *, async_api: bool) -> bool:
+    """Return whether LangChain makes a call of a stream, or changes the form of its answer."""
+    if model.output_version == "v1" or model._should_stream(async_api=async_api, run_manager=run_manager, **arguments):
+        return True
+    if not _HAS_EVENTS:
+        return False
+    streams: bool = model._should_use_protocol_streaming(async_api=async_api, run_manager=run_manager, **arguments)
+    return streams
 
 
 def _method(  # noqa: PLR0913, PLR0917 - what LangChain passes
