@@ -63,11 +63,14 @@ class StoreErrors:
 
 
 def _kind(error: BaseException | None) -> object:
-    """Return the kind of an error, its class and its cause's, so that each kind is logged once."""
+    """Return the kind of an error, so that each kind is logged once: its class, its subject and its cause's kind.
+
+    The subject, which an adapter may set as an attribute, is what the error is about.
+    """
     if error is None:
         return None
     code = getattr(error, "sqlite_errorname", getattr(error, "errno", None))
-    return type(error), code, _kind(error.__cause__)
+    return type(error), code, getattr(error, "subject", None), _kind(error.__cause__)
 
 
 def as_persistence_error(error: Exception) -> PersistenceError:

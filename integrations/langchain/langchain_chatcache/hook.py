@@ -1,8 +1,8 @@
 """LangChain's cache hook for chat models: their calls and streams are those of ``cached(model, cache)``.
 
-LangChain asks its cache in calls only, and shows it a text that may name no more of a model than its class. So the
-methods in which a chat model asks its cache, or would have to, are wrapped, once in a process. If the cache that
-LangChain asks for a model is ours, the method is called with a view of the model that the cache replays (`view_of`).
+LangChain asks its cache in calls, but not in streams, and shows it a text that may name no more of a model than its
+class. So this module wraps the methods of chat models that ask a cache, or should, once per process. If the cache that
+LangChain would ask is ours, the wrapper calls the method with a view of the model that the cache replays (`view_of`).
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Classes of models that ask a cache before one of their own methods is called.
 
-Such a class derives from the class of a model, and knows its cache. A model becomes one of it in two ways: `copy_of`
-makes a copy, which `cached` returns, and `view_of` makes what LangChain's hook has a call made with.
+Such a class derives from the class of a model, and knows its cache. `copy_of` makes a copy of a model of this class,
+which `cached` returns. `view_of` makes a view of a model for one call under LangChain's hook.
 """
 
 import inspect

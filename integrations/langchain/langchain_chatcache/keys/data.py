@@ -51,10 +51,10 @@ def settings_of(model: BaseModel, kind: type[BaseModel], ignore: Collection[str]
     found = {
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "fields": {
-            **written(_without_clients(fields), "its field"),
+            **written(_without_clients(fields), f"{kind.__name__}'s field"),
             **_as_far_as_written(_without_clients(hidden)),
         },
-        "private": written(_without_clients(private), "its private attribute"),
+        "private": written(_without_clients(private), f"{kind.__name__}'s private attribute"),
         "address": ", ".join(sorted({address for address in map(address_of, clients) if address})),
     }
     return {name: value for name, value in found.items() if value}
@@ -119,7 +119,8 @@ def to_data(value: Any, what: str) -> Any:  # noqa: C901, PLR0911, PLR0912 - a t
         case _:
             raise UnkeyableError(
                 f"{what} is {value!r:.200}, of which it is not known what it holds: make it plain data, or use "
-                "cached(model, cache, ignore=[...]) and name it in ignore= if it does not change the answer"
+                "cached(model, cache, ignore=[...]) and name it in ignore= if it does not change the answer",
+                subject=what,
             )
 
 
@@ -160,7 +161,7 @@ def _schema(kind: type[Any], what: str) -> Any:
         return _schema_of(cast(Hashable, kind))
     except (PydanticSchemaGenerationError, TypeError, ValueError) as error:
         raise_interrupt(error)
-        raise UnkeyableError(f"{what} is {kind!r}, which has no JSON schema: {error}") from error
+        raise UnkeyableError(f"{what} is {kind!r}, which has no JSON schema: {error}", subject=what) from error
 
 
 @lru_cache(maxsize=256)

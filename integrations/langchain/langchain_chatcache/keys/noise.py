@@ -35,7 +35,16 @@ _PROXY = "_proxy"  # the end of a name
 
 
 class UnkeyableError(ValueError):
-    """It is not known enough of a request: another one would have its key, or it would never have one twice."""
+    """It is not known enough of a request: another one would have its key, or it would never have one twice.
+
+    Args:
+        message: what is wrong, and what to do.
+        subject: what it is about, such as a field of a class. The cache logs each once.
+    """
+
+    def __init__(self, message: str, subject: str = "") -> None:
+        super().__init__(message)
+        self.subject = subject
 
 
 def counting(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -37,8 +37,8 @@ class Settings:
 class SettingsReader:
     """Reads the settings of the models of one class.
 
-    To write them in canonical form takes much longer than to see whether they are those of a model that was read
-    before. For that all that the models hold is compared, at each call.
+    Writing them in canonical form takes much longer than seeing that they equal those of a model that was read before.
+    So each call compares all that the model holds with what the last models held.
 
     Args:
         kind: the class.
