@@ -224,7 +224,7 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
         deep = [deep]
     cache = ResponseCache("s", path=tmp_path / "store")
     for request, answer in [(deep, 1), (1, deep), (1, "word " * 210_000), (1, [0.5] * 11_000)]:
-        with pytest.raises(NotRecordedError, match="more than|at most"), recording(tmp_path / "x.chatcache"):
+        with pytest.raises(NotRecordedError, match=r"more than|at most"), recording(tmp_path / "x.chatcache"):
             cache.call(request, partial(lambda answer, _: answer, answer))
     assert [*tmp_path.glob("*.chatcache"), *tmp_path.glob("blobs/*")] == []
 
