@@ -3,11 +3,25 @@
 The pieces of one text are at the same path in chunk after chunk. Several texts may take turns at one path, such as
 those of several choices, tool calls or items. The numbers and ids beside them, such as ``index``, and the type of the
 event tell them apart.
+
+Providers differ in where they put those: a type may stand in the first chunk only, and an index may count the chunks.
+So pieces that these tell apart are put together as well:
+
+* the pieces at one path with the same numbers and ids, whatever the type and the place in a list;
+* the texts at one path that follow each other, whatever the numbers and ids. A content may be a text first and a list
+  of blocks later: that is one path.
+
+If the chunks make up lines of JSON, such as server-sent events, the texts in these are put together, too.
 """
 
+import re
+from bisect import bisect, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
+
+from .json_lines import JSONLines
 
 __all__ = ["HOLDING", "Edit", "Leaf", "StreamTexts", "edited", "leaves", "mapped", "rewritten"]
 
@@ -18,6 +32,8 @@ Edits = Callable[[str, str, str], list[Edit]]
 """Returns the edits of a text in order. The arguments are the text, its name and its path."""
 
 _TOLD_BY = frozenset({"index", "output_index", "content_index", "summary_index", "item_id", "type"})
+_FORM = re.compile(r"(?:\[\]|\.text)+$")  # the end of a path that may differ between the chunks of one text
+_LINE = re.compile(r"[^\n]+")
 _LONG = 12  # characters of a piece that may be a text of its own
 _BETWEEN = '\n"\n'  # stands between pieces that are looked at together: no secret goes on after it
 HOLDING = {str, dict, list, tuple}
@@ -41,11 +57,21 @@ class Leaf(NamedTuple):
 
 @dataclass(slots=True)
 class _Pieces:
-    """The pieces of one text of a stream: for each, its container and its place in that."""
+    """The pieces of one text of a stream.
+
+    Attributes:
+        path: the path of the first piece.
+        name: its name.
+        ids: the numbers and ids that stand beside each piece.
+        held: the container of each piece, and its place in that.
+        order: the number of each piece in the stream.
+    """
 
     path: str
     name: str
+    ids: tuple[Any, ...]
     held: list[tuple[Any, Any]] = field(default_factory=list)
+    order: list[int] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -57,37 +83,50 @@ class _Pieces:
         (holder, place), *others = self.held
         return all(other[at] == holder[place] for other, at in others)
 
-    def edit(self, edits: Iterable[Edit]) -> None:
-        """Replace parts of the text, in order. A replacement goes into the piece where the part begins."""
+    def divided(self, edits: Iterable[Edit]) -> Iterator[tuple[Any, Any, Edit]]:
+        """Yield edits of the text, in order, as edits of its pieces: the container, the place in it and the edit.
+
+        A replacement goes into the piece where the part begins.
+        """
         waiting = iter(edits)
         edit = next(waiting, None)
         at = 0
         for holder, place in self.held:
             if edit is None:
                 return
-            piece = holder[place]
-            end = at + len(piece)
-            kept, parts = at, []
+            end = at + len(holder[place])
             while edit is not None and edit[0] < end:
                 begin, last, other = edit
-                parts += [piece[kept - at : max(begin, kept) - at], other if begin >= at else ""]
-                kept = min(last, end)
+                yield holder, place, (max(begin, at) - at, min(last, end) - at, other if begin >= at else "")
                 if last > end:
                     break
                 edit = next(waiting, None)
-            if parts:
-                holder[place] = "".join([*parts, piece[kept - at :]])
             at = end
 
-    def edit_each(self, edits: Edits) -> None:
-        """Make the edits of the first piece in each, since all are the same."""
+    def edit_lines(self, edits: Edits) -> None:
+        """Make edits in the texts that the JSON values in the lines of the text make up."""
+        lines = self.lines()
+        if lines is not None:
+            inner = StreamTexts(lines.values)
+            inner.edit(edits)
+            _make(self.divided(lines.edits(inner.chunks)))
+
+    def lines(self) -> JSONLines | None:
+        """Return the lines of the text if they may be JSON. Without line breaks each piece is a line."""
+        text = self.text
+        if '{"' not in text:
+            return None
+        if "\n" in text:
+            return JSONLines(text, (line.span() for line in _LINE.finditer(text)))
+        ends = [*accumulate(len(holder[place]) for holder, place in self.held)]
+        return JSONLines(text, pairwise([0, *ends])) if len(ends) > 1 else None
+
+    def divided_each(self, edits: Edits) -> Iterator[tuple[Any, Any, Edit]]:
+        """Yield the edits of the first piece for each piece, since all are the same."""
         holder, place = self.held[0]
         text = holder[place]
-        made = edits(text, self.name, self.path) if len(text) >= _LONG else []
-        if made:
-            other = edited(text, made)
-            for each, at in self.held:
-                each[at] = other
+        for edit in edits(text, self.name, self.path) if len(text) >= _LONG else []:
+            yield from ((each, at, edit) for each, at in self.held)
 
     def edit_long(self, edits: Edits) -> None:
         """Make edits in each piece that is long enough to be a text of its own. All pieces are searched at once."""
@@ -198,25 +237,35 @@ class StreamTexts:
 
     def __init__(self, chunks: list[Any]) -> None:
         self.chunks: list[Any] = _copied(chunks)
-        found: dict[tuple[Any, ...], _Pieces] = {}
+        found = _Collected()
         for at, chunk in enumerate(self.chunks):
             if type(chunk) is str:
-                _pieces(found, (), "$[]", "").held.append((self.chunks, at))
+                found.add(_Spot(), "$[]", "", self.chunks, at)
             else:
-                _collect(found, chunk, (), "$[]", "")
-        self._texts = [each for each in found.values() if len(each.held) > 1 and not each.is_constant]
-        self._alone = [each for each in found.values() if len(each.held) == 1 or each.is_constant]
+                found.collect(chunk, _Spot(), "$[]", "")
+        self._texts = [each for each in found.texts if len(each.held) > 1 and not each.is_constant]
+        self._alone = [each for each in found.texts if len(each.held) == 1 or each.is_constant]
+        self._joined = [each for each in _joined(found.texts) if not each.is_constant]
 
     def __iter__(self) -> Iterator[Leaf]:
         """Iterate over the texts that span several chunks."""
-        return (Leaf(each.path, each.name, each.text) for each in self._texts)
+        for each in (*self._texts, *self._joined):
+            yield Leaf(each.path, each.name, each.text)
+        for each in (*self._joined, *self._texts, *self._alone):
+            lines = each.lines()
+            if lines is not None:
+                yield from StreamTexts(lines.values)
 
     def edit(self, edits: Edits) -> None:
         """Make edits in the texts, and in texts that every chunk repeats, such as an id."""
+        for pieces in (*self._joined, *self._texts, *self._alone):
+            pieces.edit_lines(edits)
+        parts = list[tuple[Any, Any, Edit]]()
+        for pieces in (*self._joined, *self._texts):
+            parts += pieces.divided(edits(pieces.text, pieces.name, pieces.path))
         for pieces in self._alone:
-            pieces.edit_each(edits)
-        for pieces in self._texts:
-            pieces.edit(edits(pieces.text, pieces.name, pieces.path))
+            parts += pieces.divided_each(edits)
+        _make(parts)
 
     def edit_pieces(self, edits: Edits) -> None:
         """Make edits in each piece of at least 12 characters, which may be a text of its own."""
@@ -229,31 +278,115 @@ class StreamTexts:
             pieces.replace_whole(replacements)
 
 
-def _collect(found: dict[tuple[Any, ...], _Pieces], value: Any, spot: tuple[Any, ...], path: str, name: str) -> None:
-    """Collect the texts of a chunk. A spot is a path with the numbers and ids that tell texts apart."""
-    if type(value) is dict:
-        told = _TOLD_BY & value.keys()
-        if told:
-            spot = (*spot, *(value[each] for each in sorted(told) if isinstance(value[each], str | int)))
-        for place, item in value.items():
-            if type(item) is str:
-                _pieces(found, (*spot, path, place), f"{path}.{place}", place).held.append((value, place))
-            elif type(item) is dict or type(item) is list:
-                _collect(found, item, spot, f"{path}.{place}", place)
-    else:
-        for place, item in enumerate(value):
-            if type(item) is str:
-                _pieces(found, (*spot, path, place), f"{path}[]", name).held.append((value, place))
-            elif type(item) is list or type(item) is dict:
-                is_told = type(item) is dict and "index" in item
-                _collect(found, item, spot if is_told else (*spot, place), f"{path}[]", name)
+class _Spot(NamedTuple):
+    """What tells texts at one path apart: all of it, and the numbers and ids in it."""
+
+    all: tuple[Any, ...] = ()
+    ids: tuple[Any, ...] = ()
 
 
-def _pieces(found: dict[tuple[Any, ...], _Pieces], spot: tuple[Any, ...], path: str, name: str) -> _Pieces:
-    made = found.get(spot)
-    if made is None:
-        made = found[spot] = _Pieces(path, name)
-    return made
+class _Collected:
+    """Collects the texts of a stream.
+
+    Attributes:
+        texts: the texts.
+    """
+
+    def __init__(self) -> None:
+        self._by_spot: dict[tuple[Any, ...], _Pieces] = {}
+        self._number = 0
+
+    @property
+    def texts(self) -> Iterable[_Pieces]:
+        return self._by_spot.values()
+
+    def add(self, spot: _Spot, path: str, name: str, holder: Any, place: Any) -> None:
+        """Add the piece at a place in its container."""
+        key = *spot.all, path
+        made = self._by_spot.get(key)
+        if made is None:
+            made = self._by_spot[key] = _Pieces(path, name, spot.ids)
+        made.held.append((holder, place))
+        made.order.append(self._number)
+        self._number += 1
+
+    def collect(self, value: Any, spot: _Spot, path: str, name: str) -> None:
+        """Collect the texts of a chunk, or of a part of it, by its path and name."""
+        if type(value) is dict:
+            told = _TOLD_BY & value.keys()
+            if told:
+                known = [(each, value[each]) for each in sorted(told) if isinstance(value[each], str | int)]
+                ids = (item for each, item in known if each != "type")
+                spot = _Spot((*spot.all, *(item for _, item in known)), (*spot.ids, *ids))
+            for place, item in value.items():
+                if type(item) is str:
+                    self.add(spot, f"{path}.{place}", place, value, place)
+                elif type(item) is dict or type(item) is list:
+                    self.collect(item, spot, f"{path}.{place}", place)
+        else:
+            for place, item in enumerate(value):
+                if type(item) is str:
+                    self.add(_Spot((*spot.all, place), spot.ids), f"{path}[]", name, value, place)
+                elif type(item) is list or type(item) is dict:
+                    is_told = type(item) is dict and "index" in item
+                    inner = spot if is_told else _Spot((*spot.all, place), spot.ids)
+                    self.collect(item, inner, f"{path}[]", name)
+
+
+def _make(edits: Iterable[tuple[Any, Any, Edit]]) -> None:
+    """Make edits in pieces. Of edits that overlap, which two texts with one piece may have, one is made for all."""
+    by_piece: dict[tuple[int, Any], tuple[Any, list[Edit]]] = {}
+    for holder, place, edit in edits:
+        by_piece.setdefault((id(holder), place), (holder, []))[1].append(edit)
+    for (_, place), (holder, found) in by_piece.items():
+        made: list[Edit] = []
+        for begin, end, other in sorted(found, key=lambda edit: edit[0]):
+            if made and begin < made[-1][1]:
+                first, last, before = made.pop()
+                made.append((first, max(last, end), before or other))
+            else:
+                made.append((begin, end, other))
+        holder[place] = edited(holder[place], made)
+
+
+def _joined(texts: Iterable[_Pieces]) -> Iterator[_Pieces]:
+    """Yield the texts that are made up of several of the texts; see the docstring of the module."""
+    by_ids: dict[tuple[str, tuple[Any, ...]], list[_Pieces]] = {}
+    for each in texts:
+        if each.name not in _TOLD_BY:
+            by_ids.setdefault((_FORM.sub("", each.path), each.ids), []).append(each)
+    by_path: dict[str, list[_Pieces]] = {}
+    for (path, _), group in by_ids.items():
+        one = _united(group)
+        by_path.setdefault(path, []).append(one)
+        if len(group) > 1:
+            yield one
+    for group in by_path.values():
+        yield from (_united(chain) for chain in _chains(group) if len(chain) > 1)
+
+
+def _chains(texts: list[_Pieces]) -> Iterable[list[_Pieces]]:
+    """Return the texts in chains: each text of a chain begins after the end of the text before, the nearest one."""
+    chains: dict[int, list[_Pieces]] = {}  # by their ends
+    ends: list[int] = []
+    for each in sorted(texts, key=lambda each: each.order[0]):
+        at = bisect(ends, each.order[0])
+        chain = chains.pop(ends.pop(at - 1)) if at else []
+        chain.append(each)
+        chains[each.order[-1]] = chain
+        insort(ends, each.order[-1])
+    return chains.values()
+
+
+def _united(texts: list[_Pieces]) -> _Pieces:
+    if len(texts) == 1:
+        return texts[0]
+    pieces = sorted(
+        ((number, held) for each in texts for number, held in zip(each.order, each.held, strict=True)),
+        key=lambda piece: piece[0],
+    )
+    first = min(texts, key=lambda each: each.order[0])
+    return _Pieces(first.path, first.name, first.ids, [held for _, held in pieces], [number for number, _ in pieces])
 
 
 def _copied(value: Any) -> Any:

@@ -7,6 +7,7 @@ import re
 import string
 import time
 import tracemalloc
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -498,6 +499,99 @@ def test_texts_that_take_turns_in_a_stream_are_kept_apart() -> None:
         masked = Replaced.of({"q": 1}, None).recorded(chunks, is_stream=True, lost=lost)
         assert len(lost) == 2
         assert json.dumps(masked).count("<<secret") == 2
+
+
+def of_openai(at: int, piece: str) -> Any:
+    first = {"id": "call_1", "type": "function"} if at == 0 else {}
+    function = {"name": "login", "arguments": piece} if at == 0 else {"arguments": piece}
+    return {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, **first, "function": function}]}}]}
+
+
+def of_anthropic(piece: str) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}
+
+
+SHAPES = {
+    "type in the first tool call": of_openai,
+    "type in the first chunk": lambda at, piece: {"content": piece, **({"type": "AIMessageChunk"} if at == 0 else {})},
+    "types take turns": lambda at, piece: {"type": "start" if at % 2 else "delta", "text": piece},
+    "an index counts the chunks": lambda at, piece: {"index": at, "text": piece},
+    "each chunk has an id": lambda at, piece: {"item_id": f"msg_{at}", "delta": piece},
+    "a text, then blocks": lambda at, piece: {"content": piece if at == 0 else [{"type": "text", "text": piece}]},
+    "a text, then numbered blocks": lambda at, piece: {"content": [{"text": piece, "index": 0}] if at else piece},
+    "a text, then lists": lambda at, piece: {"content": [piece] if at % 2 else piece},
+    "parts": lambda at, piece: {"parts": [{"text": piece[:2]}, {"text": piece[2:]}] if at % 2 else [{"text": piece}]},
+    "pairs": lambda _at, piece: ["messages", {"content": piece}],
+    "events": lambda _at, piece: f"event: content_block_delta\ndata: {json.dumps(of_anthropic(piece))}\n\n",
+    "data only": lambda at, piece: f"data: {json.dumps(of_openai(at, piece))}\r\n\r\n",
+    "lines": lambda _at, piece: f"data: {json.dumps(of_anthropic(piece))}",
+    "lines of JSON": lambda _at, piece: json.dumps({"response": piece, "done": False}) + "\n",
+    "objects": lambda _at, piece: json.dumps({"response": piece}),
+    "texts under a name": lambda _at, piece: {"text": f"data: {json.dumps(of_anthropic(piece))}\n\n"},
+    "texts of two shapes": lambda at, piece: (
+        {"text": f"data: {json.dumps(of_anthropic(piece))}\n\n"}
+        if at % 3 == 0
+        else f"data: {json.dumps(of_anthropic(piece))}\n\n"
+    ),
+}
+
+
+def in_order(value: Any, name: str = "") -> str:
+    """Return what the chunks of one of these shapes say."""
+    match value:
+        case str() if '{"' in value:
+            return "".join(in_order(json.loads(line[line.index("{") :])) for line in value.splitlines() if "{" in line)
+        case str():
+            return value if name in {"arguments", "content", "text", "delta", "response"} else ""
+        case dict():
+            return "".join(in_order(item, each) for each, item in value.items())
+        case list():
+            return "".join(in_order(item, name) for item in value)
+        case _:
+            return ""
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@settings(deadline=None, max_examples=20)
+@given(secret=st.sampled_from(FORMATS), size=st.integers(3, 30))
+def test_a_secret_in_a_stream_is_masked_whatever_the_shape_of_the_chunks(
+    shape: Callable[[int, str], Any], secret: str, size: int
+) -> None:
+    said = f"Use {secret} for it."
+    chunks = [shape(at, said[begin : begin + size]) for at, begin in enumerate(range(0, len(said), size))]
+    assert secrets_in(chunks, random=False)
+    lost: list[str] = []
+    masked = Replaced.of({"q": 1}, None).recorded(chunks, is_stream=True, lost=lost)
+    assert lost
+    assert not secrets_in(masked, random=False)
+    assert needle(secret)[:6] not in in_order(masked)  # a part of it is as bad
+    asked = Replaced.of({"q": said}, None)
+    lost = []
+    masked = asked.recorded(chunks, is_stream=True, lost=lost)
+    assert not lost
+    assert in_order(asked.put_back(masked)) == in_order(chunks)
+
+
+def test_events_that_are_cut_anywhere_are_masked_and_stay_events() -> None:
+    secret = FORMATS[1]
+    events = "".join(f"data: {json.dumps(of_anthropic(each))}\n\n" for each in (secret[:9], secret[9:20], secret[20:]))
+    for size in (7, 50, 1_000):
+        chunks = [events[at : at + size] for at in range(0, len(events), size)]
+        masked = "".join(Replaced.of({"q": 1}, None).recorded(chunks, is_stream=True))
+        assert in_order([masked]) == "<<secret>>"
+        replaced = Replaced.of({"q": secret}, None)
+        assert in_order(["".join(replaced.put_back(replaced.recorded(chunks, is_stream=True)))]) == secret
+
+
+def test_texts_beside_each_other_make_up_no_secret() -> None:
+    chunks = [
+        {"choices": [{"index": which, "delta": {"content": text}}]}
+        for at in range(0, 60, 6)
+        for which, text in enumerate(
+            ["The password is not given here, ask for the token or a key. "[at : at + 6], "word 7"]
+        )
+    ]
+    assert Replaced.of({"q": 1}, None).recorded(chunks, is_stream=True) == chunks
 
 
 def test_a_long_stream_takes_memory_in_proportion_to_its_length() -> None:

@@ -1,7 +1,6 @@
 """Anthropic's Messages API, whose answers LiteLLM hands over as dictionaries, and streams as server-sent events."""
 
 import json
-from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -39,7 +38,10 @@ class _Messages(Kind):
 
 
 class _Events(Streamed):
-    """A chunk is some bytes of the event stream, cut wherever LiteLLM cut them, so within a character, too."""
+    """A chunk is some bytes of the event stream, cut wherever LiteLLM cut them, so within a character, too.
+
+    Such bytes are recorded as Latin-1, so a secret in them can be read and masked.
+    """
 
     def chunk_record(self, chunk: Any) -> JSON:
         if isinstance(chunk, str):
@@ -47,11 +49,11 @@ class _Events(Streamed):
         try:
             text: str = chunk.decode()
         except UnicodeDecodeError:
-            return {"base64": b64encode(chunk).decode()}
+            return {"text": chunk.decode("latin-1"), "encoding": "latin-1"}
         return text
 
     def chunk(self, record: JSON) -> bytes | str:
-        if isinstance(record, dict) and "text" in record:
+        if isinstance(record, dict) and "encoding" not in record:
             text: str = record["text"]
             return text
         return _bytes(record)
@@ -98,10 +100,9 @@ def _bytes(record: JSON) -> bytes:
     match record:
         case str():
             return record.encode()
-        case {"text": str(text)}:
-            return text.encode()
         case _:
-            return b64decode(record["base64"])
+            encoded: bytes = record["text"].encode(record.get("encoding", "utf-8"))
+            return encoded
 
 
 def _events(records: Sequence[JSON]) -> Iterator[dict[str, Any]]:
