@@ -58,8 +58,11 @@ class Changes:
 class Bundle:
     """A file of records.
 
+    A link is followed: the file that it leads to is read and written, under the lock of its folder and with the blobs
+    there. A link that leads to anything but a bundle is refused, so that another one's link has no file overwritten.
+
     Args:
-        path: the file, which need not exist.
+        path: the file, which need not exist, or a link to a bundle, which must.
 
     Attributes:
         path: as above.
@@ -67,6 +70,8 @@ class Bundle:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = expanded(path)
+        self._is_link = os.path.islink(self.path)  # noqa: PTH114 - raises nothing, whatever the path
+        self._file = Path(os.path.realpath(self.path)) if self._is_link else self.path
 
     def read(self) -> list[Record]:
         """Return the records, in their order; none where there is no file.
@@ -170,7 +175,7 @@ class Bundle:
     @property
     def folder(self) -> Path:
         """Where its blobs lie, together with those of the bundles beside it."""
-        return self.path.parent / files.BLOBS
+        return self._file.parent / files.BLOBS
 
     def check_record(self, record: Record) -> None:
         """Check that a record can be written, and read again.
@@ -191,7 +196,7 @@ class Bundle:
         Raises:
             BundleError: another process or thread holds the lock for 10 seconds, or the folder cannot be written to.
         """
-        return files.locked(self.path.parent)
+        return files.locked(self._file.parent)
 
     def write(self, records: Iterable[Record | tuple[Head, bytes]]) -> bool:
         """Write records, in the order of the format, and in one step; return whether that changed anything.
@@ -206,12 +211,14 @@ class Bundle:
                 end in ``.chatcache``; what was there is left.
         """
         with self.locked():
+            if self._is_link:
+                next(self.check(), None)
             blobs: Blobs = {}
             texts = [
                 (each.place, self._text(each, blobs)) if isinstance(each, Record) else (place_of(each[0]), each[1])
                 for each in records
             ]
-            if blobs and not is_bundle(self.path):
+            if blobs and not is_bundle(self._file):
                 raise BundleError(
                     f"{self.path} could not be written: the name of a bundle with blobs ends in {SUFFIX}, or "
                     f"they would be swept; call it {self.path.stem}{SUFFIX}"
@@ -252,7 +259,7 @@ class Bundle:
         """
         with self.locked():
             self._check_folder()
-            bundles = [path for path in self.path.parent.glob(f"*{SUFFIX}") if not path.is_dir()]
+            bundles = [path for path in self._file.parent.glob(f"*{SUFFIX}") if not path.is_dir()]
             used = {digest for path in bundles for digest in Bundle(path).blobs()}
             blobs = [blob for blob in self.folder.glob("*.json") if _DIGEST.fullmatch(blob.stem)]
             gone = [blob for blob in blobs if blob.stem not in used]
@@ -267,8 +274,12 @@ class Bundle:
     def _data(self) -> bytes | None:
         """Return the text without a mark of its encoding, and with line ends of one form; None if there is no file."""
         try:
-            data = files.read(self.path).removeprefix(_UTF8_MARK)
+            data = files.read(self._file).removeprefix(_UTF8_MARK)
         except FileNotFoundError:
+            if self._is_link:
+                raise BundleError(
+                    f"{self.path} is a link to {self._file}, which is not there: remove the link"
+                ) from None
             return None
         except IsADirectoryError as error:
             example = self.path / f"calls{SUFFIX}"
@@ -310,14 +321,15 @@ class Bundle:
             new = [files.write(self.folder / f"{digest}.json", content) for digest, content in blobs.items()]
             if any(new):
                 files.sync(self.folder)
-        is_new = files.write(self.path, data)
+        is_new = files.write(self._file, data)
         if is_new:
-            files.sync(self.path.parent)
+            files.sync(self._file.parent)
         return is_new
 
     def _remove(self) -> bool:
-        existed = self.path.exists()
-        self.path.unlink(missing_ok=True)
+        existed = self._file.exists()
+        self._file.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)  # a link to it
         return existed
 
     def _line_of(self, text: bytes) -> str:

@@ -33,8 +33,9 @@ LARGEST = 64 * 1024 * 1024
 
 _PATIENCE = 10.0  # seconds that a writer waits for another one
 _STEP = 0.005  # seconds between two attempts to get the lock
-_LONGEST_NAME = 240  # bytes of a file's name that stands in the name of its temporary file
-_LEFTOVER = re.compile(r"\.(?:.+\.chatcache|[0-9a-f]{64}\.json)\.[a-z0-9_]{8}", re.DOTALL)
+_LONGEST_NAME = 220  # bytes of a file's name that stands in the name of its temporary file
+_TEMPORARY = ".chatcache-tmp"  # how the names of temporary files end, and those of nobody else's
+_LEFTOVER = re.compile(rf"\..+\.[a-z0-9_]{{8}}{re.escape(_TEMPORARY)}", re.DOTALL)
 _NOT_SYNCED = {errno.EINVAL, errno.ENOTSUP}  # by file systems that cannot sync a folder
 
 _Place = tuple[int, int]
@@ -142,13 +143,13 @@ def write(file: Path, content: bytes) -> bool:
     if _has(file, content):
         return False
     file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{_beside(file.name)}.", dir=file.parent)
+    descriptor, name = tempfile.mkstemp(_TEMPORARY, f".{_beside(file.name)}.", file.parent)
     try:
         with os.fdopen(descriptor, "wb") as temporary:
             temporary.write(content)
             temporary.flush()
             os.fsync(temporary.fileno())
-        Path(name).chmod(0o644)
+        Path(name).chmod(_mode_of(file))
         Path(name).replace(file)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -181,10 +182,8 @@ def is_leftover(name: str) -> bool:
 
 
 def _beside(name: str) -> str:
-    """Return what stands of a file's name in that of its temporary file, by which `is_leftover` knows it."""
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        return "long.chatcache"
-    return name if name.endswith((".chatcache", ".json")) else f"{name}.chatcache"
+    """Return what stands of a file's name in that of its temporary file."""
+    return "long" if len(os.fsencode(name)) > _LONGEST_NAME else name
 
 
 def _acquired(folder: Path) -> _Place:
@@ -211,6 +210,14 @@ def _remove_leftovers(folder: Path) -> int:
                 file.unlink()
                 removed += 1
     return removed
+
+
+def _mode_of(file: Path) -> int:
+    """Return the permissions of a file; of one that is not there those of a new one."""
+    try:
+        return file.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return 0o644
 
 
 def _has(file: Path, content: bytes) -> bool:

@@ -365,7 +365,11 @@ class Point(NamedTuple):
     x: int
 
 
-UNLIKE = [(1, 2), {"a": [{"b": (1,)}]}, Colour.RED, {Colour.RED: 1}, Point(1), OrderedDict(a=1), IntEnum("I", "A")(1)]
+class Level(IntEnum):
+    HIGH = 3
+
+
+UNLIKE = [(1, 2), {"a": [{"b": (1,)}]}, Colour.RED, {Colour.RED: 1}, Point(1), OrderedDict(a=1), Level.HIGH]
 
 
 @pytest.mark.parametrize("answer", UNLIKE, ids=repr)

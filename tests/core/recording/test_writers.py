@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,18 @@ def test_a_temporary_file_of_a_writer_at_work_stays_and_others_wait_for_a_bounde
 
 def test_files_of_others_are_no_leftovers(tmp_path: Path) -> None:
     names = [".x.chatcache.swp", ".gitignore", f".{'a' * 64}.json", ".x.chatcache", ".settings.json.abcdefgh"]
+    names += [
+        ".x.chatcache.original",
+        ".x.chatcache.20261130",
+        ".notes.chatcache.old_copy",
+        f".{'a' * 64}.json.20261130",
+    ]
+    (tmp_path / "blobs").mkdir()
     for name in names:
         (tmp_path / name).write_text("mine")
-    Bundle(tmp_path / "x.chatcache").write([record()])
-    assert sorted(hidden(tmp_path)) == sorted(names)
+        (tmp_path / "blobs" / name).write_text("mine")
+    Bundle(tmp_path / "x.chatcache").write([record(answer="x" * 100_000)])
+    assert sorted(hidden(tmp_path)) == sorted(2 * names)
 
 
 def test_a_folder_that_is_replaced_while_it_is_waited_for_is_locked_anew(
@@ -210,10 +219,42 @@ def test_a_name_as_long_as_a_file_system_takes_is_written(tmp_path: Path) -> Non
     assert len(bundle.read()) == 1
 
 
-def test_what_is_written_elsewhere_is_written_in_the_place_of_a_link(tmp_path: Path) -> None:
+def test_a_link_to_a_bundle_is_followed(tmp_path: Path) -> None:
+    real, link = Bundle(tmp_path / "far" / "real.chatcache"), tmp_path / "near" / "x.chatcache"
+    real.write([record(answer="A1b2" * 6_000)])
+    link.parent.mkdir()
+    link.symlink_to("../far/real.chatcache")
+    Bundle(link).revise([record(scope="test_two", answer="A1b3" * 6_000)])
+    assert link.is_symlink()
+    assert (
+        [each.answer[:4] for each in real.read()]
+        == [each.answer[:4] for each in Bundle(link).read()]
+        == ["A1b2", "A1b3"]
+    )
+    assert real.sweep_blobs() == Bundle(link).sweep_blobs() == 0
+    assert not (link.parent / "blobs").exists()
+
+
+@pytest.mark.parametrize("target", ["victim", "gone"])
+def test_a_link_to_what_is_no_bundle_is_refused(tmp_path: Path, target: str) -> None:
     (tmp_path / "victim").write_text("mine")
     bundle = Bundle(tmp_path / "x.chatcache")
-    bundle.path.symlink_to(tmp_path / "victim")
-    bundle.write([record()])
+    bundle.path.symlink_to(tmp_path / target)
+    bundle = Bundle(bundle.path)
+    cache = ResponseCache("app", path=tmp_path / "store")
+    for use in (partial(bundle.write, [record()]), partial(bundle.revise, [record()])):
+        with pytest.raises(BundleError, match=r"is no bundle|which is not there"):
+            use()
+    with pytest.raises(BundleError), recording(bundle.path):
+        cache.call(1, lambda _: pytest.fail("a call whose record would be lost"))
     assert (tmp_path / "victim").read_text() == "mine"
-    assert not bundle.path.is_symlink()
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_bundle_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
+    bundle = Bundle(tmp_path / "x.chatcache")
+    bundle.write([record()])
+    bundle.path.chmod(mode)
+    bundle.revise([record(scope="test_two")])
+    assert bundle.path.stat().st_mode & 0o777 == mode
