@@ -25,6 +25,7 @@ from .policy import (
     parse_record_mode,
 )
 from .recordings import Recording, recording
+from .rescue import rescue
 from .secrets import MASK, scrubbed, secrets_in, secrets_of
 from .session import Session
 from .shelf import Entry, Shelf, Shelves
@@ -74,6 +75,7 @@ __all__ = [
     "printable",
     "recording",
     "rekeyed",
+    "rescue",
     "sample",
     "scrubbed",
     "secrets_in",

@@ -11,11 +11,12 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from chatcache._bridge import off_loop
 from chatcache.cache.taping import Inserted, put_in, take_out
-from chatcache.errors import InvalidInputError, shown
+from chatcache.errors import BundleError, InvalidInputError, shown
 from chatcache.interrupts import raise_interrupt
 
-from .bundle import SUFFIX, is_bundle
+from .bundle import SUFFIX, Bundle, is_bundle
 from .policy import Policy, RecordMode, mode_of_environment
+from .rescue import rescue
 from .session import Session
 from .tape import Tape
 
@@ -90,7 +91,7 @@ class Recording:
         """End, and write what was recorded unless the body raised.
 
         Raises:
-            BundleError: the bundle cannot be written.
+            BundleError: the bundle cannot be written; the message says where the records are.
             NotRecordedError: a call could not be recorded; `SecretError` if it holds a secret.
         """
         self._ended().end(error)
@@ -178,15 +179,21 @@ class _Run:
         If a call was not recorded, records of earlier runs stay, for the recording is not whole.
 
         Raises:
-            BundleError: the bundle cannot be written.
+            BundleError: the bundle cannot be written; the message says where the records are.
             NotRecordedError: a call could not be recorded; `SecretError` if it holds a secret.
         """
         with self._session:
             if error is None or isinstance(error, GeneratorExit):  # nobody wants more of a generator
                 if self._tape.made:
                     replacing = set[str]() if self._tape.problems else self._replaces
-                    self._tape.shelf.bundle.revise(self._tape.made, replacing=replacing)
+                    self._write(self._tape.shelf.bundle, replacing)
                 self._tape.raise_for_problems()
+
+    def _write(self, bundle: Bundle, replacing: set[str]) -> None:
+        try:
+            bundle.revise(self._tape.made, replacing=replacing)
+        except BundleError as error:
+            raise BundleError(f"{error}{rescue(bundle, self._tape.made)}") from error
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,21 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 ONE = "def test_one(): assert ask('why') == 'answer 1 to why'\n"
+
+
+def test_records_that_a_bundle_does_not_take_are_written_elsewhere(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (run.folder / "cassettes").mkdir()
+    (run.folder / "cassettes" / "blobs").symlink_to(tmp_path)
+    run.tests("def test_large(): cache.call(1, lambda request: 'A1b2' * 6_000)\n\n" + ONE)
+    result = run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["ERROR: * is a link: *; what was recorded is in *: chatcache import *"])
+    assert run.scopes() == ["test_one"]
+    (elsewhere,) = tmp_path.glob("chatcache-*/*.chatcache")
+    assert [each.scope for each in Bundle(elsewhere).read()] == ["test_large"]
 
 
 def test_a_suite_is_recorded_once_and_replayed(run: Run) -> None:

@@ -32,6 +32,7 @@ LARGEST = 64 * 1024 * 1024
 """How many bytes a file may have that is read or written here."""
 
 _PATIENCE = 10.0  # seconds that a writer waits for another one
+_IMPATIENCE = 0.1  # seconds, after another one kept a writer waiting for so long
 _STEP = 0.005  # seconds between two attempts to get the lock
 _LONGEST_NAME = 220  # bytes of a file's name that stands in the name of its temporary file
 _TEMPORARY = ".chatcache-tmp"  # how the names of temporary files end, and those of nobody else's
@@ -43,9 +44,14 @@ _Place = tuple[int, int]
 
 
 class _Locks:
-    """The locks that this process holds, each with the thread that has it."""
+    """The locks that this process holds, each with the thread that has it.
+
+    Attributes:
+        given_up: the folders whose lock this process waited for in vain, until it gets it.
+    """
 
     def __init__(self) -> None:
+        self.given_up: set[Path] = set()
         self._held: dict[_Place, tuple[int, int]] = {}
         anew_in_children(self)
 
@@ -98,7 +104,8 @@ def locked(folder: Path) -> Iterator[int]:
         folder: the folder of bundles, which is made if it is not there.
 
     Raises:
-        BundleError: another process or thread holds the lock for 10 seconds, or the folder cannot be used.
+        BundleError: another process or thread holds the lock for 10 seconds, or has held it for so long before and
+            still does, or the folder cannot be used.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,14 +194,17 @@ def _beside(name: str) -> str:
 
 
 def _acquired(folder: Path) -> _Place:
-    given_up = monotonic() + _PATIENCE
+    where = folder.absolute()
+    deadline = monotonic() + (_IMPATIENCE if where in _locks.given_up else _PATIENCE)
     while (place := _locks.take(folder)) is None:
-        if monotonic() > given_up:
+        if monotonic() > deadline:
+            _locks.given_up.add(where)
             raise BundleError(
                 f"{folder} is locked: something else has been writing a bundle there for {_PATIENCE:.0f} seconds; if "
                 "it is a process that is stopped, continue or end it, and try again"
             )
         pause(_STEP)
+    _locks.given_up.discard(where)
     return place
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatcache import BundleError
-from chatcache.recording import SUFFIX, Bundle, Changes, Head, name_of
+from chatcache.recording import SUFFIX, Bundle, Changes, Head, name_of, rescue
 
 from .collected import Collected, Judge
 from .results import Result
@@ -141,18 +141,26 @@ class Ledger:
         written.due = now + _SHARE * (now - began)
 
     def _write_singly(self, bundle: Bundle, waiting: dict[str, Result]) -> None:
-        """Write each scope by itself, and note why one cannot be written, so that it costs no other one its records."""
+        """Write each scope by itself, and note why one cannot be written, so that it costs no other one its records.
+
+        What cannot be written is written elsewhere.
+        """
+        left = {**waiting}
         problems: dict[str, None] = {}
         try:
             with bundle.locked():
                 for scope, result in waiting.items():
                     try:
                         self._revise(bundle, {scope: result})
+                        del left[scope]
                     except BundleError as error:
                         problems[f"ERROR: {error}"] = None
         except BundleError as error:
             problems[f"ERROR: {error}"] = None
+        records = [record for result in left.values() for record in result.made]
         self.problems += problems
+        if records:
+            self.problems[-1] += rescue(bundle, records)
 
     def _revise(self, bundle: Bundle, waiting: dict[str, Result]) -> None:
         self.changes[bundle.path] += bundle.revise(

@@ -1,17 +1,22 @@
 """Several writers of one bundle: none loses what another one recorded, and a killed one leaves nothing behind."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from chatcache import BundleError, Form, ResponseCache
+from chatcache.cli.commands import chatcache
 from chatcache.recording import Bundle, Policy, Record, RecordMode, recording
 from chatcache.recording.bundle import files
 
@@ -151,6 +156,41 @@ def test_a_temporary_file_of_a_writer_at_work_stays_and_others_wait_for_a_bounde
     bundle.revise([record()])
     assert [each.scope for each in bundle.read()] == ["killed", "test_one"]
     assert hidden(tmp_path) == []
+
+
+def test_a_folder_that_stays_locked_costs_one_wait_and_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = ResponseCache("app", path=tmp_path / "store")
+    folder = tmp_path / "calls"
+    waits: list[float] = []
+    now = count()
+    monkeypatch.setattr(files, "monotonic", lambda: next(now) / 100)
+    monkeypatch.setattr(files, "pause", waits.append)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def record_paid(name: str) -> int:
+        waits.clear()
+        with recording(folder / name):
+            cache.call({"prompt": name}, lambda _: "paid")
+        return len(waits)
+
+    commands = []
+    with ThreadPoolExecutor(1) as pool, files.locked(folder):
+        for at in range(5):
+            with pytest.raises(BundleError, match=r"is locked: .*; what was recorded is in ") as caught:
+                pool.submit(record_paid, f"{at}.chatcache").result()
+            assert len(waits) < 20 or at == 0
+            commands.append(str(caught.value).rpartition(": chatcache ")[2])
+    assert list(folder.iterdir()) == []
+    for command in commands:
+        assert CliRunner().invoke(chatcache, shlex.split(command)).exit_code == 0
+    assert [Bundle(each).read()[0].answer for each in sorted(folder.glob("*"))] == ["paid"] * 5
+    assert record_paid("free.chatcache") == 0
+    with ThreadPoolExecutor(1) as pool, files.locked(folder):
+        with pytest.raises(BundleError, match="is locked"):
+            pool.submit(record_paid, "again.chatcache").result()
+        assert len(waits) > 900
 
 
 def test_files_of_others_are_no_leftovers(tmp_path: Path) -> None:
