@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from chatcache.interrupts import is_interrupt, suppress
 
 from .forks import anew_in_children
+from .greenlets import Caller
 from .loops import Loop, Outcome, current_loop, running_loop
 from .pings import stalled
 
@@ -49,6 +50,7 @@ class Flight(Generic[R]):
     def __init__(self, loop: Loop | None, *, held: bool = False) -> None:
         self.loop = loop  # the leader's, or None for a thread
         self.held = held  # by an object, which may be dropped at any time
+        self._leader = Caller()
         self.forsaken = False
         self.awaits: list[Flight[Any]] = []
         self.awaited_within = 0
@@ -64,7 +66,13 @@ class Flight(Generic[R]):
         self.forsaken = True
 
     def wait(self) -> Landing[R] | None:
-        """Wait for the end; return None where somebody else is to lead."""
+        """Wait for the end; return None where somebody else is to lead.
+
+        Raises:
+            UnsupportedLibraryError: the leader is another greenlet of this thread.
+        """
+        if self.loop is None and not self.over.done:
+            self._leader.check_wait()
         bell = self.over.bell()
         while not (self.over.rung(bell, _LOOK) or self.stalled()):
             pass

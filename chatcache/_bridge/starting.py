@@ -1,8 +1,9 @@
 """The one place that starts threads."""
 
 import sys
+import threading
 from collections.abc import Callable
-from threading import Thread, current_thread, main_thread
+from threading import Lock, Thread, current_thread, main_thread
 from typing import Any, Protocol
 
 from chatcache.errors import UnsupportedLibraryError
@@ -26,12 +27,17 @@ class Startable(Protocol):
 
 
 def check_threads() -> None:
-    """Raise `UnsupportedLibraryError` where `threading` is not what it was, and threads would wait for each other."""
+    """Raise `UnsupportedLibraryError` if `threading` is patched so that threads would block each other."""
     eventlet = sys.modules.get("eventlet.patcher")
     if eventlet is not None and eventlet.is_monkey_patched("thread"):
         raise UnsupportedLibraryError(
             "chatcache does not work with threads that eventlet has patched: call eventlet.monkey_patch(thread=False), "
             "or use gevent, threads or asyncio"
+        )
+    if _is_patched_by_gevent() and threading.Lock is not Lock:
+        raise UnsupportedLibraryError(
+            "gevent patched `threading` after chatcache was imported, so chatcache would block greenlets: call "
+            "gevent.monkey.patch_all() before chatcache is imported"
         )
 
 
@@ -57,21 +63,25 @@ def start(thread: Startable | Thread) -> bool:
 
 
 def daemon(target: Callable[[], None]) -> Startable:
-    """Return a thread that no end of a program waits for."""
+    """Return a daemon thread."""
     return _DaemonThread(target=target, daemon=True, name="chatcache")
 
 
 def daemon_for_a_loop(target: Callable[[], None]) -> Startable:
     """Return a daemon in which an event loop can run: a thread of the operating system.
 
-    Where gevent has patched `threading`, its threads are greenlets, all of them in one thread of the operating system,
+    If gevent has patched `threading`, its threads are greenlets, all of them in one thread of the operating system,
     which can run one event loop only.
     """
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("threading"):
+    if _is_patched_by_gevent():
         sys.modules["gevent"].get_hub()  # imports what the thread's own hub needs; the thread itself may fail to
-        return _NativeThread(target, monkey.get_original)
+        return _NativeThread(target, sys.modules["gevent.monkey"].get_original)
     return daemon(target)
+
+
+def _is_patched_by_gevent() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 class _DaemonThread(Thread):

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from chatcache.interrupts import is_interrupt, suppress
 
+from .greenlets import Caller
 from .loops import Loop, current_loop, off_loop, running_loop
 from .pings import answers, stalled
 from .threads import LoopThread
@@ -112,6 +113,7 @@ class PulledStream(Stream[C]):
         super().__init__()
         self._source = _begun(begin)
         self._pulling = Lock()
+        self._puller: Caller | None = None
         self._apart = False  # whether a thread was begun that pulls for a task
 
     def wait(self, position: int) -> bool:
@@ -122,6 +124,8 @@ class PulledStream(Stream[C]):
                     self._pull(position)
                 self._pulled()
             elif woken is None:  # no waiting for that lock, which is not fair: whoever pulls on would keep others out
+                if self._puller is not None:
+                    self._puller.check_wait()
                 woken = Lock()
                 woken.acquire()
                 self._waiting.append(woken.release)  # and one more look before it is waited for
@@ -170,6 +174,7 @@ class PulledStream(Stream[C]):
     def _pull(self, position: int) -> None:
         if self._settled(position):
             return
+        self._puller = Caller()
         try:
             item = self._context.run(next, self._source, _END)
         except BaseException as error:

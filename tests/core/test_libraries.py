@@ -61,6 +61,48 @@ stats = cache.stats()
 assert (stats.hits, stats.stores, stats.bypasses) == (2, 23, 0), stats
 """
 
+GREENLETS = """
+import chatcache, gevent, greenlet
+cache = chatcache.ResponseCache("shop", path="store")
+
+def call(request):
+    gevent.sleep(0.1)
+    return "a"
+
+def chunks(request):
+    for chunk in "abc":
+        gevent.sleep(0.1)
+        yield chunk
+
+def asked(ask, *arguments):
+    try:
+        return ask(*arguments)
+    except chatcache.UnsupportedLibraryError as error:
+        assert "Call gevent.monkey.patch_all() before chatcache is imported" in str(error), error
+        return "refused"
+
+def answers(*asks):
+    jobs = [gevent.spawn(asked, *ask) for ask in asks]
+    gevent.joinall(jobs, raise_error=True)
+    return [job.value for job in jobs]
+
+assert answers((cache.call, 1, call), (cache.call, 2, call)) == ["a", "a"]  # no one waits for another
+assert answers((cache.call, 3, call), (cache.call, 3, call)) == ["a", "refused"]
+assert answers((lambda: [*cache.stream(4, chunks)],), (lambda: [*cache.stream(4, chunks)],)) == [[*"abc"], "refused"]
+assert asked(cache.call, 3, None) == "a"
+"""
+
+PATCHED_LATE = """
+import chatcache
+from gevent import monkey
+monkey.patch_all()
+try:
+    chatcache.ResponseCache("shop", path="store")
+except chatcache.UnsupportedLibraryError as error:
+    assert "call gevent.monkey.patch_all() before chatcache is imported" in str(error), error
+    print("refused")
+"""
+
 EVENTLET = """
 import eventlet
 eventlet.monkey_patch()
@@ -135,6 +177,8 @@ assert (answers, calls) == (["a"] * 5, ["q", "slow"])
 
 PROGRAMS = {
     "gevent": GEVENT,
+    "gevent without patches": GREENLETS,
+    "gevent patched late": PATCHED_LATE,
     "eventlet": EVENTLET,
     "eventlet without threads": EVENTLET_WITHOUT_THREADS,
     "trio": TRIO.format(library="trio", options=""),
@@ -152,5 +196,5 @@ def test_a_concurrency_library_works_or_is_refused_at_once(name: str, tmp_path: 
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=HANG, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout == ("refused\n" if name == "eventlet" else "")
+    assert ended.stdout == ("refused\n" if name in {"eventlet", "gevent patched late"} else "")
     assert ended.stderr == ""
