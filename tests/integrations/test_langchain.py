@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from langchain_tests.integration_tests.cache import AsyncCacheTestSuite, SyncCac
 from provider import Provider
 from pydantic import BaseModel, SecretStr
 
-from chatcache import InvalidModeError, Mode, ObjectNamespace, Refusal, ReplayMiss
+from chatcache import InvalidModeError, Mode, NotStoredError, ObjectNamespace, Refusal, ReplayMiss
 from langchain_chatcache import DOCache
 from tests.integrations.gate import gate
 from tests.under_way import waiting
@@ -213,6 +215,18 @@ async def test_the_mode_of_the_environment(
     monkeypatch.setenv("CHATCACHE_MODE", "sometimes")
     with pytest.raises(InvalidModeError, match="CHATCACHE_MODE"):
         DOCache("store", path=tmp_path)
+
+
+async def test_a_store_that_fails_fails_the_call_if_that_is_asked_for(
+    tmp_path: Path, provider: Provider, invoke: Invoke
+) -> None:
+    cache = DOCache("store", path=tmp_path, on_store_error="raise", timeout=0.1)
+    cache.engine.call("a request", lambda _: "an answer")
+    with closing(sqlite3.connect(cache.engine.location, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(NotStoredError):
+            await invoke(model(provider, cache=cache), "Why is the sky blue?")
+    assert provider.calls == 1
 
 
 def test_a_lookup_gives_a_list(cache: DOCache) -> None:

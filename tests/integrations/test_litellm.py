@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from litellm.types.utils import Message
 from provider import Provider
 from pydantic import BaseModel
 
-from chatcache import InvalidInputError, InvalidModeError, ReplayMiss
+from chatcache import CorruptStorageError, InvalidInputError, InvalidModeError, ReplayMiss
 from litellm_chatcache import DOCache
 from tests.waiting import HANG, auntil
 
@@ -281,7 +282,7 @@ async def test_the_controls_of_one_call(
 async def test_a_mode_of_one_call_that_is_none_is_refused(
     cache: DOCache, provider: Provider, complete: Complete
 ) -> None:
-    with pytest.raises(InvalidModeError, match="mode in cache= is 'sometimes'"):
+    with pytest.raises(InvalidModeError, match="invalid mode 'sometimes' in cache="):
         await complete(cache={"mode": "sometimes"})
     assert provider.calls == 0
 
@@ -307,6 +308,27 @@ async def test_a_corrupt_file_is_bypassed(
     assert text(await complete()) == text(await complete()) != ""
     assert provider.calls == 2
     assert caplog.text.count("is no SQLite database") == 1
+
+
+async def test_a_store_that_fails_fails_the_call_if_that_is_asked_for(
+    tmp_path: Path,
+    provider: Provider,
+    complete: Complete,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache = DOCache("store", path=tmp_path, on_store_error="raise", timeout=0.1)
+    monkeypatch.setattr(litellm, "cache", cache)
+    cache.engine.call("a request", lambda _: "an answer")
+    with closing(sqlite3.connect(cache.engine.location, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await asyncio.gather(complete(), return_exceptions=True)  # LiteLLM stores an awaited call's answer beside it
+        await auntil(lambda: "an answer could not be stored" in caplog.text or provider.calls == 1)
+    cache.engine.close()
+    cache.engine.location.write_bytes(b"no database" * 1000)
+    with pytest.raises(CorruptStorageError):
+        await complete()
+    assert provider.calls == 1
 
 
 async def test_truncated_filtered_and_empty_answers_are_not_kept(cache: DOCache) -> None:

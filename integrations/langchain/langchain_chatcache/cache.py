@@ -37,6 +37,8 @@ class DOCache(BaseCache):
         max_bytes: how many bytes they may take.
         store_requests: what is kept of a request beside its answer: ``full``, ``redacted`` or ``digest``; see
             `chatcache.ResponseCache`.
+        on_store_error: ``bypass`` or ``raise``; see `chatcache.ResponseCache`.
+        timeout: how many seconds the cache may add to one call while others hold or write the file.
         stable_ids: whether a replayed message has the id that it was recorded with, for runs that are to be equal to
             the byte. LangGraph takes two messages of one id for one message, so that a graph that asks the same twice
             would lose one of them.
@@ -63,6 +65,8 @@ class DOCache(BaseCache):
         max_entries: int | None = None,
         max_bytes: int | None = None,
         store_requests: Literal["full", "redacted", "digest"] = "full",
+        on_store_error: Literal["bypass", "raise"] = "bypass",
+        timeout: float = 10.0,
         stable_ids: bool = False,
     ) -> None:
         install(DOCache)
@@ -78,6 +82,8 @@ class DOCache(BaseCache):
             "max_entries": max_entries,
             "max_bytes": max_bytes,
             "store_requests": store_requests,
+            "on_store_error": on_store_error,
+            "timeout": timeout,
         }
         self._again = partial(type(self), store_id, **options, stable_ids=stable_ids)
         self.engine = ResponseCache(store_id, **options, writers=["langchain-chatcache", "langchain-core"])

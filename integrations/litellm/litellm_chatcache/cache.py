@@ -4,6 +4,7 @@ LiteLLM asks no class of the cache, only attributes, which over its versions it 
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,6 +24,7 @@ from chatcache import (
     Leader,
     LeftOut,
     Mode,
+    PersistenceError,
     Refusal,
     ResponseCache,
     is_interrupt,
@@ -41,6 +43,8 @@ from .request import keyed, left_out, model_asked, shown
 from .seams import briefly, install, nothing_left
 
 __all__ = ["DOCache"]
+
+_LOGGER = logging.getLogger("chatcache")
 
 
 class DOCache(Hook):
@@ -70,6 +74,8 @@ class DOCache(Hook):
         max_bytes: how many bytes they may take.
         store_requests: what is kept of a request beside its answer: ``full``, ``redacted`` or ``digest``; see
             `chatcache.ResponseCache`.
+        on_store_error: ``bypass`` or ``raise``; see `chatcache.ResponseCache`.
+        timeout: how many seconds the cache may add to one call while others hold or write the file.
         max_messages: requests of more messages are not cached; None for any number.
         key: is called with the arguments that count, a dictionary, and returns what is to count instead, a JSON value.
         ignore: the names of arguments that do not count, beside those that never do; ``extra_body.user`` is one within
@@ -103,6 +109,8 @@ class DOCache(Hook):
         max_entries: int | None = None,
         max_bytes: int | None = None,
         store_requests: Literal["full", "redacted", "digest"] = "full",
+        on_store_error: Literal["bypass", "raise"] = "bypass",
+        timeout: float = 10.0,
         max_messages: int | None = None,
         key: Callable[[dict[str, Any]], Any] | None = None,
         ignore: Collection[str] = (),
@@ -121,6 +129,8 @@ class DOCache(Hook):
             max_entries=max_entries,
             max_bytes=max_bytes,
             store_requests=store_requests,
+            on_store_error=on_store_error,
+            timeout=timeout,
             writers=["litellm", "litellm-chatcache"],
         )
         self.max_messages = max_messages
@@ -251,7 +261,14 @@ class DOCache(Hook):
 
         Who asks for the same before it is done waits for it.
         """
-        writing = briefly(work)
+
+        def logged() -> None:
+            try:
+                work()
+            except PersistenceError as error:  # with on_store_error="raise"; LiteLLM gives it to nobody here
+                _LOGGER.warning("%s", error)
+
+        writing = briefly(logged)
         if writing is not None:
             self._writing = {key: each for key, each in self._writing.items() if each.is_alive()}
             self._writing.update(dict.fromkeys(call.items or [call.key or ""], writing))
