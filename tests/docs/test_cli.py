@@ -12,9 +12,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 HEAD = """\
 # The command line
 
-From a clone: `pip install '.[cli]'`. Every command takes `--json`. The exit code is 0 where all is well, 1 where what was
-asked for was not found or is not as it should be, 2 where the command itself cannot be right. This page is what
-`--help` says.
+From a clone: `pip install '.[cli]'`. Every command takes `--json`. The exit code is 0 if all is well, 1 if what was
+asked for was not found or is not as it should be, 2 if the command itself cannot be right. This page is what `--help`
+says.
 """
 
 
