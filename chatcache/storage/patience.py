@@ -27,7 +27,7 @@ from chatcache.clock import monotonic
 from chatcache.errors import StorageError
 from chatcache.interrupts import suppress
 
-__all__ = ["Budget", "Patience", "is_busy", "seconds_left"]
+__all__ = ["Budget", "LockedError", "Patience", "is_busy", "seconds_left"]
 
 R = TypeVar("R")
 
@@ -38,6 +38,12 @@ _GRACE = 0.05  # seconds for a step of a call whose budget is spent: a step on a
 _STALE = 1.0  # seconds after which a passed deadline is ignored: an interrupt left it set
 
 _DEADLINE: "ContextVar[float]" = ContextVar("chatcache_deadline", default=inf)
+
+
+class LockedError(sqlite3.OperationalError):
+    """Another process has a lock, for which SQLite would wait without regard to any timeout."""
+
+    sqlite_errorname = "SQLITE_BUSY"
 
 
 class Budget:
@@ -110,12 +116,13 @@ class Patience:
         """
         ends = inf
         for attempts, pause in enumerate(_pauses()):
+            began = monotonic()
             try:
                 result = attempt()
             except (StorageError, sqlite3.Error) as error:
                 if not is_busy(error):
                     raise
-                left = self._left(timeout)
+                left = self._left(timeout, began)
                 if is_ending():
                     ends = min(ends, monotonic() + _AT_THE_END)
                     left = min(left, ends - monotonic())
@@ -143,11 +150,11 @@ class Patience:
         made.__cause__ = error.__cause__ if isinstance(error, StorageError) else error
         return made
 
-    def _left(self, timeout: float) -> float:
-        """Note that the file is locked; return for how many seconds to try on."""
+    def _left(self, timeout: float, began: float) -> float:
+        """Note that the file is locked, and was when an attempt began; return for how many seconds to try on."""
         now = monotonic()
-        if self._since == inf or (now - self._seen > _GAP and not self.is_stuck(timeout)):
-            self._since = now
+        if self._since == inf or (began - self._seen > _GAP and not self.is_stuck(timeout)):
+            self._since = began
         self._seen = now
         return min(timeout - (now - self._since), seconds_left())
 
@@ -157,7 +164,7 @@ def is_busy(error: BaseException | None) -> bool:
     if isinstance(error, StorageError):
         error = error.__cause__
     name = getattr(error, "sqlite_errorname", "")  # errors that Python itself raises have none
-    return isinstance(error, sqlite3.OperationalError) and name.startswith("SQLITE_BUSY")
+    return isinstance(error, sqlite3.OperationalError) and name.startswith(("SQLITE_BUSY", "SQLITE_PROTOCOL"))
 
 
 def _pauses() -> Iterator[float]:

@@ -105,6 +105,15 @@ def test_a_lock_that_is_released_in_time_is_waited_for(file: File, time: Time) -
     assert Patience(Path("file"), "write").try_until_free(file.attempt, 10) == "done"
 
 
+def test_an_attempt_that_waits_itself_counts_as_waiting(file: File, time: Time, took: Took) -> None:
+    def attempt() -> str:
+        time.now += 9  # as SQLite does where it finds no place among the readers
+        return file.attempt()
+
+    assert took(lambda: Patience(Path("file"), "write").try_until_free(attempt, 2)) == 9
+    assert file.attempts == 1
+
+
 def test_each_caller_has_its_own_timeout(file: File, took: Took) -> None:
     lock = Patience(Path("file"), "write")
     assert took(lambda: lock.try_until_free(file.attempt, 2)) == pytest.approx(2)
