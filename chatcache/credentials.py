@@ -6,6 +6,8 @@ Credentials do not change an answer, and no store may hold them. A credential is
 * HTTP headers and the query of a URL, where shorter names and values such as ``Bearer ...`` are enough;
 * the user info of a URL, and the fields of a connection string.
 
+A text that holds a JSON object is read like that object.
+
 Text for the model stays as it is: messages, prompts, the functions it may call, and JSON schemas.
 
 How much a name proves depends on where it stands, so there are three rules over one vocabulary:
@@ -18,11 +20,14 @@ How much a name proves depends on where it stands, so there are three rules over
   credential (`may_be_credential_name`).
 """
 
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
+
+from .interrupts import raise_interrupt
 
 __all__ = ["is_credential_name", "may_be_credential_name", "without_credentials"]
 
@@ -44,7 +49,16 @@ _DESCRIBES = frozenset(  # the last word of a name that describes how a credenti
     }
 )
 _SURE_KEYS = frozenset({"access", "account", "api", "private", "secret", "subscription"})
-_KEYS = _SURE_KEYS | {  # the word before "key" in the name of a credential: others sort, group or index something
+_OF_DATA = frozenset(  # the word before "key" in the name of an argument that sorts, groups or finds something
+    {
+        *("", "answer", "cache", "candidate", "column", "composite", "context", "data", "dedup", "dedupe", "dict"),
+        *("document", "field", "foreign", "group", "hash", "idempotency", "image", "index", "input", "item", "join"),
+        *("json", "label", "lookup", "map", "memory", "message", "metadata", "object", "order", "output", "partition"),
+        *("primary", "prompt", "property", "range", "response", "result", "route", "routing", "row", "shard", "sort"),
+        *("tag", "template", "text", "translation", "unique"),
+    }
+)
+_KEYS = _SURE_KEYS | {  # the word before "key" in the name of a credential, wherever it stands
     *("admin", "app", "auth", "client", "consumer", "deploy", "encryption", "function", "functions", "hmac", "jwt"),
     *("license", "master", "oci", "preshared", "provider", "service", "session", "shared", "signing", "ssh"),
     *("storage", "virtual", "webhook"),
@@ -69,15 +83,32 @@ _SUGGEST = (*_ENDS, *_JOINED, "csrf", "pwd", "passwd")  # ends of a word in a te
 
 # Words that are enough in a header or a query. Those of `_SHORT` are enough as the whole name of an argument, too.
 _SHORT = frozenset({"key", "keys", "otp", "pass", "pin", "session", "sig", "signature", "token"})
-_IN_HEADERS = _SHORT | {"access", "assertion", "basic", "cert", "certificate", "csrf", "nonce", "vault", "xsrf"}
-_IN_HEADERS_ENDS = ("auth", "cookie", "key", "secret", "token", "password")
+_IN_HEADERS = _SHORT | {
+    *("access", "assertion", "basic", "cert", "certificate", "csrf", "mfa", "nonce", "principal", "pw", "sas", "sid"),
+    *("vault", "xsrf"),
+}
+_IN_HEADERS_ENDS = ("auth", "cookie", "key", "secret", "sessionid", "token", "password")
+_OF_SETTINGS = frozenset(  # further words that are enough in the name of an argument
+    {"cert", "certificate", "dsn", "keytab", "mfa", "otp", "pw", "sas", "totp"}
+)
+# In what says how to reach a service the short names count, too.
+_SERVICES = frozenset(
+    {
+        *("connection", "connections", "datasource", "datasources", "enhancements", "gateway", "login", "proxy"),
+        *("server", "servers", "source", "sources", "vectorizer"),
+    }
+)
+_ADDRESSES = frozenset({"address", "base", "endpoint", "host", "proxies", "proxy", "server", "uri", "url"})
+_LEAST_CODE = 8  # characters of a ``code`` in a query that is a key, as Azure's functions have it
 
 _SCHEME = re.compile(
     r"\s*(?:apikey|aws4-hmac-sha256|basic|bearer|digest|hawk|key|negotiate|oauth|sharedaccesssignature|token)\s+\S",
     re.IGNORECASE,
 )
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s]+")
-_USER_INFO = re.compile(r"(?<=://)[^/?#]*@")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_USER_INFO = re.compile(r"(?<=://)(?:[^/?#]*@|[^/?#@:]*:(?!\d*[/?#])[^?#]*@)")  # a password may have a slash in it
+_USER_WITHOUT_SCHEME = re.compile(r"^(?:[^/?#@:]*:[^?#]*|[^/?#@]+)@")
+_MATRIX = re.compile(r";([^;=/?#]+)=[^;/?#]*")  # parameters in the path of a URL
 _PARAMETERS = re.compile(r"[?#][^?#]*")
 # The signature of a link covers these, so they change with it.
 _SIGNED = re.compile(
@@ -94,9 +125,12 @@ _READ_BY_THE_MODEL = frozenset(
         *("response_format", "stop", "suffix", "system", "text", "text_format", "variables"),
     }
 )
+_NAMES = ("name", "key", "header", "field")  # under which the name of a header stands
 _QUERIES = frozenset({"default_query", "extra_query", "query_params", "query_parameters"})
 _ARGUMENTS = frozenset({"extra_body", "model_kwargs"})  # hold further arguments
 _SCHEMA = frozenset({"$defs", "$ref", "$schema", "properties"})
+_OF_A_SERVER = frozenset({"authorization", "authorization_token", "headers", "server_url", "url"})  # that has the tool
+_OF_A_FUNCTION = frozenset({"description", "function", "input_schema", "parameters"})
 _KEPT = (bool, float, type(None))  # no credential has one of these types
 
 
@@ -119,12 +153,31 @@ def _argument(name: str, value: Any) -> Any:
     if name in _READ_BY_THE_MODEL or isinstance(value, int | float):
         return value
     if name == "tools" and isinstance(value, list | tuple):
-        return [each if _is_function(each) else _clean("tool", each) for each in value]
+        return [_tool(each) for each in value]
     return _clean(name, value)
 
 
-def _clean(name: str, value: Any) -> Any:
-    """Return a value without credentials; `name` is what it stands under."""
+def _tool(tool: Any) -> Any:
+    """Return a tool without credentials. If the caller runs it itself, all of it is text for the model."""
+    if not isinstance(tool, Mapping):
+        return tool
+    if _OF_A_SERVER.isdisjoint(tool) and (
+        tool.get("type") in {"function", "custom"} or "function" in tool or "input_schema" in tool
+    ):
+        return tool
+    said = {name: item for name, item in tool.items() if name in _OF_A_FUNCTION}
+    return {**_clean("tool", {name: item for name, item in tool.items() if name not in said}), **said}
+
+
+def _clean(name: str, value: Any, *, is_service: bool = False) -> Any:
+    """Return a value without credentials.
+
+    Args:
+        name: what it stands under.
+        value: the value.
+        is_service: whether it says how to reach a service.
+    """
+    is_service = is_service or not _SERVICES.isdisjoint(_words(name))
     match value:
         case str():
             return _text(name, value)
@@ -134,21 +187,15 @@ def _clean(name: str, value: Any) -> Any:
             return without_credentials(value)
         case Mapping() if _SCHEMA.isdisjoint(value):
             return {
-                each: item if each in _READ_BY_THE_MODEL else _clean(str(each), item)
+                each: item if each in _READ_BY_THE_MODEL else _clean(str(each), item, is_service=is_service)
                 for each, item in value.items()
                 if not _is_credential(each, item)
+                and not (is_service and _is_short(str(each)) and isinstance(item, str))
             }
         case list() | tuple():
-            return [_clean(name, each) for each in value]
+            return [_clean(name, each, is_service=is_service) for each in value]
         case _:
             return value
-
-
-def _is_function(tool: Any) -> bool:
-    """Return whether the caller runs a tool itself, so that all of it is text for the model."""
-    if not isinstance(tool, Mapping):
-        return True
-    return tool.get("type") in {"function", "custom"} or "function" in tool or "input_schema" in tool
 
 
 def _is_credential(name: Any, value: Any) -> bool:
@@ -201,15 +248,17 @@ def may_be_credential_name(name: str) -> bool:
 def _names_credential(name: str) -> bool:
     """Return whether the argument of a client holds a credential."""
     words = _words(name)
+    if "webhook" in words or "webhooks" in words:  # its address is a credential
+        return True
     if not words or words[-1] in _DESCRIBES:
         return False
-    if any(word in _SECRET or word.endswith(_ENDS) for word in words):
+    if any(word in _SECRET or word in _OF_SETTINGS or word.endswith(_ENDS) for word in words):
         return True
     if not {("service", "account"), ("public", "key"), ("public", "keys")}.isdisjoint(pairwise(words)):
         return True
     before, last = _last_words(name)
     if last in {"key", "keys"}:
-        return before in _KEYS
+        return before not in _OF_DATA
     return last.endswith(_JOINED) or (last == "token" and before not in _OF_A_VOCABULARY)
 
 
@@ -235,14 +284,14 @@ def _holds_headers(name: str) -> bool:
 def _headers(value: Any) -> Any:
     """Return headers, or the parameters of a query: a mapping, pairs, or mappings of either."""
     match value:
-        case {"name": str(name), "value": _} | {"key": str(name), "value": _} if _names_header(name):
+        case {"value": _} if any(isinstance(value.get(each), str) and _names_header(value[each]) for each in _NAMES):
             return {}
         case Mapping():
             return {name: _headers(item) for name, item in value.items() if not _is_header(str(name), item)}
         case list() | tuple():
             return [_headers(each) for each in value if not _is_pair(each)]
         case str():
-            return _text("header", value)
+            return _text("headers", value)
         case _:
             return value
 
@@ -256,27 +305,71 @@ def _is_pair(value: Any) -> bool:
 
 
 def _is_header(name: str, value: Any) -> bool:
-    return _names_header(name) or (isinstance(value, str) and _SCHEME.match(value) is not None)
+    return _names_header(name) or (
+        isinstance(value, str) and (_SCHEME.match(value) is not None or _is_code(name, value))
+    )
+
+
+def _is_code(name: str, value: str) -> bool:
+    return name.lower() == "code" and len(value) >= _LEAST_CODE
 
 
 def _text(name: str, text: str) -> str:
-    """Return a URL or a connection string without credentials, and any other text as it is."""
-    if "://" in text and _URL.fullmatch(text):
-        return _PARAMETERS.sub(_parameters, _USER_INFO.sub("", text))
-    if ";" in text and "=" in text and _words(name)[-2:] == ("connection", "string"):
+    """Return a URL, a query, a connection string or JSON without credentials, and any other text as it is."""
+    stripped = text.strip()
+    words = _words(name)
+    if stripped[:1] in {"{", "["}:
+        return _json(name, text)
+    if _URL.fullmatch(stripped) or (" " not in stripped and words and words[-1] in _ADDRESSES):
+        user = _USER_INFO if "://" in stripped else _USER_WITHOUT_SCHEME
+        return _PARAMETERS.sub(_parameters, _MATRIX.sub(_matrix, user.sub("", stripped)))
+    if name in _QUERIES:
+        return _parameters_of(stripped)
+    if _holds_headers(name):
+        lines = [line for line in text.splitlines() if not _is_header(*_header(line))]
+        return "\n".join(_USER_INFO.sub("", line) for line in lines)
+    if ";" in text and "=" in text and "connection" in words:
         return ";".join(part for part in text.split(";") if not _names_header(part.partition("=")[0]))
     return text
 
 
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    return (name, value) if colon and " " not in name else ("", line)
+
+
+def _json(name: str, text: str) -> str:
+    try:
+        value = json.loads(text)
+        left = _clean(name, value)
+    except (ValueError, RecursionError) as error:
+        raise_interrupt(error)
+        return text
+    return text if left == value else json.dumps(left)
+
+
+def _matrix(match: re.Match[str]) -> str:
+    return "" if _names_header(match[1]) else match.group()
+
+
 def _parameters(match: re.Match[str]) -> str:
     """Return the query or the fragment of a URL without the parameters that hold a credential, or are signed by one."""
-    text = match.group()
-    pairs = text[1:].split("&")
+    left = _parameters_of(match.group()[1:])
+    return match.group()[0] + left if left else ""
+
+
+def _parameters_of(query: str) -> str:
+    pairs = query.split("&")
     names = [pair.partition("=")[0] for pair in pairs]
     signed = not _SIGNATURES.isdisjoint(name.lower() for name in names)
-    kept = [pair for name, pair in zip(names, pairs, strict=True) if not _is_parameter(name, pair, signed=signed)]
-    return text[0] + "&".join(kept) if kept else ""
+    return "&".join(
+        pair for name, pair in zip(names, pairs, strict=True) if not _is_parameter(name, pair, signed=signed)
+    )
 
 
 def _is_parameter(name: str, pair: str, *, signed: bool) -> bool:
-    return "=" in pair and (_names_header(name) or (signed and _SIGNED.fullmatch(name) is not None))
+    return "=" in pair and (
+        _names_header(name)
+        or _is_code(name, pair.partition("=")[2])
+        or (signed and _SIGNED.fullmatch(name) is not None)
+    )
