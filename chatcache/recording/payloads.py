@@ -4,8 +4,9 @@ A payload is one of these:
 
 * at least 128 characters after ``;base64,`` in a ``data:`` URL; shorter ones are read like other text, since it would
   take longer to skip them;
-* an unbroken run of at least 4,096 characters of Base64, which is too long for a credential;
-* a text of at least 64 characters under a name such as ``signature``.
+* an unbroken run of at least 4,096 characters of Base64, which is too long for a credential.
+
+Shorter ones are searched whatever their name is: a name such as ``data`` or ``signature`` says nothing about the text.
 
 Pure.
 """
@@ -21,18 +22,15 @@ _PAYLOAD = re.compile(
     rf"(?<=;base64,)[A-Za-z0-9+/_-]{{128,}}={{0,2}}"
     rf"|(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/]{{{_LEAST},}}|[A-Za-z0-9_-]{{{_LEAST},}})={{0,2}}"
 )
-_NAMES = re.compile(r"b64_json|data|file_data|.*(?:signatures?|encrypted.*|redacted.*)", re.IGNORECASE)
-_NAMED = re.compile(r"[A-Za-z0-9+/_=\s-]{64,}")
 
 _recent: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by length and hash, so that no text is held
 _MOST_RECENT = 64
 
 
-def outside_payloads(text: str, name: str = "") -> list[tuple[int, int]]:
-    """Return the begin and the end of each part of a text outside payloads; `name` is the name of the text."""
+def outside_payloads(text: str) -> list[tuple[int, int]]:
+    """Return the begin and the end of each part of a text outside payloads."""
     if len(text) < _LEAST and _MARK not in text:
-        is_payload = name and _NAMES.fullmatch(name) and _NAMED.fullmatch(text)
-        return [] if is_payload or not text else [(0, len(text))]
+        return [(0, len(text))] if text else []
     key = len(text), hash(text)
     found = _recent.get(key)
     if found is None:

@@ -17,7 +17,7 @@ SORT = "a random text"
 _SHORTEST = 32  # characters
 _LONG = re.compile(rf"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_=-]{{{_SHORTEST},}}(?![A-Za-z0-9+/_=-])")
 _OPAQUE = re.compile(
-    r"id|.*_id|ids|.*fingerprint|.*signature|container|.*encrypted.*|b64_json|data|url|image_url|file_data|hash|sha\d*"
+    r"id|.*_id|ids|.*fingerprint|.*signature|container|.*encrypted.*|.*redacted.*|b64_json|data|url|image_url|file_data|hash|sha\d*"
     r"|etag|thought_signatures?|reasoning_details|name",
     re.IGNORECASE,
 )

@@ -262,7 +262,7 @@ def _spans(text: str, name: str, own: Sequence[str], allowed: Allowed, *, is_req
     else:
         found = [
             span
-            for begin, end in outside_payloads(text, name)
+            for begin, end in outside_payloads(text)
             for span in _all_spans(text, name, begin, end, own, allowed=allowed, is_request=is_request)
         ]
     if allowed is not None:

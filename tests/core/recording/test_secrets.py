@@ -356,6 +356,19 @@ def test_a_long_text_that_begins_like_a_secret_again_and_again_is_read_once(part
     assert not secrets_in([text])
 
 
+@pytest.mark.parametrize("name", ["data", "file_data", "signature", "encrypted_content", "redacted_reply", "b64_json"])
+@pytest.mark.parametrize("is_request", [True, False])
+def test_a_secret_is_masked_under_the_name_of_a_payload_and_a_payload_stays(name: str, is_request: bool) -> None:  # noqa: FBT001
+    key = "sk-ant-api03-" + chosen(95, ALNUM + "_-")
+    for text in (key, f"the key for the new service that you asked me about is {FORMATS[1]} and nothing else"):
+        assert needle(key if text is key else FORMATS[1]) not in str(scrubbed({name: text}, random=is_request))
+        assert secrets_in({name: text}, random=is_request)
+    for size in (48, 300, 2_000):
+        for payload in (base64.b64encode(RANDOM.randbytes(size)), base64.urlsafe_b64encode(RANDOM.randbytes(size))):
+            value = {name: payload.decode()}
+            assert scrubbed(value, random=is_request) == value
+
+
 def test_a_dump_of_credentials_is_masked_as_a_whole() -> None:
     lines = [f"password: {chosen(6)}-{chosen(6)}" for _ in range(2_000)]
     text, other = "\n".join(lines), "\n".join([*lines[:-1], "password: a1B2c3-d4E5f6"])
