@@ -7,7 +7,7 @@ from typing import Any
 
 from .masks import Masks, escaped, unescaped
 from .secrets import Allowed, is_told, mask_answer, mask_stream, scrubbed
-from .texts import StreamTexts
+from .texts import LOGPROBS, StreamTexts, has_logprobs
 from .volatile import Found, Volatile, hidden, hide_in_stream, put_back
 
 __all__ = ["Replaced"]
@@ -56,12 +56,13 @@ class Replaced:
         masks = self.masks.copy()
         known = masks.known(is_told)
         found = _with_json({**self.volatile, **{mask: text for text, mask in known.items()}})
-        if not is_stream:
+        if not is_stream and not has_logprobs(answer):
             return mask_answer(hidden(answer, found), masks, self.allowed, lost)
-        texts = StreamTexts(answer)
+        texts = StreamTexts(answer) if is_stream else StreamTexts([answer], within=LOGPROBS)
         hide_in_stream(texts, found)
         mask_stream(texts, masks, self.allowed, lost)
-        return texts.chunks
+        texts.forget_bytes()
+        return texts.chunks if is_stream else mask_answer(hidden(texts.chunks[0], found), masks, self.allowed, lost)
 
     def put_back(self, answer: Any) -> Any:
         """Return a recorded answer with the texts of this request in place of its placeholders and masks."""

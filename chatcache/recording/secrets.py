@@ -32,7 +32,7 @@ from .masks import MASK, Masks, is_replaced
 from .named import SORT as NAMED
 from .named import is_named, named_in
 from .payloads import outside_payloads
-from .texts import Edit, Edits, Leaf, StreamTexts, edited, leaves, rewritten
+from .texts import LOGPROBS, Edit, Edits, Leaf, StreamTexts, edited, has_logprobs, leaves, rewritten
 
 __all__ = [
     "MASK",
@@ -107,7 +107,7 @@ def _edits_of_answer(masks: Masks, allowed: Allowed, lost: list[str]) -> Edits:
 
     def edits(text: str, name: str, path: str) -> list[Edit]:
         made = []
-        for span in _spans(text, name, own, allowed, is_request=False):
+        for span in _spans(text, _name_at(path, name), own, allowed, is_request=False):
             secret = text[span.begin : span.end]
             mask = masks.get(secret)
             if mask is None:
@@ -117,6 +117,11 @@ def _edits_of_answer(masks: Masks, allowed: Allowed, lost: list[str]) -> Edits:
         return made
 
     return edits
+
+
+def _name_at(path: str, name: str) -> str:
+    """Return the name of a text if it may be that of a secret: a ``token`` in log probabilities is a part of a word."""
+    return "" if LOGPROBS in path else name
 
 
 def is_told(secret: str) -> bool:
@@ -155,13 +160,13 @@ def secrets_in(value: Any, *, random: bool = True) -> list[str]:
         if leaf.is_place and str(leaf.value) and not is_replaced(str(leaf.value)):
             found.append(f"the value under {leaf.name!r} at {leaf.path}")
         elif isinstance(leaf.value, str) and (leaf.name, leaf.value) not in clean:
-            spans = _spans(leaf.value, leaf.name, own, None, is_request=random)
+            spans = _spans(leaf.value, _name_at(leaf.path, leaf.name), own, None, is_request=random)
             found += [f"{span.sort} at {leaf.path}" for span in spans]
             if not spans and len(leaf.value) <= _SHORT:
                 clean.add((leaf.name, leaf.value))
-    if not found and type(value) is list:
-        for text in StreamTexts(value):
-            spans = _spans(text.value, text.name, own, None, is_request=False)
+    if not found and (type(value) is list or has_logprobs(value)):
+        for text in StreamTexts(value) if type(value) is list else StreamTexts([value], within=LOGPROBS):
+            spans = _spans(text.value, _name_at(text.path, text.name), own, None, is_request=False)
             found += [f"{span.sort} over several texts at {text.path}" for span in spans]
     return found
 

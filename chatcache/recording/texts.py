@@ -23,13 +23,27 @@ from typing import Any, NamedTuple
 
 from .json_lines import JSONLines
 
-__all__ = ["HOLDING", "Edit", "Leaf", "StreamTexts", "edited", "leaves", "mapped", "rewritten"]
+__all__ = [
+    "HOLDING",
+    "LOGPROBS",
+    "Edit",
+    "Leaf",
+    "StreamTexts",
+    "edited",
+    "has_logprobs",
+    "leaves",
+    "mapped",
+    "rewritten",
+]
 
 Edit = tuple[int, int, str]
 """The begin and the end of a part of a text, and its replacement."""
 
 Edits = Callable[[str, str, str], list[Edit]]
 """Returns the edits of a text in order. The arguments are the text, its name and its path."""
+
+LOGPROBS = "logprobs"
+"""The name of the log probabilities of an answer. They hold its text once more, in tokens."""
 
 _TOLD_BY = frozenset({"index", "output_index", "content_index", "summary_index", "item_id", "type"})
 _FORM = re.compile(r"(?:\[\]|\.text)+$")  # the end of a path that may differ between the chunks of one text
@@ -230,12 +244,14 @@ class StreamTexts:
 
     Args:
         chunks: the chunks.
+        within: a part of the paths of the texts; others are left out.
 
     Attributes:
         chunks: a copy of them, which `edit` changes.
     """
 
-    def __init__(self, chunks: list[Any]) -> None:
+    def __init__(self, chunks: list[Any], within: str = "") -> None:
+        self._given = chunks
         self.chunks: list[Any] = _copied(chunks)
         found = _Collected()
         for at, chunk in enumerate(self.chunks):
@@ -243,9 +259,10 @@ class StreamTexts:
                 found.add(_Spot(), "$[]", "", self.chunks, at)
             else:
                 found.collect(chunk, _Spot(), "$[]", "")
-        self._texts = [each for each in found.texts if len(each.held) > 1 and not each.is_constant]
-        self._alone = [each for each in found.texts if len(each.held) == 1 or each.is_constant]
-        self._joined = [each for each in _joined(found.texts) if not each.is_constant]
+        texts = [each for each in found.texts if within in each.path]
+        self._texts = [each for each in texts if len(each.held) > 1 and not each.is_constant]
+        self._alone = [each for each in texts if len(each.held) == 1 or each.is_constant]
+        self._joined = [each for each in _joined(texts) if not each.is_constant]
 
     def __iter__(self) -> Iterator[Leaf]:
         """Iterate over the texts that span several chunks."""
@@ -276,6 +293,29 @@ class StreamTexts:
         """Replace each piece that is one of the texts."""
         for pieces in self._texts:
             pieces.replace_whole(replacements)
+
+    def forget_bytes(self) -> None:
+        """Drop the bytes and the alternatives of the tokens that were edited, which tell what these were."""
+        _forget_bytes(self._given, self.chunks)
+
+
+def has_logprobs(value: Any) -> bool:
+    """Whether an answer holds log probabilities."""
+    if type(value) is dict:
+        return bool(value.get(LOGPROBS)) or any(has_logprobs(item) for item in value.values() if type(item) in HOLDING)
+    return type(value) is list and any(has_logprobs(item) for item in value if type(item) in HOLDING)
+
+
+def _forget_bytes(given: Any, made: Any) -> None:
+    if type(made) is dict:
+        if any(made.get(name) != given.get(name) for name in ("token", "tokens")):
+            made.update({name: empty for name, empty in (("bytes", None), ("top_logprobs", [])) if name in made})
+        for name, item in made.items():
+            if type(item) in HOLDING and item:
+                _forget_bytes(given[name], item)
+    elif type(made) is list:
+        for before, item in zip(given, made, strict=True):
+            _forget_bytes(before, item)
 
 
 class _Spot(NamedTuple):

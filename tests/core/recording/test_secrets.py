@@ -483,6 +483,51 @@ def test_a_replay_returns_what_the_recorded_run_was_answered(secret: str, text: 
     assert "".join(again.put_back(chunks)) == said
 
 
+def probabilities(text: str) -> Any:
+    """Return the log probabilities of a text, as OpenAI has them."""
+    tokens = [text[at : at + 4] for at in range(0, len(text), 4)]
+    same = [{"token": each, "bytes": [*each.encode()]} for each in tokens]
+    return {"content": [{**each, "logprob": -0.1, "top_logprobs": [each, {"token": "a"}]} for each in same]}
+
+
+def tokens_in(answer: Any) -> str:
+    content = [each for choice in answer["choices"] for each in choice["logprobs"]["content"]]
+    listed = bytes(byte for each in content for byte in each["bytes"] or []).decode()
+    best = "".join(each["top_logprobs"][0]["token"] for each in content if each["top_logprobs"])
+    return "|".join(["".join(each["token"] for each in content), listed, best])
+
+
+def test_a_secret_is_masked_in_the_log_probabilities_as_in_the_text() -> None:
+    for secret in FORMATS[:12]:
+        said = f"It is {secret} "
+        whole = {"choices": [{"message": {"content": said}, "logprobs": probabilities(said)}]}
+        chunks = [
+            {"choices": [{"index": 0, "delta": {"content": each}, "logprobs": probabilities(each)}]}
+            for each in (said[at : at + 8] for at in range(0, len(said), 8))
+        ]
+        replaced = Replaced.of({"q": 1}, None)
+        masked = [replaced.recorded(whole, is_stream=False), *replaced.recorded(chunks, is_stream=True)]
+        for parts in (masked[:1], masked[1:]):
+            told = tokens_in({"choices": [choice for part in parts for choice in part["choices"]]})
+            assert not any(needle(secret)[at : at + 5] in told for at in range(11))
+        assert secrets_in({"choices": [{"logprobs": probabilities(said)}]}, random=False)
+        asked = Replaced.of({"q": said}, None)
+        lost: list[str] = []
+        assert tokens_in(asked.put_back(asked.recorded(whole, is_stream=False, lost=lost))).startswith(said)
+        assert not lost
+    legacy = {"logprobs": {"tokens": ["sk-", FORMATS[0][3:12], FORMATS[0][12:]], "top_logprobs": [{"sk-": -0.1}, None]}}
+    assert FORMATS[0][12:] not in str(Replaced.of({"q": 1}, None).recorded(legacy, is_stream=False))
+
+
+def test_a_token_in_log_probabilities_is_no_value_of_a_name() -> None:
+    content = [{"token": each, "bytes": [*each.encode()]} for each in ("getUserV2x9", " a1B2c3D4e5", "f6")]
+    answer = {"choices": [{"logprobs": {"content": content}}]}
+    lost: list[str] = []
+    assert Replaced.of({"q": 1}, None).recorded(answer, is_stream=False, lost=lost) == answer
+    assert not lost
+    assert not secrets_in(answer, random=False)
+
+
 def test_texts_that_take_turns_in_a_stream_are_kept_apart() -> None:
     secrets = [FORMATS[0], FORMATS[1]]
     openai = [
