@@ -56,7 +56,7 @@ def real_time() -> float:
 
 
 def is_frozen() -> bool:
-    """Whether a library has the monotonic clock of the program, by which event loops wait, stand still or jump."""
+    """Return whether freezegun or time-machine has replaced the monotonic clock."""
     return time.monotonic is not monotonic.func  # type: ignore[attr-defined]  # a partial
 
 

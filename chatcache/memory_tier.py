@@ -40,7 +40,7 @@ class MemoryTier(Generic[V]):
             return entry[0]
 
     def set(self, key: Hashable, value: V, expires: int | None) -> None:
-        """Hold a value until a time, in milliseconds since the epoch, or None for ever."""
+        """Hold a value until a time, in milliseconds since the epoch, or None for no limit."""
         with self._lock:
             self._entries.pop(key, None)
             self._entries[key] = (value, expires)

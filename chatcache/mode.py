@@ -41,7 +41,7 @@ class Mode(StrEnum):
 
 
 class Refusal(StrEnum):
-    """Why an answer is not worth keeping: replayed for ever, it would poison every later run."""
+    """Why an answer is not worth keeping: replayed forever, it would poison every later run."""
 
     LENGTH = "length"
     """It was cut off at a token limit."""

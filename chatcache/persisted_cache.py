@@ -53,8 +53,8 @@ class PersistedCache(Generic[T]):
         memory_capacity: how many values are held in memory; the least recently used is dropped first.
         sliding: whether a hit extends the life of what is stored to a whole TTL again. So that not every hit writes,
             one does so where more than a tenth of the TTL is gone; and a value is held in memory for at most a tenth.
-        on_store_error: what is done where the store fails. ``bypass``: the call goes on without it, which is counted,
-            and said once for each kind of error by the logger ``chatcache``. ``raise``: the error is raised, whether
+        on_store_error: what to do if the store fails. ``bypass``: the call proceeds without it; the failure is counted,
+            and logged once per kind by the logger ``chatcache``. ``raise``: the error is raised, whether
             or not the lookup was made.
 
     Attributes:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 Errors = Collection[type[Exception]] | Mapping[str, type[Exception]]
 
 TTLRule = TTL | Callable[[Any, Any], TTL]
-"""How long an exit is kept: seconds, a timedelta, None for ever; or a function of the exit and its request."""
+"""How long an exit is kept: seconds, a timedelta, None for no limit; or a function of the exit and its request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Stored(Generic[T]):
     Attributes:
         exit: how the request ended.
         written: when, in milliseconds since the epoch; 0 where the row does not say.
-        expires: until when it is kept, in the same unit; None for ever.
+        expires: until when it is kept, in the same unit; None for no limit.
     """
 
     exit: Exit[T]

@@ -15,13 +15,13 @@ from .errors import InvalidTTLError, shown
 __all__ = ["TTL", "expires_at", "parse_ttl"]
 
 TTL = float | timedelta | None
-"""Seconds, or a timedelta, or None for ever. Infinite seconds are for ever as well."""
+"""Seconds, or a timedelta, or None for no limit. Infinite seconds are no limit either."""
 
 _FOR_EVER = 2**63  # milliseconds, from which on a time is as good as for ever, and beyond what can be calculated with
 
 
 def parse_ttl(ttl: TTL) -> int | None:
-    """Return a TTL in whole milliseconds, rounded up, or None for ever; 292 million years and more are for ever.
+    """Return a TTL in whole milliseconds, rounded up, or None for no limit; 292 million years and more are no limit.
 
     Raises:
         InvalidTTLError: it is neither a number of seconds, nor a timedelta, nor None.
@@ -42,7 +42,7 @@ def _milliseconds(ttl: TTL) -> int | None:
                 duration = math.ceil(round(ttl * 1000, 6))
                 return 1 if ttl > 0 and duration == 0 else duration
     raise InvalidTTLError(
-        f"a TTL of {shown(ttl)} is no time to live; pass seconds (int or float), a timedelta, or None for ever"
+        f"a TTL of {shown(ttl)} is no time to live; pass seconds (int or float), a timedelta, or None for no limit"
     )
 
 

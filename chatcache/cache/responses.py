@@ -4,9 +4,9 @@ A hook of a framework gives an adapter two moments, before a call and after it, 
 `update`. For who makes the calls there are `call` and `stream`, which are shared by all those who ask for the same at
 the same time, in this process and in others.
 
-None of them takes an LLM call down: where the cache cannot be read or written the call goes on without it, which is
-counted, and said once, as a warning of the logger ``chatcache``. With ``on_store_error="raise"`` it is raised. In mode
-``replay`` it is always raised, and so is whatever is not replayed, since nothing may be called.
+A cache failure never fails a call. If the cache cannot be read or written, the call proceeds without it. The failure is
+counted, and logged once by the logger ``chatcache``. With ``on_store_error="raise"`` it is raised. In mode ``replay``
+it is always raised, and so is a miss, since nothing may be called.
 """
 
 import os
@@ -83,22 +83,21 @@ class ResponseCache:
         store_id: the namespace of these records within the object: 1 to 512 bytes of UTF-8.
         path: the folder of the objects; by default ``CHATCACHE_DIR``, or else ``.chatcache``.
         object: the name of the object, which is one SQLite file.
-        ttl: how long a record lives: seconds, a timedelta, or None for ever.
+        ttl: how long a record lives: seconds, a timedelta, or None for no limit.
         mode: see `Mode`. In mode ``auto``, which is the default, ``CHATCACHE_MODE`` decides if it is set. Its value
             ``once``, which is a mode of test suites, means ``auto`` here.
         allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``,
             ``interrupted``.
-        max_entries: how many records there may be in the store; those not used for longest go first. See `Limits`.
+        max_entries: how many records the store may hold; least recently used records are evicted first. See `Limits`.
         max_bytes: how many bytes they may take.
         store_requests: what is kept of a request beside its answer: ``full``, all of it; ``redacted``, its form without
             its texts; ``digest``, its key alone.
-        on_store_error: what is done where the store fails. ``bypass``: the call goes on without it, which is counted,
-            and said once for each kind of error by the logger ``chatcache``. ``raise``: the error is raised; an answer
-            that was paid for, and could not be stored, is in `NotStoredError`.
-        timeout: how many seconds the cache may hold up one call, in all of its steps, where another process holds the
-            file or others write to it; then the call goes on without the cache. A file that stays locked costs this
-            process one such wait: later calls go on at once until it is free again. To wait for the answer of another
-            caller of the same request is not counted.
+        on_store_error: what to do if the store fails. ``bypass``: the call proceeds without it; the failure is counted,
+            and logged once per kind by the logger ``chatcache``. ``raise``: a failed read is raised before the call,
+            and an answer that cannot be stored raises `NotStoredError`, which holds it. A failed lease is only logged.
+        timeout: how many seconds the cache may add to one call, in all of its steps, while others hold or write the
+            file; then the call proceeds without the cache. A file that stays locked costs this process one such wait:
+            later calls proceed at once until it is free again. The wait for another caller's answer is not counted.
         errors: the exception classes that are made again where the call of another process failed, which this one
             waited for; of any other error it is a `ReplayedError`. As in `Persistence.make`.
         writers: the names of further packages whose versions records are to tell.
@@ -628,7 +627,7 @@ class ResponseCache:
                 yield hit, self.story(key)
 
     def restore(self, hit: Hit, story: Story | None) -> None:
-        """Keep a record of another store as it is, with its time, for ever.
+        """Keep a record of another store as it is, with its time and without a TTL.
 
         Args:
             hit: from `records` of the other store.

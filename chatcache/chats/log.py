@@ -39,7 +39,7 @@ class MessageLog:
         store_id: the namespace of the conversation: 1 to 512 bytes of UTF-8.
         path: the folder of the objects; by default ``CHATCACHE_DIR``, or else ``.chatcache``.
         object: the name of the object, which is one SQLite file; many conversations may share one.
-        ttl: how long the conversation is kept after the last message: seconds, a timedelta, or None for ever.
+        ttl: how long the conversation is kept after the last message: seconds, a timedelta, or None for no limit.
         timeout: how many seconds to wait where another process holds the file.
         clock: gives the time in seconds since the epoch.
 

@@ -150,7 +150,7 @@ class PersistedQueue(Generic[T]):
 
         Args:
             handle: is called with the value and the `Attempt`.
-            timeout: how many seconds to wait for an element; 0 for not at all, None for ever.
+            timeout: how many seconds to wait for an element; 0 for not at all, None for no limit.
 
         Raises:
             QueueEmptyError: there was none in that time.

@@ -1,7 +1,7 @@
 """Records whose requests somebody edited in a bundle: their keys are those of what the requests said before.
 
-That is certain if the sketch does not fit either. A key alone may be one that the program chose itself, but then so are
-all keys of its store. Pure.
+That is certain if the sketch does not fit either. A differing key alone proves nothing: the program may have chosen
+the keys of the whole store itself. Pure.
 """
 
 from collections import defaultdict

@@ -71,7 +71,7 @@ def descriptor_limit() -> int | None:
 
 
 def share_of_descriptors(each: int, most: int) -> int:
-    """Return how many things may be open at once that take `each` descriptors; at most `most`, at least one."""
+    """Return how many resources of `each` descriptors may be open: from 1 to `most`."""
     limit = descriptor_limit()
     return most if limit is None else max(1, min(most, (limit - _FOR_OTHERS) // each))
 

@@ -1,7 +1,6 @@
 """Rows that were read lately, kept in memory, and given again only while nothing was committed since.
 
-Of a row that was looked for in vain it is kept that up to the next one there is none: the rows of a request that was
-never recorded would all be in one such gap, and cost one search.
+A failed search remembers the gap up to the next key, so a request that was never recorded costs one search.
 
 SQLite's own readers know whether the pages they hold are still right by one comparison: the header of the WAL index,
 the first 48 bytes of the ``-shm`` file, which a commit of whatever connection of whatever process writes last. It holds
@@ -9,7 +8,8 @@ a counter of commits, the salts of the log, and a checksum over all of its frame
 and so is right when SQLite is; it saves the locks and the search, which are most of what a read costs.
 
 The header is read from memory that is shared with SQLite, as SQLite's own readers do, without a call of the system.
-Where the file is cut short, so are theirs; SQLite itself leaves three bytes, of which the rest of a page is read as 0.
+If the file is truncated, SQLite's readers are affected equally. SQLite itself truncates to three bytes, and the rest
+of the page reads as 0.
 
 What maps the file has to stay open: POSIX has it that closing a descriptor drops all the locks that the process has on
 the file, whoever took them, and those are the locks of SQLite's connections.
@@ -37,7 +37,7 @@ __all__ = ["Recent", "WalIndex"]
 
 _HEADER = 48  # bytes, https://www.sqlite.org/walformat.html#the_wal_index_header
 _LONGEST_ROW = 65_536  # bytes of one row that is kept
-_MOST = 16_777_216  # bytes of all; where they are more, keeping begins anew
+_MOST = 16_777_216  # bytes of all; if there are more, the cache is cleared
 _MOST_INDEXES = 64
 _MARKS = 124, 4  # where readers lock the index, from which byte on and how many
 _ORPHANS: list[mmap] = []
@@ -167,7 +167,7 @@ class Recent:
         return first <= key and (end is None or key < end) and index.header[:] == header
 
     def read(self, connection: Connection, key: str) -> bytes | None:
-        """Return a value from the file, and keep it, or that there is none; for one thread at a time."""
+        """Read a value from the file and cache it, or cache its absence; for one thread at a time."""
         index = self._kept[0]
         if index is None:
             return read_row(connection, key)

@@ -26,7 +26,7 @@ class _Entry:
         self.error: PersistenceError | None = None
 
     def run(self, transaction: Transaction) -> None:
-        """Take the step. If it raises, that is told to its caller, and is no matter to the others."""
+        """Run the step. An exception reaches only its own caller."""
         try:
             self.result = self._step(transaction)
         except Exception as error:  # noqa: BLE001 - raised where the step is waited for

@@ -20,18 +20,18 @@ long as its leader can go on: not where the loop of a task was stopped, nor wher
 stream is **parked**, that is, where its reader has not asked for the next chunk for a third of that time. So those who
 wait for a process that was stopped go on within ten seconds, also where it holds the lock of the file. A process that
 was killed is known to be dead at once. A process knows its own leases, and waits for none whose leader cannot go on.
-Clocks may be set back: whoever waits takes over a row, too, that it has seen unchanged for the length of a lease by a
-clock of its own that never is.
+A waiter also takes over a row that stayed unchanged for a lease's length by its monotonic clock, since wall clocks can
+be set back.
 
-Nobody waits for itself, over however many processes. Whoever holds a lease does not wait for another process, nor does
+Leases never deadlock, across any number of processes. Whoever holds a lease does not wait for another process, nor does
 a leader of whose call somebody else's call waits (see `chatcache._bridge.Flights`): it goes on without a lease. So
 whoever a process waits for makes its call in the end, without waiting for any other process.
 
-No failure of the storage takes a call down: it goes on without a lease. All that a call waits for the storage, here and
+If the storage fails, the call proceeds without a lease. All that a call waits for the storage, here and
 where its answer is stored, is charged to its `Budget`; nobody waits for a file that is stuck, or for a leader that
 could not write there.
 
-What the dead leave behind is deleted by those who take leases later, once a minute at most. Taking, renewing and
+What killed processes leave behind is deleted by later holders, once a minute at most. Taking, renewing and
 releasing are steps of a `Batch`: of a thousand calls that begin at once, the leases are taken in a few commits.
 """
 
@@ -178,7 +178,7 @@ class Leases:
     async def _take(self, colour: Colour, row: str, watch: Watch, budget: Budget) -> "Lease | None":
         lease = Lease(self, colour, row, budget)
         try:
-            RENEWALS.add(lease)  # before its row is there, which would be that of the dead
+            RENEWALS.add(lease)  # before its row is there, which would look like that of a killed process
             async with AsyncExitStack() as unless_held:
                 unless_held.push_async_exit(lease)  # one that is interrupted here may be taken all the same
                 try:
@@ -203,9 +203,10 @@ class Leases:
 
 
 class Lease:
-    """That one makes the call for a key, for as long as the lease is renewed.
+    """A lease on one key: its holder makes the call, and renews it until then.
 
-    It is held within ``async with``, in both colours. Who makes the call elsewhere, such as a stream, calls `release`.
+    Hold it with ``async with``, from sync and async callers. A holder that makes the call elsewhere, such as a stream,
+    calls `release`.
 
     Attributes:
         note: what those who wait are told when it is released, a JSON value; None where the answer was stored, or where

@@ -8,12 +8,12 @@ from chatcache.clock import milliseconds, real_time
 __all__ = ["FOLLOWED", "UNHEARD", "WAITED_FOR", "LeaseRow", "Left", "time_after"]
 
 UNHEARD, WAITED_FOR, FOLLOWED = 0, 1, 2
-"""What a leader has to tell: nothing, since nobody waits; how its call ends; and also whatever it says until then."""
+"""What waiters need from the leader: nothing, as nobody waits; how its call ends; and also each item until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """That the leader, whom one waited for, has no answer to be looked up.
+    """The leader's result when it stored no answer.
 
     Attributes:
         note: what it left to say why, a JSON value.
@@ -42,7 +42,7 @@ class LeaseRow:
 
     @classmethod
     def read(cls, cell: Any) -> "LeaseRow | None":
-        """Return what a row says, or None where there is none, or one of another make."""
+        """Return what a row says, or None if there is no row, or one in an unknown format."""
         match cell:
             case [str() as owner, int() as until, int() as heard, str() as alive]:
                 return cls(owner, until, heard, alive)

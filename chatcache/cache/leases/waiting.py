@@ -1,4 +1,4 @@
-"""What those do who wait for the lease of another, and who must not."""
+"""Waiting for another process's lease."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -70,7 +70,7 @@ class Watch:
         return row is not None and row.owner == self.leader and row.leads() and row != self.unchanged()
 
     def is_free(self) -> bool:
-        """Return whether nobody leads, nor has left what is to be told."""
+        """Return whether the lease is free and no result is pending."""
         if self.row is None or self.row == self.unchanged():
             return True
         return not self.row.leads() and self.left() is None

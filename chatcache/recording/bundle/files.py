@@ -189,7 +189,7 @@ def is_leftover(name: str) -> bool:
 
 
 def _beside(name: str) -> str:
-    """Return what stands of a file's name in that of its temporary file."""
+    """Return the part of a temporary file's name that identifies its target."""
     return "long" if len(os.fsencode(name)) > _LONGEST_NAME else name
 
 
