@@ -141,13 +141,14 @@ class Patience:
         self.error = None
 
     def _held(self, error: StorageError | sqlite3.Error, *, waited: bool) -> StorageError:
+        cause = error.__cause__ if isinstance(error, StorageError) else error
         lock = f"its {self._lock} lock"
         held = f"held {lock} for {self._seen - self._since:.1f} s" if waited else f"holds {lock}"
         made = StorageError(
-            f"{self._path}: another process {held}: find which, or pass a longer timeout; if none does, its file "
-            "system has no locks"
+            f"{self._path}: another process {held} ({cause}): find which, or pass a longer timeout; if none does, its "
+            "file system has no locks"
         )
-        made.__cause__ = error.__cause__ if isinstance(error, StorageError) else error
+        made.__cause__ = cause
         return made
 
     def _left(self, timeout: float, began: float) -> float:
