@@ -27,6 +27,11 @@ from .usage import model_of, tokens_of, usage_of
 __all__ = ["About", "Form", "Hit", "Requests", "Story", "is_read", "parse_requests", "record_of", "story_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = -62_000_000_000_000, 253_000_000_000_000  # milliseconds since the epoch: from year 5 to year 9987
+_LONGEST = 1e9  # seconds of a stream
+_SAVES = 4  # numbers of what a hit saves
+_NUMBERS = frozenset({int, float})
+_NOT_OURS = "it is not what chatcache writes"
 _NOT_REDACTED = {"model", "role", "type"}  # the names of fields whose text says nothing of anybody
 
 
@@ -104,6 +109,17 @@ class Hit:
         self.key = key
         self._record = record
         self._clock = clock
+
+    @classmethod
+    def of(cls, key: str, record: Any, clock: Clock) -> "Hit":
+        """Return the hit of what is stored under a key, which may be anything that somebody put there.
+
+        Raises:
+            ValueError: it is no record.
+        """
+        if type(record) is not dict or not _is_record(record):
+            raise ValueError(_NOT_OURS)
+        return cls(key, record, clock)
 
     @property
     def form(self) -> Form:
@@ -194,6 +210,22 @@ class Story:
             return None
         known = {name: note[name] for name in cls.__dataclass_fields__ if note.get(name) is not None}
         return cls(**known)
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Whether each part of a record is of the type and within the limits that `Hit` and a replay calculate with."""
+    at, saves = record.get("at"), record.get("saves")
+    if type(at) is not int or not _FIRST <= at <= _LAST or type(saves) is not list or len(saves) < _SAVES:
+        return False
+    for each in saves:
+        if type(each) not in _NUMBERS:
+            return False
+    if "answer" in record:
+        return True
+    chunks, offsets = record.get("chunks"), record.get("offsets")
+    if type(chunks) is not list or type(offsets) is not list or len(chunks) != len(offsets):
+        return False
+    return all(type(each) in _NUMBERS and -_LONGEST <= each <= _LONGEST for each in offsets)
 
 
 def form_of(key: str) -> Form:

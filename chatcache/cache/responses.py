@@ -66,7 +66,6 @@ C = TypeVar("C")
 _ABSENT: Any = object()
 _NAMESPACE = "calls"  # not the one that a program gets by default, whose objects may have alarms of their own
 _SIZED = {str, list, dict}
-_NOT_OURS = "it is not what chatcache writes"
 _ANSWER, _ANSWER_OR_STREAM, _STREAM_OR_ANSWER = (Form.ANSWER,), (Form.ANSWER, Form.STREAM), (Form.STREAM, Form.ANSWER)
 _NOTHING = "nothing is recorded under this key"
 _REPAIR = "To replace it, run once in mode auto or refresh, or call cache.invalidate(request)"
@@ -894,11 +893,8 @@ class ResponseCache:
         self._recorder.missed(key)
 
     def _read(self, key: str, record: Any, read: Callable[[Hit], T]) -> T:
-        result = read(Hit(key, record, self._clock))
-        saves = record["saves"]
-        if type(saves) is not list:
-            raise ValueError(_NOT_OURS)
-        self._counts.hit(saves)
+        result = read(Hit.of(key, record, self._clock))
+        self._counts.hit(record["saves"])
         return result
 
     async def _lead(
@@ -962,11 +958,11 @@ class ResponseCache:
         return self._hit(key, record)
 
     def _hit(self, key: str, record: Any) -> Hit | None:
-        match record:
-            case {"saves": _, "answer": _} | {"saves": _, "chunks": _, "offsets": _}:
-                return Hit(key, record, self._clock)
-            case _:
-                return None
+        try:
+            return Hit.of(key, record, self._clock)
+        except ValueError as error:
+            raise_interrupt(error)
+            return None
 
     def _unleased(self, error: PersistenceError) -> None:
         if not isinstance(error, TransactionError):  # that the caller's own loop would have to go on is no fault
@@ -1010,8 +1006,6 @@ def _as_chunks(read: Callable[[Any], Any] | None, to_chunks: Callable[[Any], lis
         offsets = [0.0] * len(chunks)
     else:
         chunks, offsets = hit.chunks, hit.offsets
-        if len(chunks) != len(offsets):
-            raise ValueError("its chunks are not as many as their times")
     return hit.holding(chunks=chunks if read is None else list(map(read, chunks)), offsets=offsets)
 
 

@@ -344,7 +344,7 @@ class _Track:
             except Exception as error:
                 raise_interrupt(error)
                 raise _RaisedError(error) from error
-        return read(Hit(record.key + record.form, record.stored(answer, size=0), self._tape.policy.clock))
+        return read(Hit.of(record.key + record.form, record.stored(answer, size=0), self._tape.policy.clock))
 
     def _is_too_old(self, entry: Entry) -> bool:
         policy = self._tape.policy
