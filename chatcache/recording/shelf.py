@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from chatcache.cache import Form
 from chatcache.codec import encode
 from chatcache.storage import ObjectNamespace
+from chatcache.storage.paths import absolute
 
 from .bundle import Bundle, Head, Record, at_of, form_of
 
@@ -58,7 +59,7 @@ class Shelf:
 
     def __init__(self, bundle: Bundle, namespace: ObjectNamespace) -> None:
         self.bundle = bundle
-        self._object = namespace.get_by_name(sha256(os.fsencode(bundle.path.absolute())).hexdigest())
+        self._object = namespace.get_by_name(sha256(os.fsencode(absolute(bundle.path))).hexdigest())
         self.load()
 
     def load(self) -> None:

@@ -396,5 +396,10 @@ def _is_of(key: str, request: Any) -> bool:
 
 def _shown(path: Path) -> str:
     """Return a path as it is printed: from the working folder on, if it is in there."""
-    path, here = path.absolute(), Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError as error:  # it was deleted
+        raise_interrupt(error)
+        return str(path)
+    path = here / path
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -22,7 +22,7 @@ from chatcache.interrupts import raise_interrupt
 from .alarms import Alarm, Alarms, ObjectSchedule
 from .database import Durability
 from .ids import check_namespace, check_object_name, is_id, new_id, object_id, parse_id
-from .paths import default_folder, expanded
+from .paths import absolute, default_folder, expanded
 from .rows import read_alarm, read_name
 from .storage import Storage, empty
 from .turn import Turn
@@ -402,9 +402,9 @@ async def _apart(function: Callable[[], R]) -> R:
 
 def _folder(root: str | PathLike[str]) -> Path:
     """Return a folder by its whole path, so that it stays the same where the program changes its own."""
-    if not isinstance(root, str | PathLike) or not str(root) or "\0" in str(root):
+    if not isinstance(root, str | PathLike) or not str(root):
         raise InvalidInputError(f"path {root!r:.200}: pass the path of a folder, as a str or a Path")
-    folder = expanded(root).absolute()
+    folder = absolute(expanded(root))
     try:
         found = folder.stat()
     except FileNotFoundError:

@@ -5,10 +5,10 @@ import re
 from os import PathLike
 from pathlib import Path
 
-from chatcache.errors import InvalidInputError
+from chatcache.errors import InvalidInputError, StorageError
 from chatcache.interrupts import raise_interrupt
 
-__all__ = ["default_folder", "expanded"]
+__all__ = ["absolute", "default_folder", "expanded"]
 
 _VARIABLE = re.compile(r"\$(?:\w+|\{[^}]*\})")
 
@@ -17,8 +17,10 @@ def expanded(path: str | PathLike[str]) -> Path:
     """Return a path with the home folder in place of ``~`` or ``~user`` at its beginning.
 
     Raises:
-        InvalidInputError: there is no such home folder.
+        InvalidInputError: there is no such home folder, or no file can have that name.
     """
+    if not _is_name(path):
+        raise InvalidInputError(f"path {os.fspath(path)!r:.200}: no file can have this name; choose another one")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -26,6 +28,30 @@ def expanded(path: str | PathLike[str]) -> Path:
         raise InvalidInputError(
             f"path {os.fspath(path)!r:.200}: there is no home folder for {Path(path).parts[0]}; write the path out"
         ) from None
+
+
+def absolute(path: Path) -> Path:
+    """Return a path from the root on.
+
+    Raises:
+        StorageError: it is relative, and the working folder was deleted.
+    """
+    try:
+        return path.absolute()
+    except OSError as error:
+        raise_interrupt(error)
+        raise StorageError(
+            f"{path} cannot be found: the working folder was deleted; change to another one, or pass an absolute path"
+        ) from error
+
+
+def _is_name(path: str | PathLike[str]) -> bool:
+    """Whether the system has a form for a path: not of a lone surrogate, or of a null character."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise_interrupt(error)
+        return False
 
 
 def default_folder() -> str:

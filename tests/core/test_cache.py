@@ -234,7 +234,8 @@ def test_a_folder_that_this_user_may_not_write_is_bypassed() -> None:
         ({"allow": 5}, InvalidInputError, "allow is 5"),
         ({"path": ""}, InvalidInputError, "pass the path of a folder"),
         ({"path": 5}, InvalidInputError, "pass the path of a folder"),
-        ({"path": "a\0b"}, InvalidInputError, "pass the path of a folder"),
+        ({"path": "a\0b"}, InvalidInputError, "no file can have this name"),
+        ({"path": "\ud800"}, InvalidInputError, "no file can have this name"),
         ({"path": "x" * 5000}, StorageError, "cannot be looked at"),
     ],
 )

@@ -29,6 +29,7 @@ from chatcache import (
     ReplayMiss,
     ResponseCache,
     SecretError,
+    StorageError,
 )
 from chatcache.cli.commands import chatcache
 from chatcache.recording import (
@@ -731,6 +732,30 @@ def test_a_miss_is_explained_on_one_screen(cache: ResponseCache, bundle: Path) -
     assert [each["path"] for each in said["nearest"]["differences"]] == ["$.prompt", "$.seed"]
     again = pickle.loads(pickle.dumps(miss))  # noqa: S301 - made just now
     assert str(again) == str(miss)
+
+
+def test_a_deleted_working_folder_is_told_and_does_not_hide_a_miss(
+    cache: ResponseCache, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with recording(bundle, replaying()), pytest.raises(ExplainedMiss, match=re.escape(str(bundle))):
+        cache.call(SKY, never)
+    uses: list[Callable[[], Any]] = [
+        lambda: recording("x.chatcache").__enter__(),
+        lambda: ResponseCache("app", path="store"),
+    ]
+    for use in uses:
+        with pytest.raises(StorageError, match="the working folder was deleted"):
+            use()
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\0b"])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInputError, match="no file can have this name"), recording(f"{name}.chatcache"):
+        pass
 
 
 def test_where_nothing_is_recorded_that_is_said(cache: ResponseCache, bundle: Path) -> None:
