@@ -10,10 +10,27 @@ from typing import Any
 import pytest
 
 from chatcache import Form, Hit, ReplayMiss, ResponseCache, request_key
+from chatcache.cache.replay import Pace
 
 ANSWER: dict[str, Any] = {"answer": "recorded", "at": 1_790_000_000_000, "saves": [10, 7, 0.5, 1.5]}
 STREAM: dict[str, Any] = {"chunks": ["recorded"], "offsets": [0.5], "at": 1_790_000_000_000, "saves": [10, 7, 0.5, 1.5]}
-ODD = [None, "x", True, -(10**18), 10**18, 1e308, math.inf, math.nan, [], {}, [None], ["x"], [1e308], [[]], [True] * 4]
+ODD: list[Any] = [
+    None,
+    "x",
+    True,
+    -(10**18),
+    10**18,
+    1e308,
+    math.inf,
+    math.nan,
+    [],
+    {},
+    [None],
+    ["x"],
+    [1e308],
+    [[]],
+    [True] * 4,
+]
 
 
 def read_all(hit: Hit) -> None:
@@ -47,10 +64,11 @@ async def test_a_record_of_another_make_is_a_miss(tmp_path: Path, record: dict[s
         with pytest.raises(ReplayMiss, match="cannot be read"):
             replay.call(request, lambda _: "called", on_hit=read_all)
         return
-    for pace in ("instant", "recorded", 1e6):
-        assert [*cache.stream(request, lambda _: ["called"], on_hit=read_all, pace=pace)] == ["called"]  # type: ignore[arg-type]
+    paces: list[Pace] = ["instant", "recorded", 1e6]
+    for pace in paces:
+        assert [*cache.stream(request, lambda _: ["called"], on_hit=read_all, pace=pace)] == ["called"]
         with pytest.raises(ReplayMiss, match="cannot be read"):
-            [*replay.stream(request, lambda _: ["called"], pace=pace)]  # type: ignore[arg-type]
+            [*replay.stream(request, lambda _: ["called"], pace=pace)]
     assert [each async for each in cache.astream(request, lambda _: called())] == ["called"]
     assert [*cache.records()] == []
 

@@ -136,7 +136,7 @@ class Record:
         try:
             form, content, offsets = _BY_NAME[said["form"]], said["answer"], None
             if form in STREAMS:
-                each, order = read(content["each"]), _texts(content.get("order", []))
+                each, order = read(content["each"]), _texts(read(content.get("order", [])))
                 _check_expanded([each, order], len(content["chunks"]))
                 offsets = [_offset(offset) for offset, _ in content["chunks"]]
                 answer: Any = [_whole(each, read(rest), order) for _, rest in content["chunks"]]

@@ -395,6 +395,7 @@ CHUNKS = [
     [{"b": 1, "a": 1}, {"a": 1, "b": 1}, {"c": 0, "a": 1, "b": 1}],
     [{"id": 1, "z": 1}, {"id": 1, "y": 1, "z": 1, "end": True}, {"id": 1}],
     [{"id": 1}, "text", {"id": 1}],
+    [{"a\nb\n$text": at, "z": 1, "x" * 200: at, "$text": at, IDS[0]: 1, "q": at} for at in range(3)],
 ]
 
 
