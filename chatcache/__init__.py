@@ -1,4 +1,4 @@
-"""Records every LLM call once and replays it for ever.
+"""Records every LLM call once and replays it forever.
 
 The adapters are distributions of their own: ``litellm_chatcache.DOCache`` and ``langchain_chatcache.DOCache``. This
 package is the engine under them, and imports neither framework.

@@ -1,6 +1,6 @@
 """Times to live, and when they end.
 
-The rules are those of Effect's persistence module: no TTL means for ever, an entry is gone at exactly its last
+The rules are those of Effect's persistence module: no TTL means forever, an entry is gone at exactly its last
 millisecond, a fraction of a millisecond counts as a whole one, and a TTL that is not positive makes an entry that is
 already expired.
 """
@@ -17,7 +17,7 @@ __all__ = ["TTL", "expires_at", "parse_ttl"]
 TTL = float | timedelta | None
 """Seconds, or a timedelta, or None for no limit. Infinite seconds are no limit either."""
 
-_FOR_EVER = 2**63  # milliseconds, from which on a time is as good as for ever, and beyond what can be calculated with
+_FOR_EVER = 2**63  # milliseconds, from which on a time is as good as forever, and beyond what can be calculated with
 
 
 def parse_ttl(ttl: TTL) -> int | None:

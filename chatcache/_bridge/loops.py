@@ -72,7 +72,7 @@ class Outcome:
     """How something ended that threads and tasks of any loop wait for, and any thread brings to its end.
 
     It is not made of `threading.Condition`, as a `concurrent.futures.Future` or a `threading.Event` is: a Ctrl-C at the
-    wrong moment leaves the lock of one locked for good, and whoever ends it waits for ever.
+    wrong moment leaves the lock of one locked for good, and whoever ends it waits forever.
 
     Attributes:
         expected: how many wait for the end, or are about to.

@@ -65,7 +65,7 @@ class Chats:
         path: the folder of the objects; by default ``CHATCACHE_DIR``, or else ``.chatcache``.
         object: the name of the object, which is one SQLite file.
         ttl: how long a chat is kept after its last turn, of those that are opened here: one that is opened elsewhere
-            without a TTL is kept for ever from its next turn on. One that is not positive keeps nothing.
+            without a TTL is kept forever from its next turn on. One that is not positive keeps nothing.
         new_id: makes an id for the messages of a chat that has none yet.
         timeout: how many seconds to wait where another process holds the file.
         clock: gives the time in seconds since the epoch.

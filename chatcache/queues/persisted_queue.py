@@ -181,7 +181,7 @@ class PersistedQueue(Generic[T]):
 
         Args:
             completed: how long ago they were completed, at least.
-            failed: how long ago they failed for good, at least; None keeps these for ever.
+            failed: how long ago they failed for good, at least; None keeps these forever.
 
         Returns:
             How many were forgotten.

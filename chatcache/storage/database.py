@@ -538,7 +538,7 @@ _ONE_FORK = Lock()
 
 
 def _before_fork() -> None:
-    """Wait until SQLite is at work nowhere: a child would wait for ever for a lock that a thread of its parent has."""
+    """Wait until SQLite is at work nowhere: a child would wait forever for a lock that a thread of its parent has."""
     _ONE_FORK.acquire()
     _BEGINNING.acquire()
     _FORKING.extend(_DATABASES)

@@ -88,7 +88,7 @@ class WalIndex:
     def keeps_readers_out(self) -> bool:
         """Return whether another process holds a lock for which SQLite would make a reader wait.
 
-        There is one for a moment when the log begins anew. SQLite sleeps until it is free, for ten seconds in all,
+        There is one for a moment when the log is reset. SQLite sleeps until it is free, for ten seconds in all,
         whatever its busy timeout is.
         """
         if sys.platform not in {"linux", "darwin"}:
@@ -149,7 +149,7 @@ class Recent:
 
     def get(self, key: str) -> bytes | None:
         """Return a value that was read before and is still what the file holds, or None; for any thread."""
-        index, header, rows = self._kept  # in one step, since another thread may begin anew
+        index, header, rows = self._kept  # in one step, since another thread may clear it
         value = rows.get(key)
         if value is None or index is None or index.header[:] != header:
             return None

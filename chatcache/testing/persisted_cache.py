@@ -124,7 +124,7 @@ class PersistedCacheSuite(TypedSuite):
         assert len(lookup.calls) == 1
 
     def test_32_a_blocking_call_in_a_loop_does_not_wait_for_its_tasks(self, make: Make, lookup: Lookup) -> None:
-        """Statement 32, in Python: it makes its own lookup instead of waiting for ever."""
+        """Statement 32, in Python: it makes its own lookup instead of waiting forever."""
         cache = make()
 
         async def ask() -> list[Any]:

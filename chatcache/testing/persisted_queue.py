@@ -229,7 +229,7 @@ class PersistedQueueSuite(StorageSuite):
     def test_45_the_last_attempt_that_never_ends_is_a_failure(
         self, storage: RowStorage, clock: ManualClock, call: Call, take: Callable[..., Any]
     ) -> None:
-        """Statement 45: a process that is killed each time does not go on for ever."""
+        """Statement 45: a process that is killed each time does not go on forever."""
         queue: PersistedQueue[Any] = PersistedQueue(storage, "queue", max_attempts=1, lease=timedelta(seconds=5))
         id_ = call(queue, "offer", "work")
 

@@ -45,8 +45,10 @@ __all__ = ["Alive"]
 
 _MARK = re.compile(r"([0-9a-f]{16}) ([0-9a-f]{16}) ([0-9a-f]+) ([0-9a-f]+)")  # file, kernel, device, inode
 _SUFFIX = ".alive"
-_TRIES = 3  # a file that is not locked yet may be taken for one of the dead, and removed
-_YOUNG = 60.0  # seconds since a file was made for which it is not taken for one of the dead before it is locked
+_TRIES = 3  # a file that is not locked yet may be taken for that of a killed process, and removed
+_YOUNG = (
+    60.0  # seconds since a file was made for which it is not taken for that of a killed process before it is locked
+)
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -118,7 +120,7 @@ class Alive:
                 file.remove()
 
     def _sweep(self) -> None:
-        """Remove the files of the dead."""
+        """Remove the files of killed processes."""
         for path in _files(self._folder):
             with suppress(OSError):
                 descriptor = os.open(path, _FLAGS)

@@ -11,7 +11,7 @@ from .rows import LeaseRow
 
 __all__ = ["Sweep"]
 
-_EVERY = 60.0  # seconds between two looks for what the dead left
+_EVERY = 60.0  # seconds between two looks for what killed processes left
 _MOST = 1000  # rows
 
 

@@ -11,7 +11,7 @@ by ``os._exit``, as the processes that `multiprocessing` forks do, is killed in 
 
 * Counting makes no file: as long as the object was never written to, the counts stay in memory.
 * Caches that write nothing write no counts either: theirs are kept in memory, apart from those of other caches.
-* Where the row cannot be written, its counts stay in memory until the next time. A damaged row is begun anew.
+* Where the row cannot be written, its counts stay in memory until the next time. A damaged row is reset.
 * What is saved within a transaction on the object is part of that, and undone with it.
 * Clearing the records of a store leaves its statistics as they are; they are gone with the object.
 """
@@ -284,7 +284,7 @@ class Counts:
         return total
 
     def _read(self, storage: Storage | Transaction) -> dict[str, float]:
-        """Return the row; one that is damaged, or of another make, is begun anew."""
+        """Return the row; one that is damaged, or in an unknown format, is reset."""
         try:
             row = storage.get(self._row)
         except CorruptRecordError:
