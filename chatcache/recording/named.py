@@ -13,7 +13,7 @@ from chatcache.credentials import may_be_credential_name
 from .examples import SHORTEST, is_credible, is_guessable, is_machine_made
 from .formats import Span
 
-__all__ = ["SORT", "is_named", "named_in"]
+__all__ = ["SORT", "in_setting", "is_named", "named_in"]
 
 SORT = "a value under the name of a secret"
 
@@ -59,6 +59,30 @@ _SCHEME = re.compile(
 )
 _USER = re.compile(r"""://[^/\s:@?#"'<>]{0,64}:(?P<value>[^/\s@"'<>]{1,256})@""")
 _CURL = re.compile(r"""(?:-u|--(?:proxy-)?user)[ =]["']?[^\s:"']{1,64}:(?P<value>[^\s"']{8,256})""")
+
+_PASSWORD = re.compile(r"""(?:://|^(?!\w+://))[^/\s:@?#"'<>]{0,64}:(?P<value>[^\s@?#"'<>]{1,256})@""")
+_PARAMETER = re.compile(r"[?&;](?P<name>[\w.-]{1,64})=(?P<value>[^&;#\s<>]{1,8192})")
+_LINE = re.compile(r"^(?P<name>[\w-]{1,64}):[ \t]*(?P<value>[^\s<>][^\r\n]{0,8191})", re.MULTILINE)
+_IN_QUERY = frozenset({"key", "sig", "signature", "token"})
+_ADDRESS = re.compile(
+    r"(?:.*[_-])?(?:address|api_?base|base|endpoint|host|https?|proxy|proxies|uri|url)", re.IGNORECASE
+)
+_HEADERS = re.compile(r"(?:\w+_)?headers", re.IGNORECASE)
+
+
+def in_setting(text: str, name: str) -> Iterator[Span]:
+    """Yield the credentials in an address, or in headers, told by its name, whatever they look like."""
+    if _HEADERS.fullmatch(name):
+        yield from _settings(_LINE, text)
+    elif _ADDRESS.fullmatch(name) and " " not in text:
+        yield from _settings(_PARAMETER, text)
+        yield from (Span(*match.span("value"), SORT) for match in _PASSWORD.finditer(text))
+
+
+def _settings(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
+    for match in pattern.finditer(text):
+        if match["name"].lower() in _IN_QUERY or may_be_credential_name(match["name"]):
+            yield Span(*match.span("value"), SORT)
 
 
 @lru_cache(maxsize=4096)

@@ -30,7 +30,7 @@ from .formats import Span, formats_in
 from .literals import Literals
 from .masks import MASK, Masks, is_replaced
 from .named import SORT as NAMED
-from .named import is_named, named_in
+from .named import in_setting, is_named, named_in
 from .payloads import outside_payloads
 from .texts import LOGPROBS, Edit, Edits, Leaf, StreamTexts, edited, has_logprobs, leaves, rewritten
 
@@ -60,7 +60,9 @@ _ENDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # of names of env
 _ENDS_IN_BYTES = tuple(end.encode() for end in _ENDS)
 _SHORTEST_OWN = 12  # characters, of a secret in the environment
 _TOLD = re.compile(r"(?=.*\d)(?=.*[A-Za-z]).{8,}", re.DOTALL)
-_SCHEMA = {"type", "anyOf", "oneOf", "allOf", "$ref", "enum"}  # each JSON schema has one of them
+_SCHEMA = {"anyOf", "oneOf", "allOf", "$ref", "enum"}  # each JSON schema has one of them, or a type
+_TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
+_NAMES = ("name", "key", "header", "field")  # under which the name of a header stands beside its ``value``
 _SAID = re.compile(  # names of texts that the model reads: they hold no arguments of the call
     r"messages?|inputs?|prompts?|contents?|system(?:_?(?:prompt|instructions?|message))?|instructions?|parts|text|query"
     r"|questions?|documents?|context|history|parameters|input_schema|schema|json_schema|properties|examples",
@@ -225,6 +227,8 @@ class _Request:
                 self._places[leaf.path] = self._masks.of_place(text)
             elif leaf.value is text and len(text) >= _SHORTEST_WITHIN:
                 spans = _spans(text, leaf.name, own, self._allowed, is_request=True)
+                if leaf.is_setting:
+                    spans = _united([*spans, *in_setting(text, leaf.name)])
                 if spans:
                     self._spans[leaf.path] = spans
                     texts += [(span.sort, text[span.begin : span.end]) for span in spans]
@@ -343,10 +347,11 @@ def _places(value: Any, path: str, name: str, *, is_header: bool = False, is_pla
     """
     match value:
         case dict():
-            is_schema = not _SCHEMA.isdisjoint(value)
+            is_place = is_place and not _is_schema(value)
+            is_value = is_header and any(_is_header(value.get(each)) for each in _NAMES)
             for each, item in sorted(value.items()):
                 inner = f"{path}.{each}"
-                if is_place and not is_schema:
+                if is_place or (is_value and each == "value"):
                     yield from _places(item, inner, name, is_place=True)
                 elif _is_said(each):
                     yield from leaves(item, inner, each)
@@ -356,15 +361,30 @@ def _places(value: Any, path: str, name: str, *, is_header: bool = False, is_pla
                         inner,
                         each,
                         is_header=_HEADERS.fullmatch(each) is not None,
-                        is_place=may_be_credential_name(each) if is_header else is_credential_name(each),
+                        is_place=_is_header(each) if is_header else is_credential_name(each),
                     )
+        case [str(first), str()] if is_header and not is_place and _is_header(first):
+            yield Leaf(f"{path}[0]", name, first, is_setting=True)
+            yield Leaf(f"{path}[1]", name, value[1], is_place=True)
         case list() | tuple():
             for at, item in enumerate(value):
                 yield from _places(item, f"{path}[{at}]", name, is_header=is_header, is_place=is_place)
         case str() | int() | float() if type(value) is not bool:
-            yield Leaf(path, name, value, is_place)
+            yield Leaf(path, name, value, is_place, is_setting=True)
         case _:
             pass
+
+
+def _is_schema(value: dict[str, Any]) -> bool:
+    """Whether the object under the name of a credential is the JSON schema of that argument, and no credential."""
+    if "value" in value:
+        return False
+    kind = value.get("type")
+    return not _SCHEMA.isdisjoint(value) or isinstance(kind, list) or (isinstance(kind, str) and kind in _TYPES)
+
+
+def _is_header(name: Any) -> bool:
+    return isinstance(name, str) and may_be_credential_name(name)
 
 
 @lru_cache(maxsize=4096)

@@ -61,12 +61,14 @@ class Leaf(NamedTuple):
         name: its name; in a list, the name of the list.
         value: the text or number.
         is_place: whether it is in the place of a credential; see `chatcache.recording.secrets`.
+        is_setting: whether the model does not read it.
     """
 
     path: str
     name: str
     value: Any
     is_place: bool = False
+    is_setting: bool = False
 
 
 @dataclass(slots=True)

@@ -276,6 +276,24 @@ def test_all_that_is_passed_as_a_credential_is_masked(value: Any) -> None:
     assert not secrets_in(clean)
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"extra_headers": [["X-Api-Key", "correcthorse9"], ["X-Team", "a"]]},
+        {"headers": [{"name": "X-Api-Key", "value": "correcthorse9"}]},
+        {"headers": [{"header": "Authorization", "value": "correcthorse9"}]},
+        {"headers": "X-Team: a\nX-Api-Key: correcthorse9"},
+        {"proxy": "http://ann:correcthorse9@host"},
+        {"proxies": {"https": "ann:correcthorse9@host:1"}},
+        {"api_base": "https://host/v1?key=correcthorse9&size=2"},
+        {"api_key": {"type": "literal", "value": "correcthorse9"}},
+        {"api_key": {"type": "string", "value": "correcthorse9"}},
+    ],
+)
+def test_settings_of_each_form_lose_their_credentials(request_: Any) -> None:
+    assert "correcthorse9" not in json.dumps(scrubbed(request_))
+
+
 def test_the_secrets_of_the_environment_are_masked_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_SERVICE_KEY", "correct horse battery")
     assert scrubbed(["say correct horse battery staple"]) == [f"say {MASK} staple"]
