@@ -213,11 +213,12 @@ class Recorder:
 
     def _taped(self, track: Track, made: Made, about: About) -> bool:
         form = form_of(made.key)
-        request = about.request if made.canonical is None else _request_of(about, made.canonical)
-        about = replace(about, request=request, versions=versions_of(self._packages))
         try:
+            request = about.request if made.canonical is None else _request_of(about, made.canonical)
+            about = replace(about, request=request, versions=versions_of(self._packages))
             return track.keep(made.key.removesuffix(form), form, made.answer, about, made.offsets)
         except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
+            raise_interrupt(error)
             return self._unstored(made.answer, error)
 
     def record(self, made: Made) -> dict[str, Any]:
