@@ -43,7 +43,7 @@ class Flight(Generic[R]):
         over: whether it ended.
         landing: how it did; None where the leader was cancelled, so that somebody else has to lead.
         awaits: the flights that somebody within this one waits for just now.
-        awaited_within: how many wait for this one who are within another.
+        awaited_within: how many wait for this one who are within another, or the parent, in a child forked within it.
         forsaken: whether its leader is gone, and nobody will say how it ended.
     """
 
@@ -150,13 +150,16 @@ class Flights(Generic[R]):
     """
 
     def __init__(self) -> None:
+        self._flights: dict[Hashable, Flight[R]] = {}
         self.begin_anew()
         anew_in_children(self)
 
     def begin_anew(self) -> None:
         """Have no flights: for a child process, which has none of its parent's other threads."""
+        for flight in self._flights.values():
+            flight.awaited_within += 1  # for good: its leader is the parent, which may wait for its child
         self._lock = Lock()
-        self._flights: dict[Hashable, Flight[R]] = {}
+        self._flights = {}
 
     def run(self, key: Hashable, call: Callable[[], R]) -> tuple[R, bool]:
         """Return the result of a call for this key, and whether it was another one's call that was joined.

@@ -68,6 +68,10 @@ class Renewals:
         """Return an id for a taking, from which this process knows that it is its own."""
         return self._process + token_hex(6)
 
+    def is_own(self, owner: str) -> bool:
+        """Return whether an owner is of this process, and not of its parent or any other."""
+        return owner.startswith(self._process)
+
     def add(self, lease: Held) -> None:
         """Renew a lease from now on."""
         with self._lock:
@@ -118,7 +122,7 @@ class Renewals:
 
     def is_dead(self, owner: str) -> bool:
         """Return whether an owner is of this process, and cannot go on: nobody holds its lease, or its loop stalled."""
-        if not owner.startswith(self._process):
+        if not self.is_own(owner):
             return False
         lease = self._held.get(owner)
         return lease is None or stalled(lease.loop)

@@ -319,3 +319,49 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 def test_a_child_drops_what_it_inherited_without_waiting(tmp_path: Path) -> None:
     assert run(INHERITED, tmp_path) == (0, "0\n", "")
+
+
+FORKED_WITHIN = """
+import asyncio, os, sys
+from chatcache import ResponseCache, request_key
+form = sys.argv[2]
+request = {"q": 1}
+cache = ResponseCache("s", path=sys.argv[1])
+def lead(): return cache.lead(request_key(request), lambda hit: hit.answer)
+def child():
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        asyncio.events._set_running_loop(None)
+        if form == "hook":
+            lead()
+            answer = "child"
+        elif "stream" in form:
+            (answer,) = cache.stream(request, lambda _: ["child"])
+        else:
+            answer = cache.call(request, lambda _: "child")
+        os.write(writer, answer.encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as told:
+        answer = told.read()
+    os.waitpid(pid, 0)
+    return answer
+async def achild(): return child()
+async def aitems(): yield child()
+async def collect(): return [chunk async for chunk in cache.astream(request, lambda _: aitems())]
+match form:
+    case "call": print(cache.call(request, lambda _: child()))
+    case "acall": print(asyncio.run(cache.acall(request, lambda _: achild())))
+    case "stream": print(*cache.stream(request, lambda _: (child() for _ in range(1))))
+    case "astream": print(*asyncio.run(collect()))
+    case "hook":
+        leader = lead()
+        print(child())
+        leader.give_up()
+"""
+
+
+@pytest.mark.parametrize("form", ["call", "acall", "stream", "astream", "hook"])
+def test_a_child_that_is_forked_within_a_call_does_not_wait_for_its_parent(tmp_path: Path, form: str) -> None:
+    assert run(FORKED_WITHIN, tmp_path, form) == (0, "child\n", "")

@@ -99,6 +99,9 @@ def pauses(longest: float) -> Iterator[float]:
 
 
 def must_not_wait(colour: Colour, leader: str) -> bool:
-    """Return whether the leader may be waiting for the caller, by whatever way."""
-    holds = any(not lease.over for lease in HOLDS.get())
+    """Return whether the leader may be waiting for the caller, by whatever way.
+
+    A process that was forked within a call does not know when its parent's call ends, and never waits there.
+    """
+    holds = any(not lease.over or not RENEWALS.is_own(lease.owner) for lease in HOLDS.get())
     return holds or awaited_within() or (colour is blocking and RENEWALS.blocks(leader))
