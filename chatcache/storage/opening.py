@@ -164,7 +164,7 @@ def _opened_by_uri(path: Path, query: str, factory: type[sqlite3.Connection]) ->
     location = path.absolute().as_posix()
     for reserved in "%?#":  # the first one first; `as_uri` would load a package for it
         location = location.replace(reserved, f"%{ord(reserved):02x}")
-    uri = f"file:{'' if location.startswith('/') else '/'}{location}?{query}"
+    uri = f"file://{'' if location.startswith('/') else '/'}{location}?{query}"  # else a path may begin with a host
     return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, factory=factory)
 
 

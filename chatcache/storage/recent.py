@@ -8,8 +8,8 @@ a counter of commits, the salts of the log, and a checksum over all of its frame
 and so is right when SQLite is; it saves the locks and the search, which are most of what a read costs.
 
 The header is read from memory that is shared with SQLite, as SQLite's own readers do, without a call of the system.
-If the file is truncated, SQLite's readers are affected equally. SQLite itself truncates to three bytes, and the rest
-of the page reads as 0.
+If another program truncates the file while it is open, the next read ends the process by SIGBUS, here and in SQLite's
+own readers; nothing can be done about that. SQLite itself truncates to three bytes, and the page's rest reads as 0.
 
 What maps the file has to stay open: POSIX has it that closing a descriptor drops all the locks that the process has on
 the file, whoever took them, and those are the locks of SQLite's connections.

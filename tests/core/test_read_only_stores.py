@@ -76,7 +76,7 @@ def protect(folder: Path, *, file: int = 0o444, within: int = 0o555) -> None:
         path.chmod(within if path.is_dir() else file)
 
 
-def use(folder: Path, mode: str) -> tuple[list[str], str]:
+def use(folder: Path | str, mode: str) -> tuple[list[str], str]:
     done = subprocess.run(
         [sys.executable, "-c", f"{USE}use(*sys.argv[1:])", folder, mode],
         check=True,
@@ -106,6 +106,15 @@ def test_a_closed_store_that_cannot_be_written_is_read_and_left_as_it_is(
     assert lines[3].startswith("ReplayMiss" if mode == "replay" else "called")
     assert ("let this user read the file and its folder" in problems) == (mode == "auto")
     assert files(folder) == before
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("slashes", ["/", "//", "///"])
+def test_a_path_may_begin_with_any_number_of_slashes(folder: Path, slashes: str, closed: bool) -> None:  # noqa: FBT001
+    record(folder, closed=closed)
+    protect(folder)
+    written = f"{slashes}{str(folder).lstrip('/')}"
+    assert use(written, "replay")[0][:3] == ["recorded", "recorded", "1"]
 
 
 @pytest.mark.parametrize("mode", ["replay", "read_only"])
