@@ -44,7 +44,7 @@ from chatcache.interrupts import raise_interrupt, suppress
 
 from .descriptors import descriptor_limit, is_at_the_limit, share_of_descriptors
 from .opening import Immutable, connect, limit_rows
-from .patience import LockedError, Patience, is_busy
+from .patience import Patience, is_busy
 from .recent import Recent, WalIndex
 from .rows import SCHEMA, has_schema, run_query, write_name
 
@@ -249,8 +249,6 @@ class Database:
         """Give the connection to write by to who holds the lock `writing`; it may be in the middle of a transaction."""
         try:
             writer = self._connections.writer
-            if writer is None or not writer.in_transaction:
-                self._check_locks()
             if writer is None or (not writer.in_transaction and self._is_gone()):
                 writer = self._create()
             if self.afterwards is not None and not writer.in_transaction:
@@ -340,23 +338,16 @@ class Database:
 
     def _read(self, query: Query[A, R], argument: A, absent: R) -> R:
         try:
-            self._check_locks()
             connection = self._connections.reader or self._reopened()
             return absent if connection is None else query(connection, argument)
         except _failures() as error:
             raise explained(error, self.path) from error
-
-    def _check_locks(self) -> None:
-        """Raise `LockedError` where SQLite would wait for others, with locks of this process held and no timeout."""
-        if self._index is not None and self._index.keeps_readers_out():
-            raise LockedError("another process has locked what readers need")
 
     def _begin(self) -> None:
         self._connections = _Connections()
         self._end = finalize(self, self._connections.close_for_good)
         self._reading, self.writing = self._connections.reading, self._connections.writing
         self._recent = Recent()
-        self._index: WalIndex | None = None
         self._file: tuple[int, ...] | None = None
         self._read_file: tuple[int, ...] | None = None
         self._looks_at = 0.0
@@ -418,7 +409,6 @@ class Database:
         files = {whole: _identity(self.path, whole=whole) for whole in (False, True)}
         if files[False] is None:
             return None
-        self._look_for_the_index()
         connection = self._connect()
         try:
             ours = has_schema(connection)
@@ -431,15 +421,9 @@ class Database:
         is_immutable = isinstance(connection, Immutable)
         self._connections.reader, self._read_file = connection, files[is_immutable]
         limit_rows(connection, self._longest_row)  # once `allow_rows` sees the connection
-        self._index = None if is_immutable else WalIndex.beside(self.path)
-        self._recent.begin(self._index)
+        self._recent.begin(None if is_immutable else WalIndex.beside(self.path))
         self._stay_few()
         return connection
-
-    def _look_for_the_index(self) -> None:
-        """Look before the file is opened whether others keep readers out."""
-        self._index = WalIndex.beside(self.path)
-        self._check_locks()
 
     def _create(self) -> sqlite3.Connection:
         """Open the file to write to, and make it where there is none, readable for its owner only."""
@@ -452,10 +436,9 @@ class Database:
         # whoever writes the first page has seen none; on a file with pages it would wait for the lock of a writer
         made = [_PAGE, SHRINKS] if not self.path.exists() or self.path.stat().st_size == 0 else [_PAGE]
         file = _identity(self.path)
-        self._look_for_the_index()
         connection = self._connect(*made, "PRAGMA journal_mode = WAL", _FOREIGN_KEYS, _LOG, make=True)
         self._file, self._is_named = file or _identity(self.path), False
-        self._connections.writer, self._index = connection, WalIndex.beside(self.path)
+        self._connections.writer = connection
         self._stay_few()
         return connection
 

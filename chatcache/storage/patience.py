@@ -27,7 +27,7 @@ from chatcache.clock import monotonic
 from chatcache.errors import StorageError
 from chatcache.interrupts import suppress
 
-__all__ = ["Budget", "LockedError", "Patience", "is_busy", "seconds_left"]
+__all__ = ["Budget", "Patience", "is_busy", "seconds_left"]
 
 R = TypeVar("R")
 
@@ -38,12 +38,6 @@ _GRACE = 0.05  # seconds for a step of a call whose budget is spent: a step on a
 _STALE = 1.0  # seconds after which a passed deadline is ignored: an interrupt left it set
 
 _DEADLINE: "ContextVar[float]" = ContextVar("chatcache_deadline", default=inf)
-
-
-class LockedError(sqlite3.OperationalError):
-    """Another process has a lock, for which SQLite would wait without regard to any timeout."""
-
-    sqlite_errorname = "SQLITE_BUSY"
 
 
 class Budget:

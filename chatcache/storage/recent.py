@@ -17,12 +17,10 @@ the file, whoever took them, and those are the locks of SQLite's connections.
 
 import atexit
 import os
-import struct
 import sys
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from sqlite3 import Connection
-from stat import S_ISREG
 
 from chatcache._bridge import Lock
 from chatcache.interrupts import raise_interrupt, suppress
@@ -30,16 +28,12 @@ from chatcache.interrupts import raise_interrupt, suppress
 from .descriptors import Descriptor, share_of_descriptors
 from .rows import read_next, read_row
 
-if sys.platform != "win32":
-    import fcntl
-
 __all__ = ["Recent", "WalIndex"]
 
 _HEADER = 48  # bytes, https://www.sqlite.org/walformat.html#the_wal_index_header
 _LONGEST_ROW = 65_536  # bytes of one row that is kept
 _MOST = 16_777_216  # bytes of all; if there are more, the cache is cleared
 _MOST_INDEXES = 64
-_MARKS = 124, 4  # where readers lock the index, from which byte on and how many
 _ORPHANS: list[mmap] = []
 _DESCRIPTORS = 8  # two of an index, and those of the connections that it is beside
 
@@ -74,9 +68,7 @@ class WalIndex:
             for file in [file for file, index in cls._open.items() if index.is_deleted()]:
                 cls._open.pop(file).give_up()
             try:
-                found = beside.lstat()
-                if not S_ISREG(found.st_mode):
-                    return None
+                found = beside.stat()
                 file = found.st_dev, found.st_ino
                 if file not in cls._open and len(cls._open) < share_of_descriptors(_DESCRIPTORS, _MOST_INDEXES):
                     cls._open[file] = cls(Descriptor(beside, os.O_RDONLY))
@@ -84,21 +76,6 @@ class WalIndex:
                 raise_interrupt(error)
                 return None
             return cls._open.get(file)
-
-    def keeps_readers_out(self) -> bool:
-        """Return whether another process holds a lock for which SQLite would make a reader wait.
-
-        There is one for a moment when the log is reset. SQLite sleeps until it is free, for ten seconds in all,
-        whatever its busy timeout is.
-        """
-        if sys.platform not in {"linux", "darwin"}:
-            return False
-        try:
-            found = fcntl.fcntl(self._descriptor.number, fcntl.F_GETLK, _ASKS)
-        except OSError as error:  # others closed the descriptor
-            raise_interrupt(error)
-            return False
-        return found[_TYPE] != struct.pack("h", fcntl.F_UNLCK)
 
     def is_deleted(self) -> bool:
         """Return whether the file has no name any more, so that nobody takes a lock on it, or was closed by others."""
@@ -108,13 +85,6 @@ class WalIndex:
         """Keep the map for good if others closed its descriptor: the copy that it would close may be another file's."""
         if not self._descriptor.is_open():
             _ORPHANS.append(self.header)
-
-
-# ``struct flock``, and where in it the type of the lock is
-if sys.platform == "linux":
-    _ASKS, _TYPE = struct.pack("hhqqi", fcntl.F_RDLCK, os.SEEK_SET, *_MARKS, 0), slice(2)
-elif sys.platform == "darwin":
-    _ASKS, _TYPE = struct.pack("qqihh", *_MARKS, 0, fcntl.F_RDLCK, os.SEEK_SET), slice(20, 22)
 
 
 def _mapped(descriptor: int) -> mmap:

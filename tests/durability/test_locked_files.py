@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from chatcache import ObjectNamespace, ResponseCache, StorageError
+from chatcache import ResponseCache
 from chatcache.storage import patience
-from chatcache.storage.patience import LockedError
 from tests.forms import FORMS, Provider, ask
 from tests.waiting import HANG, until
 
@@ -150,42 +149,3 @@ def test_answers_are_stored_again_as_soon_as_the_lock_is_released(cache: Respons
     for calls in (len(FORMS), 0):
         assert asyncio.run(ask_all(cache, requests)) == calls
     assert counted(cache, "stores") == before + len(FORMS)
-
-
-KEEPS_OUT = """
-import fcntl, sys
-with open(sys.argv[1] + "-shm", "r+b") as index:
-    fcntl.lockf(index, fcntl.LOCK_EX | fcntl.LOCK_NB, int(sys.argv[3]), int(sys.argv[2]))
-    print("holds", flush=True)
-    sys.stdin.readline()
-"""
-MARKS = {"the marks": (124, 4), "one mark": (124, 1), "every lock of readers": (123, 5), "every lock": (120, 8)}
-
-
-@pytest.mark.parametrize("marks", MARKS)
-@pytest.mark.parametrize("form", FORMS)
-def test_readers_that_another_process_keeps_out_wait_here_and_not_within_sqlite(
-    tmp_path: Path, waits: Waits, marks: str, form: str
-) -> None:
-    cache = ResponseCache("s", path=tmp_path, timeout=TIMEOUT)
-    assert cache.call({"q": 1}, lambda _: "one") == "one"
-    reader = ObjectNamespace(tmp_path, "calls", timeout=TIMEOUT).get_by_name("default").storage
-    command = [sys.executable, "-c", KEEPS_OUT, str(cache.location), *map(str, MARKS[marks])]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "holds\n"
-        provider = Provider()
-        for number in range(3):
-            asyncio.run(ask(form, cache, {"q": f"new {number}"}, provider))
-        assert provider.calls == 3
-        assert max(waits.of_threads.values()) <= TIMEOUT * 1.5, "seconds, of all calls"
-        for use in (lambda: reader.get("key"), lambda: reader.put("key", 1), reader.list):
-            with pytest.raises(StorageError) as raised:
-                use()
-            assert isinstance(raised.value.__cause__, LockedError)
-        assert holder.stdin is not None
-        holder.stdin.close()
-    assert cache.call({"q": 1}, lambda _: "again") == "one"
-    reader.put("key", 1)
-    assert reader.get("key") == 1
-    cache.close()

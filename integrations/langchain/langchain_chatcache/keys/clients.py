@@ -11,7 +11,7 @@ from operator import attrgetter
 from types import ModuleType
 from typing import Any, cast
 
-from chatcache import without_credentials
+from chatcache import raise_interrupt, without_credentials
 
 from .noise import counting
 
@@ -56,7 +56,8 @@ def address_of(value: Any) -> str | None:
     if read is not None:
         try:
             return _text_of(read(value))
-        except AttributeError:  # of another version of the SDK
+        except AttributeError as error:  # of another version of the SDK
+            raise_interrupt(error)
             return ""
     return _text_of(getattr(value, "api_base", None)) if _is_litellm(value) else None
 
