@@ -177,7 +177,7 @@ WRITES: list[Write] = [
 def test_a_lock_that_another_process_holds_for_too_long_is_told_of(tmp_path: Path, write: Write) -> None:
     thing = ObjectNamespace(tmp_path, timeout=0.3).get_by_name("thing")
     thing.storage.put("key", "old")
-    with held(thing.path, 60), pytest.raises(StorageError, match=r"locked by another connection .* longer timeout"):
+    with held(thing.path, 60), pytest.raises(StorageError, match=r"held its write lock for .* longer timeout"):
         asyncio.run(write(thing.storage))
     assert thing.storage.list() == {"key": "old"}
     asyncio.run(write(thing.storage))

@@ -77,5 +77,5 @@ def test_the_plan_says_what_would_miss(suite: Path) -> None:
     app.write_text(app.read_text().replace("to a child", "to my child"))
     ended = run(suite, sys.executable, "-m", "chatcache", "plan", "-k", "explanation or agent")
     assert ended.returncode == 1, ended.stderr
-    assert "1 tests would miss; to record them anew cost $0.0000 the last time" in ended.stdout
+    assert "1 test would miss; to record them again cost $0.0000 the last time" in ended.stdout
     assert "the request differs from what was recorded" in ended.stdout

@@ -354,7 +354,7 @@ async def test_a_prompt_with_an_object_in_it_has_no_key(
     for _ in range(2):
         await invoke(model(provider), [HumanMessage("Hi", additional_kwargs={"object": object()})])
     assert provider.calls == 2
-    assert "a message of the prompt is <object object" in caplog.text
+    assert "a message of the prompt is an object of type object" in caplog.text
 
 
 def test_a_cache_of_a_cache_is_told_too_little_of_a_chat_model(

@@ -231,7 +231,7 @@ async def test_a_request_that_has_no_key_is_called_and_said_once(
     for _ in range(2):
         await complete(prompt_variables={"thing": object()})
     assert provider.calls == 2
-    assert caplog.text.count("$.arguments.prompt_variables.thing: <object object") == 1
+    assert caplog.text.count("$.arguments.prompt_variables.thing: an object of type object") == 1
 
 
 async def test_in_replay_a_miss_is_raised_and_nothing_is_called(
