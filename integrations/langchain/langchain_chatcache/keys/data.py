@@ -118,8 +118,9 @@ def to_data(value: Any, what: str) -> Any:  # noqa: C901, PLR0911, PLR0912 - a t
             return to_data(routes_of(value), what)
         case _:
             raise UnkeyableError(
-                f"{what} is an object of type {type(value).__name__}, which cannot be read as data: make it plain data, "
-                "or use cached(model, cache, ignore=[...]) and name it in ignore= if it does not change the answer",
+                f"{what} is an object of type {type(value).__name__}, which cannot be read as data: make it plain "
+                "data, or use cached(model, cache, ignore=[...]) and name it in ignore= if it does not change the "
+                "answer",
                 subject=what,
             )
 
