@@ -46,9 +46,7 @@ __all__ = ["Alive"]
 _MARK = re.compile(r"([0-9a-f]{16}) ([0-9a-f]{16}) ([0-9a-f]+) ([0-9a-f]+)")  # file, kernel, device, inode
 _SUFFIX = ".alive"
 _TRIES = 3  # a file that is not locked yet may be taken for that of a killed process, and removed
-_YOUNG = (
-    60.0  # seconds since a file was made for which it is not taken for that of a killed process before it is locked
-)
+_YOUNG = 60.0  # seconds in which a new file that is not locked yet is left alone
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 

@@ -1,38 +1,37 @@
-"""Single flight across processes: who makes a call holds a lease, a row beside the records, and the others wait.
+"""Single flight across processes: the leader of a key holds a lease, a row beside the records, and the others wait.
 
-The row of a key is ``%lease:`` + the escaped store id + ``:`` + the key, which is the prefix of no store, and one of
+The row of a key is ``%lease:`` + the escaped store id + ``:`` + the key. No store has this prefix. The row holds either
 
-* ``[owner, until, heard, alive]``: somebody leads. The owner is a fresh id for each taking, the time is in milliseconds
-  since the epoch, and `heard` is 0 as long as nobody waits, 1 where somebody does, and 2 where somebody wants to hear
-  what the leader says, too (``following.py``). Those who wait mark the row so. By `alive` they find out whether the
-  leader's process was killed (``alive.py``); it is empty where they cannot.
-* ``[owner, until, heard, alive, note]``: the leader left, without an answer that is stored, and this is why.
+* ``[owner, until, heard, alive]``: a leader makes the call. `owner` is a new id for each lease, `until` is in
+  milliseconds since the epoch. `heard` is 0 without waiters, 1 with waiters, and 2 if a waiter follows the leader's
+  stream (``following.py``); waiters set it. By `alive` they learn that the leader's process was killed (``alive.py``);
+  it is empty if they cannot.
+* ``[owner, until, heard, alive, note]``: the leader left without storing an answer. The note says why.
 
-**Taking** it is one transaction: a row that is absent, left, or over is replaced. Whoever took it looks again whether
-the answer was stored meanwhile, calls, and then stores the answer and **releases** the lease in one transaction: the
-row is deleted. Where no answer is stored, the row is deleted or gets the note. A leader that was stopped for so long
-that others took over finds that out in that transaction, and does not store its answer over theirs.
- A note is for those who saw its owner alive; whoever comes later takes no notice. It may hold what nobody wanted
-to be kept, so it is written only where somebody waits, and deleted when a lease would be over (``sweeps.py``).
+**Taking** a lease is one transaction. It replaces a row that is absent, left or expired. The leader then looks for the
+answer again, makes the call, and stores the answer and **releases** the lease in one transaction: the row is deleted.
+Without an answer to store, the row is deleted or gets the note. A leader that was stopped for so long that others took
+over finds that out in this transaction, and does not overwrite their answer.
 
-A lease lasts nine seconds, and is **renewed** every third of that by one thread of the process that holds it, for as
-long as its leader can go on: not where the loop of a task was stopped, nor where the task was abandoned, nor where a
-stream is **parked**, that is, where its reader has not asked for the next chunk for a third of that time. So those who
-wait for a process that was stopped go on within ten seconds, also where it holds the lock of the file. A process that
-was killed is known to be dead at once. A process knows its own leases, and waits for none whose leader cannot go on.
-A waiter also takes over a row that stayed unchanged for a lease's length by its monotonic clock, since wall clocks can
-be set back.
+A note is for waiters that saw its owner alive; later callers ignore it. It may hold an answer that must not be kept.
+So it is written only if there are waiters, and deleted when the lease would expire (``sweeps.py``).
 
-Leases never deadlock, across any number of processes. Whoever holds a lease does not wait for another process, nor does
-a leader of whose call somebody else's call waits (see `chatcache._bridge.Flights`): it goes on without a lease. So
-whoever a process waits for makes its call in the end, without waiting for any other process.
+A lease lasts nine seconds. One thread of its process **renews** it every three, for as long as the leader can go on. It
+is not renewed if the leader's event loop stopped, if its task was abandoned, or if its stream is **parked**: the reader
+has not asked for the next chunk for three seconds. So the waiters of a stopped process go on within ten seconds, even
+if it holds the lock of the file. A killed process is noticed at once. A process knows its own leases, and waits for
+none whose leader cannot go on. A waiter also takes over a row that stayed unchanged for a lease's length by its
+monotonic clock, since wall clocks can be set back.
 
-If the storage fails, the call proceeds without a lease. All that a call waits for the storage, here and
-where its answer is stored, is charged to its `Budget`; nobody waits for a file that is stuck, or for a leader that
-could not write there.
+Leases never deadlock, across any number of processes. The holder of a lease does not wait for another process. Nor does
+a leader while another call waits for its call (see `chatcache._bridge.Flights`). Both go on without a lease. So each
+leader that others wait for makes its call without waiting itself.
 
-What killed processes leave behind is deleted by later holders, once a minute at most. Taking, renewing and
-releasing are steps of a `Batch`: of a thousand calls that begin at once, the leases are taken in a few commits.
+If the storage fails, the call proceeds without a lease. Each wait of a call for the storage, here and to store its
+answer, counts against its `Budget`. No call waits for a file that is stuck, or for a leader that could not write there.
+
+Later holders delete what killed processes leave behind, once a minute at most. Taking, renewing and releasing are steps
+of a `Batch`: if a thousand calls begin at once, a few commits take their leases.
 """
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
