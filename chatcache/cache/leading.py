@@ -3,6 +3,10 @@
 What `chatcache._bridge.Flights` and `chatcache.cache.leases` do for a call that is a function, a `Leader` does for one
 that is not: it is an object, which whoever leads holds until there is an end to be told. Where it is dropped without
 that, somebody else leads, within 50 ms in this process, and within ten seconds in another one.
+
+An answer that is not recorded is passed to waiters in other processes as a note, ``{"record": [key, record]}``. A
+function's call leaves another form (`chatcache.cache.calls`), though both may lead the same key. A waiter that finds
+the other form makes its own call.
 """
 
 from collections.abc import Callable, Coroutine, Hashable
@@ -12,10 +16,11 @@ from weakref import finalize
 from chatcache._bridge import RENEWALS, Colour, Flight, Flights, Landing
 from chatcache.clock import Clock
 from chatcache.errors import DecodeError
-from chatcache.exit import Failure, Success, outcome
-from chatcache.interrupts import is_interrupt, suppress
+from chatcache.exit import Failure
+from chatcache.interrupts import is_interrupt, raise_interrupt, suppress
 from chatcache.storage import Budget
 
+from .calls import Answer
 from .leases import Lease, Leases, Left
 from .outcomes import Outcomes
 from .records import Hit
@@ -57,7 +62,8 @@ class Leader:
             key: under which it would have been recorded.
             record: what would have been recorded.
         """
-        self._end(Landing(value=[key, record]), note=lambda: self._outcomes.written(Success([key, record])))
+        answer = Answer([key, record])
+        self._end(Landing(value=answer), note=lambda: {"record": answer.original})
 
     def failed(self, error: Exception) -> None:
         """Have the error raised for those who wait; if it only stopped the caller, have one of them lead."""
@@ -141,8 +147,8 @@ class Leading:
                 return None
             if isinstance(begun, Landing):
                 self._joined()
-                answered = begun.unpack()
-                found = await look(colour) if answered is None else Hit(answered[0], answered[1], self._clock)
+                answer = begun.unpack()
+                found = await look(colour) if answer is None else Hit(*answer.copy(), self._clock)
                 if found is not None:
                     return found
             else:
@@ -167,16 +173,23 @@ class Leading:
         return leader
 
     def _left(self, leader: Leader, left: Left) -> Hit | Leader:
-        """Return the answer that another process left, or raise its error; what is not known here is nothing."""
+        """Return the answer that another process left, or raise its error; an unknown form counts as nothing."""
+        match left.note:
+            case {"record": [str() as key, record]}:
+                try:
+                    hit = Hit.of(key, record, self._clock)
+                except ValueError as error:
+                    raise_interrupt(error)
+                    return leader
+                self._joined()
+                leader.answered(key, record)
+                return hit
         try:
             exit_ = self._outcomes.read(left.note)
         except DecodeError:
             return leader
-        self._joined()
-        try:
-            key, record = outcome(exit_)
-        except Exception as error:
-            leader.failed(error)
-            raise
-        leader.answered(key, record)
-        return Hit(key, record, self._clock)
+        if isinstance(exit_, Failure):
+            self._joined()
+            leader.failed(exit_.error)
+            raise exit_.error
+        return leader

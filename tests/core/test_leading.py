@@ -5,14 +5,15 @@ import gc
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
-from chatcache import Form, Hit, Leader, Refusal, ReplayedError, ResponseCache
+from chatcache import Form, Hit, Leader, Refusal, ReplayedError, ResponseCache, request_key
 from tests.under_way import leads_elsewhere, waiting
 from tests.waiting import HANG, auntil, until
 
@@ -175,3 +176,46 @@ def test_other_processes_wait_too(cache: ResponseCache, tmp_path: Path, what: st
         assert "refused" in str(got)
     else:
         assert got == "answer"
+
+
+REQUEST = {"model": "m", "messages": []}
+ANSWERS = ["ab", {"a": 1, "b": 2}, {"a": 1}, [1, 2, 3]]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_call_never_gets_what_a_hook_left_in_place_of_its_answer(cache: ResponseCache, answer: Any) -> None:
+    key = request_key(REQUEST)
+    leader = cache.lead(key, read)
+    assert isinstance(leader, Leader)
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(cache.call, REQUEST, lambda _: answer)
+        until(lambda: leads_elsewhere(cache))
+        cache.update(key, answer, refusal=Refusal.LENGTH, leader=leader)
+        assert call.result(HANG) == answer
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_hook_that_waits_for_a_call_whose_answer_is_not_kept_makes_its_own(cache: ResponseCache, answer: Any) -> None:
+    ends = Event()
+    with ThreadPoolExecutor(2) as threads:
+        made = threads.submit(
+            cache.call, REQUEST, lambda _: ends.wait(HANG) and answer, refuse=lambda _: Refusal.LENGTH
+        )
+        until(lambda: bool(cache._object.storage.list(prefix="%lease:")))
+        led = threads.submit(cache.lead, request_key(REQUEST), read)
+        until(lambda: leads_elsewhere(cache))
+        ends.set()
+        assert made.result(HANG) == answer
+        assert isinstance(led.result(HANG), Leader)
+
+
+def test_each_who_waits_gets_an_answer_of_its_own(cache: ResponseCache) -> None:
+    leader = led(cache)
+    followers = [Follower(cache) for _ in range(2)]
+    until(lambda: waiting(cache) == 2)
+    answer = {"choices": [{"text": "as it was"}]}
+    cache.update(KEY, answer, refusal=Refusal.LENGTH, leader=leader)
+    answers = [answer, *(follower.end() for follower in followers)]
+    for each in answers:
+        assert each == {"choices": [{"text": "as it was"}]}
+        each["choices"][0]["text"] = "edited"
