@@ -148,7 +148,10 @@ class Leading:
             if isinstance(begun, Landing):
                 self._joined()
                 answer = begun.unpack()
-                found = await look(colour) if answer is None else Hit(*answer.copy(), self._clock)
+                if answer is not None:
+                    answered, record = answer.copy()
+                    return Hit(answered, record, self._clock)
+                found = await look(colour)
                 if found is not None:
                     return found
             else:
