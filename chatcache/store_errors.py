@@ -14,12 +14,12 @@ OnStoreError = Literal["bypass", "raise"]
 
 
 class StoreErrors:
-    """The errors of a store: each is counted and logged once per kind, or raised.
+    """The errors of a store: each kind is logged once, and each call that meets one is counted; or they are raised.
 
     Args:
         store_id: the id of the store.
         policy: what to do with an error.
-        count: is called for each failure: a call whose read, lease and write fail counts three times.
+        count: is called for each call that proceeds without the store.
 
     Attributes:
         raised: whether errors are raised.
@@ -36,26 +36,31 @@ class StoreErrors:
         self._count = count
         self._said: set[object] = set()
 
-    def handle(self, error: Exception) -> None:
+    def handle(self, error: Exception, *, counts: bool = True) -> None:
         """Raise an error, or else let the call proceed without the store.
+
+        Args:
+            error: the error.
+            counts: whether it is the first one that the call meets.
 
         Raises:
             Exception: the error, if errors are raised.
         """
         if self.raised:
             raise error
-        self.excuse(error)
+        self.excuse(error, counts=counts)
 
-    def excuse(self, error: Exception) -> None:
-        """Count a failure, and log the first one of each kind."""
+    def excuse(self, error: Exception, *, counts: bool = True) -> None:
+        """Let the call proceed without the store, as `handle` does if it does not raise."""
         raise_interrupt(error)
-        self._count()
+        if counts:
+            self._count()
         kind = _kind(error)
         if kind not in self._said:
             self._said.add(kind)
             proceeds = "" if self.raised else "Calls proceed without the cache. "
             LOGGER.warning(
-                "store %r is not used for a call: %s\n%sFurther failures of this kind are counted, not logged.",
+                "store %r is not used for a call: %s\n%sLater failures of this kind are counted by call, not logged.",
                 self._store_id,
                 printable(str(error)),
                 proceeds,

@@ -21,12 +21,12 @@ from chatcache.errors import (
 )
 from chatcache.interrupts import raise_interrupt, suppress
 from chatcache.keys import canonical_json
-from chatcache.memory_tier import MemoryTier
 from chatcache.mode import Mode, Refusal
 from chatcache.storage import Budget
 from chatcache.store_errors import StoreErrors, as_persistence_error
 from chatcache.ttl import TTL, parse_ttl
 
+from .asked import Asked, Lookup, batch_key
 from .calls import Answer, Call
 from .leases import Lease
 from .records import About, Requests, form_of, record_of, story_of
@@ -39,7 +39,6 @@ __all__ = ["Made", "Recorder", "off_loop_if"]
 T = TypeVar("T")
 
 _HEAVY = 256 * 1024  # bytes
-_MOST_MISSES = 1_000  # whose times are remembered until they are answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,7 @@ class Recorder:
         store: where they are kept.
         counts: is told of what is kept, and of what is not.
         errors: what is done where the store fails.
+        asked: the lookups that had no answer.
         allowed: the reasons for which answers are not refused.
         requests: what is kept of a request.
         max_bytes: how many bytes the store may hold.
@@ -93,6 +93,7 @@ class Recorder:
         store: ObjectStore,
         counts: Counts,
         errors: StoreErrors,
+        asked: Asked,
         *,
         allowed: Collection[Refusal],
         requests: Requests,
@@ -103,16 +104,12 @@ class Recorder:
         self._store = store
         self._counts = counts
         self._errors = errors
+        self._asked = asked
         self._allowed = allowed
         self._requests = requests
         self._max_bytes = max_bytes
         self._packages = packages
         self._clock = clock
-        self._asked: MemoryTier[float] = MemoryTier(_MOST_MISSES, clock)
-
-    def missed(self, key: str) -> None:
-        """Note when a request was looked up in vain: its call takes from then on."""
-        self._asked.set(key, monotonic(), None)
 
     def refuses(self, refusal: Refusal) -> bool:
         """Return whether an answer is not to be kept for this reason, and count it if so."""
@@ -139,7 +136,7 @@ class Recorder:
             refusal = _checked_refusal(call.refuse(answer))
         except Exception as error:  # noqa: BLE001 - whatever the caller's function raises
             raise_interrupt(error)
-            return self._unstored(answer, error)
+            return self._unstored(answer, error, self._asked.pop(call.key))
         about = About(took=took)
         record = Made(call.key, answer, about, call.canonical, offsets, size, call.key, call.budget, lease)
         return await self.keep(colour, record, refusal, call.ttl, call.mode)
@@ -159,12 +156,13 @@ class Recorder:
         Raises:
             NotStoredError: the store failed, and that is to be an error.
         """
-        about = self._timed(made.asked, made.about)
+        lookup = self._asked.pop(made.asked)
+        about = _timed(lookup, made.about)
         if colour is awaiting:
             current_loop()  # not in `try`: without asyncio the caller is refused
             await learn_versions(self._packages)
         if self.track is not None:
-            return self._taped(self.track, made, about)
+            return self._taped(self.track, made, about, lookup)
         if not self._admits(refusal, ttl, mode):
             return False
         try:
@@ -175,12 +173,12 @@ class Recorder:
             with made.budget.spent():
                 stored = await self._store.keep(colour, made.key, record, ttl, note=story, lease=made.lease)
         except TransactionError:
-            self._set_later(made.key, record, ttl, story)
+            self._set_later(made.key, record, ttl, story, lookup)
         except CANCELLATIONS:  # what was begun is written all the same
             self._counts.add(stores=1, bytes_stored=made.size)
             raise
         except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
-            return self._unstored(made.answer, as_persistence_error(error))
+            return self._unstored(made.answer, as_persistence_error(error), lookup)
         if stored:
             self._counts.add(stores=1, bytes_stored=size)
         return stored
@@ -192,26 +190,30 @@ class Recorder:
             NotStoredError: the store failed, and that is to be an error.
         """
         if self.track is not None:
-            made_of_each = [Made(key, answer, self._timed(key, about)) for key, (answer, about) in answers.items()]
-            return sum(self._taped(self.track, each, each.about) for each in made_of_each)
+            lookups = [self._asked.pop(key) for key in answers]
+            return sum(
+                self._taped(self.track, Made(key, answer, about), _timed(lookup, about), lookup)
+                for (key, (answer, about)), lookup in zip(answers.items(), lookups, strict=True)
+            )
         if not answers or not self._admits(None, ttl, mode):
             return 0
+        lookup = self._asked.pop(batch_key(answers))
         entries, notes, stored = [], {}, 0
         try:
             for key, (answer, about) in answers.items():
-                made = Made(key, answer, self._timed(key, about))
+                made = Made(key, answer, _timed(self._asked.pop(key), about))
                 record, notes[key], size = self._built(made, made.about)
                 entries.append((key, record, ttl))
                 stored += size
             with budget.spent():
                 self._store.set_many(entries, notes=notes)
         except Exception as error:  # noqa: BLE001 - the answers were paid for, whatever is wrong with them
-            self._unstored([answer for answer, _ in answers.values()], as_persistence_error(error))
+            self._unstored([answer for answer, _ in answers.values()], as_persistence_error(error), lookup)
             return 0
         self._counts.add(stores=len(entries), bytes_stored=stored)
         return len(entries)
 
-    def _taped(self, track: Track, made: Made, about: About) -> bool:
+    def _taped(self, track: Track, made: Made, about: About, lookup: Lookup | None) -> bool:
         form = form_of(made.key)
         try:
             request = about.request if made.canonical is None else _request_of(about, made.canonical)
@@ -219,7 +221,7 @@ class Recorder:
             return track.keep(made.key.removesuffix(form), form, made.answer, about, made.offsets)
         except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
             raise_interrupt(error)
-            return self._unstored(made.answer, error)
+            return self._unstored(made.answer, error, lookup)
 
     def record(self, made: Made) -> dict[str, Any]:
         """Return the record of an answer, as those who wait get it where it is not kept.
@@ -231,11 +233,6 @@ class Recorder:
             with suppress(Exception):
                 size = len(encode(made.answer))
         return self._record(made, made.about, size)
-
-    def _timed(self, key: str, about: About) -> About:
-        """Return what is known of a call, with how long it took since it was looked up, if nothing else tells."""
-        asked = self._asked.pop(key)
-        return about if about.took is not None or asked is None else replace(about, took=monotonic() - asked)
 
     def _admits(self, refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
         """Whether an answer is to be kept; a TTL that is not positive keeps nothing, and leaves what is there."""
@@ -263,33 +260,43 @@ class Recorder:
         except (InvalidValueError, RecursionError):
             return None
 
-    def _set_later(self, key: str, record: Any, ttl: TTL, story: Any) -> None:
+    def _set_later(self, key: str, record: Any, ttl: TTL, story: Any, lookup: Lookup | None) -> None:
         """Write a record in a thread: a blocking call on the thread of a loop must not wait for tasks of that loop."""
 
         def write() -> None:
             try:
                 self._store.set(key, record, ttl, note=story)
             except Exception as error:  # noqa: BLE001 - whatever the store raises, it is said
-                self._errors.excuse(as_persistence_error(error))
+                self._errors.excuse(as_persistence_error(error), counts=_counts(lookup))
 
         worker = Worker()
         worker.submit(write)
         worker.stop()
 
-    def _unstored(self, answer: Any, error: Exception) -> bool:
+    def _unstored(self, answer: Any, error: Exception, lookup: Lookup | None) -> bool:
         raise_interrupt(error)
         if self.track is not None:
             self.track.reject(error)
             return False
         if self._errors.raised:
             raise NotStoredError(answer, str(error)) from error
-        self._errors.excuse(error)
+        self._errors.excuse(error, counts=_counts(lookup))
         return False
 
 
 async def off_loop_if(colour: Colour, size: int, build: Callable[[], T]) -> T:
     """Return what is built, off the loop where there is one, and so much of it that the loop would stand still."""
     return await off_loop(build) if colour is awaiting and size > _HEAVY else build()
+
+
+def _timed(lookup: Lookup | None, about: About) -> About:
+    """Return what is known of a call, with how long it took since it was looked up, if nothing else tells."""
+    return about if about.took is not None or lookup is None else replace(about, took=monotonic() - lookup.at)
+
+
+def _counts(lookup: Lookup | None) -> bool:
+    """Return whether a failure is the first one of its call, which counts the call as bypassed."""
+    return lookup is None or not lookup.bypassed
 
 
 def _request_of(about: About, canonical: bytes | None) -> Any:

@@ -4,9 +4,9 @@ A hook of a framework gives an adapter two moments, before a call and after it, 
 `update`. For who makes the calls there are `call` and `stream`, which are shared by all those who ask for the same at
 the same time, in this process and in others.
 
-A cache failure never fails a call. If the cache cannot be read or written, the call proceeds without it. The failure is
-counted, and logged once by the logger ``chatcache``. With ``on_store_error="raise"`` it is raised. In mode ``replay``
-it is always raised, and so is a miss, since nothing may be called.
+A cache failure never fails a call. If the cache cannot be read or written, the call proceeds without it. The call is
+counted, and the failure logged once by the logger ``chatcache``. With ``on_store_error="raise"`` it is raised. In mode
+``replay`` it is always raised, and so is a miss, since nothing may be called.
 """
 
 import os
@@ -47,6 +47,7 @@ from chatcache.storage import Budget, ObjectNamespace
 from chatcache.store_errors import OnStoreError, StoreErrors, as_persistence_error
 from chatcache.ttl import TTL, parse_ttl
 
+from .asked import Asked, batch_key
 from .calls import Answer, Call, Calls, items_of
 from .leading import Leader, Leading
 from .leases import Leases
@@ -91,9 +92,10 @@ class ResponseCache:
         max_bytes: how many bytes they may take.
         store_requests: what is kept of a request beside its answer: ``full``, all of it; ``redacted``, its form without
             its texts; ``digest``, its key alone.
-        on_store_error: what to do if the store fails. ``bypass``: the call proceeds without it; the failure is counted,
-            and logged once per kind by the logger ``chatcache``. ``raise``: a failed read is raised before the call,
-            and an answer that cannot be stored raises `NotStoredError`, which holds it. A failed lease is only logged.
+        on_store_error: what to do if the store fails. ``bypass``: the call proceeds without it and is counted; the
+            failure is logged once per kind by the logger ``chatcache``. ``raise``: a failed read is raised before the
+            call, and an answer that cannot be stored raises `NotStoredError`, which holds it. A failed lease is only
+            logged.
         timeout: how many seconds the cache may add to one call, in all of its steps, while others hold or write the
             file; then the call proceeds without the cache. A file that stays locked costs this process one such wait:
             later calls proceed at once until it is free again. The wait for another caller's answer is not counted.
@@ -147,6 +149,7 @@ class ResponseCache:
         self._unlimited = max_entries is None and max_bytes is None  # else each use is to be noted
         self._recalls = self._unlimited
         self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
+        self._asked = Asked(dating)
         self._leases = Leases(self._object.storage, store_id, failed=self._unleased)
         self._sharing = Sharing.of(str(self._object.path), store_id)
         self._outcomes = outcomes = Outcomes(errors)
@@ -154,6 +157,7 @@ class ResponseCache:
             self._store,
             self._counts,
             self._errors,
+            self._asked,
             allowed=parse_refusals(allow),
             requests=parse_requests(store_requests),
             max_bytes=max_bytes,
@@ -383,7 +387,7 @@ class ResponseCache:
                         raise_interrupt(error)
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
-            self._unread(as_persistence_error(error), mode)
+            self._unread(key, as_persistence_error(error), mode)
             return None
         self._missed(key, request, mode, reason)
         return None
@@ -415,7 +419,7 @@ class ResponseCache:
                         raise_interrupt(error)
                         reason = f"the record cannot be read ({type(error).__name__}: {error})"
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
-            self._unread(as_persistence_error(error), mode)
+            self._unread(key, as_persistence_error(error), mode)
             return None
         self._missed(key, request, mode, reason)
         return None
@@ -465,7 +469,7 @@ class ResponseCache:
         try:
             records = self._store.get_many([*requests], _ABSENT)
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
-            self._unread(as_persistence_error(error), mode)
+            self._unread(batch_key(requests), as_persistence_error(error), mode)
             return [None] * len(requests)
         found: list[T | None] = []
         for (key, request), record in zip(requests.items(), records, strict=True):
@@ -748,7 +752,7 @@ class ResponseCache:
         return self._recorder.refuses(refusal)
 
     def bypass(self, problem: Exception) -> None:
-        """Count a failure because of which a call proceeds without the cache, and log it once per kind.
+        """Count a call that proceeds without the cache because of a failure, and log that once per kind.
 
         A tape notes it instead, since a test must not pass if its calls cannot be replayed.
 
@@ -876,21 +880,22 @@ class ResponseCache:
             async for chunk in chunks:
                 yield chunk.copy() if read is None else read(chunk.copy())
 
-    def _unread(self, error: PersistenceError, mode: Mode) -> None:
+    def _unread(self, key: str, error: PersistenceError, mode: Mode) -> None:
         """Let the call proceed without records that could not be read, or raise if nothing may be called."""
         if isinstance(error, CorruptRecordError):
             damage, error = error, CorruptRecordError(f"{error}. {_REPAIR}")
             error.__cause__ = damage
         if not mode.calls:
             raise error
-        self.bypass(error)
+        self._errors.handle(error)
+        self._asked.add(key, bypassed=True)
 
     def _missed(self, key: str, request: Any, mode: Mode, reason: str) -> None:
         """Let the provider be called, or raise where nothing may be."""
         self._counts.add(misses=1)
         if not mode.calls:
             raise self.miss(key, request, reason)
-        self._recorder.missed(key)
+        self._asked.add(key)
 
     def _read(self, key: str, record: Any, read: Callable[[Hit], T]) -> T:
         result = read(Hit.of(key, record, self._clock))
@@ -918,18 +923,18 @@ class ResponseCache:
     async def _lead_many(self, colour: Colour, keys: Collection[str], mode: Mode) -> Leader | bool:
         if not (mode.reads and mode.writes) or self._track is not None:
             return False
-        parts = sorted(keys)
+        parts, whole = sorted(keys), batch_key(keys)
 
         async def look(colour: Colour) -> Hit | None:
             try:
                 records = await colour(self._store.get_many, self._store.aget_many, parts, _ABSENT)
             except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
-                self.bypass(as_persistence_error(error))
+                self._errors.handle(as_persistence_error(error), counts=self._asked.bypass(whole))
                 return None
             hits = list(map(self._hit, parts, records))
             return hits[-1] if all(hits) else None
 
-        led = await self._leading.lead(colour, request_key(parts), look)
+        led = await self._leading.lead(colour, whole, look)
         return led if isinstance(led, Leader) else led is not None
 
     async def _led(  # noqa: PLR0913, PLR0917 - what `update` was passed
@@ -953,7 +958,7 @@ class ResponseCache:
         try:
             record = await colour(self._store.get, self._store.aget, key, _ABSENT)
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
-            self.bypass(as_persistence_error(error))
+            self._errors.handle(as_persistence_error(error), counts=self._asked.bypass(key))
             return None
         return self._hit(key, record)
 
@@ -964,9 +969,9 @@ class ResponseCache:
             raise_interrupt(error)
             return None
 
-    def _unleased(self, error: PersistenceError) -> None:
+    def _unleased(self, key: str, error: PersistenceError) -> None:
         if not isinstance(error, TransactionError):  # that the caller's own loop would have to go on is no fault
-            self._errors.excuse(error)
+            self._errors.excuse(error, counts=self._asked.bypass(key))
 
     def _bypassed(self) -> None:
         self._counts.add(bypasses=1)

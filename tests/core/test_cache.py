@@ -169,7 +169,7 @@ async def test_a_corrupt_file_is_bypassed_counted_and_said_once(
         for _ in range(3):
             assert await call(cache, "lookup", "key", REQUEST, same) is None
             assert await call(cache, "update", "key", "answer") is False
-    assert cache.stats().bypasses == 6
+    assert cache.stats().bypasses == 3
     assert len(caplog.records) == 1
     assert f"{cache.location} is no SQLite database" in caplog.text
     assert "move it away to begin anew" in caplog.text
@@ -334,7 +334,7 @@ async def test_an_error_is_raised_and_not_kept(tmp_path: Path, ask: Ask) -> None
 async def test_a_paid_answer_is_returned_whatever_becomes_of_its_record(tmp_path: Path, ask: Ask) -> None:
     cache = await corrupt(tmp_path)
     assert await ask(cache, REQUEST, Provider("paid")) == "paid"
-    assert cache.stats().bypasses == 3  # it was looked up, to be called by one process only, and stored
+    assert cache.stats().bypasses == 1
     healthy = ResponseCache("store", path=tmp_path / "healthy")
     thing = object()
     assert await ask(healthy, REQUEST, Provider(thing)) is thing

@@ -39,7 +39,10 @@ class Process:
         self.storage: Storage = self.object.storage
         self.failures: list[PersistenceError] = []
         self.lookers: set[int] = set()  # threads; while another one leads, those that wait look
-        self.leases = Leases(self.storage, "shop", failed=self.failures.append, length=length)
+        self.leases = Leases(self.storage, "shop", failed=self.failed, length=length)
+
+    def failed(self, _key: str, error: PersistenceError) -> None:
+        self.failures.append(error)
 
     def end(self) -> None:
         RENEWALS.forget(self.leases.sweep._look)  # it waits for a whole length
@@ -141,7 +144,7 @@ def test_another_process_waits_for_the_answer(one: Process, other: Process, colo
 def test_another_key_and_another_store_wait_for_nobody(one: Process, other: Process) -> None:
     held(one)
     second = held(other, "l")
-    elsewhere = Leases(other.storage, "shop:", failed=other.failures.append)
+    elsewhere = Leases(other.storage, "shop:", failed=other.failed)
     third = drive(elsewhere.lead(blocking, "k", other.look, Budget()))
     assert isinstance(third, Lease)
     assert {*one.storage.list()} == {ROW, "%lease:shop:l", "%lease:shop%3A:k"}
@@ -521,7 +524,7 @@ def threads() -> Callable[[], int]:
 def test_the_stores_of_an_object_have_one_thread_and_none_when_they_are_closed(
     one: Process, threads: Callable[[], int]
 ) -> None:
-    stores = [Leases(one.storage, f"shop {number}", failed=one.failures.append) for number in range(20)]
+    stores = [Leases(one.storage, f"shop {number}", failed=one.failed) for number in range(20)]
     for leases in stores:
         lease = drive(leases.lead(blocking, "k", one.look, Budget()))
         assert isinstance(lease, Lease)

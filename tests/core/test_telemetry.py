@@ -58,7 +58,7 @@ COUNTED = {
     "chatcache.stores": [1, "{call}"],
     "chatcache.refusals length": [1, "{call}"],
     "chatcache.refusals empty": [2, "{call}"],
-    "chatcache.bypasses": [4, "{failure}"],
+    "chatcache.bypasses": [4, "{call}"],
     "chatcache.evictions": [5, "{record}"],
     "chatcache.joins": [6, "{call}"],
     "chatcache.bytes.stored": [70, "By"],

@@ -60,7 +60,7 @@ async def test_a_file_that_is_locked_for_long(tmp_path: Path, ask: Ask, provider
     assert await ask(cache, 10) == answers(10)
     assert provider.calls == 2 * CALLS
     holder.execute("ROLLBACK")
-    assert cache.stats().bypasses >= 2 * CALLS  # each had no lease, and was not stored
+    assert cache.stats().bypasses == CALLS
     for _ in range(2):
         assert await ask(patient, 10) == answers(10)
     assert provider.calls == 3 * CALLS
@@ -100,7 +100,7 @@ async def test_a_file_that_becomes_garbage(tmp_path: Path, ask: Ask, provider: P
     for start in (0, 10):
         assert await ask(cache, start) == answers(start)
     assert provider.calls == 3 * CALLS
-    assert cache.stats().bypasses >= 2 * CALLS
+    assert cache.stats().bypasses == 2 * CALLS
     cache.location.unlink()
     for _ in range(2):
         assert await ask(cache, 10) == answers(10)
@@ -208,7 +208,7 @@ for mode in (0o500, 0o000):
     before = cache.stats().bypasses
     for number in range(5, 10):
         assert cache.call({"number": number}, lambda request: "second") == "second"
-    assert cache.stats().bypasses >= before + 5
+    assert cache.stats().bypasses == before + 5
     cache.close()
     cache.location.parent.chmod(0o700)
 cache.location.chmod(0o600)

@@ -74,7 +74,7 @@ class Leases:
     Args:
         storage: the storage that holds the records of the store.
         store_id: the id of the store.
-        failed: is told of a failure of the storage because of which a call goes on without a lease.
+        failed: is told of a failure of the storage because of which a call goes on without a lease, and its key.
         length: how many seconds a lease lasts that is not renewed.
     """
 
@@ -83,7 +83,7 @@ class Leases:
         storage: Storage,
         store_id: str,
         *,
-        failed: Callable[[PersistenceError], None],
+        failed: Callable[[str, PersistenceError], None],
         length: float = _LENGTH,
     ) -> None:
         self.storage = storage
@@ -134,12 +134,12 @@ class Leases:
                     if waits_for and follow:
                         mark = partial(_mark, row, waits_for, FOLLOWED)
                         if await colour(self.batch.run, self.batch.arun, mark):
-                            return self._following(colour, row, watch, budget)
+                            return self._following(colour, key, watch, budget)
                     elif waits_for and waits_for != awaited:
                         awaited = waits_for
                         self.batch.submit(partial(_mark, row, waits_for, WAITED_FOR))
             except Exception as error:  # noqa: BLE001 - whatever it is, the call goes on without a lease
-                self._failed(as_persistence_error(error))
+                self._failed(key, as_persistence_error(error))
                 return None
             if lease is not None or watch.leader:
                 found = await _looked(look, lease)
@@ -149,7 +149,7 @@ class Leases:
             if outcome is not None or must_not_wait(colour, watch.leader):
                 return outcome
             if self.storage.is_stuck():  # nor can the leader write there how its call ends
-                self._failed(self.storage.late())
+                self._failed(key, self.storage.late())
                 return None
             await colour(pause, apause, next(waits))
 
@@ -196,9 +196,9 @@ class Leases:
             raise
         return lease
 
-    def _following(self, colour: Colour, row: str, watch: Watch, budget: Budget) -> Following:
-        said = self.said(watch.leader)
-        return Following(colour, self.storage, watch, budget, row=row, said=said, failed=self._failed)
+    def _following(self, colour: Colour, key: str, watch: Watch, budget: Budget) -> Following:
+        row, said, failed = f"{self._rows}{key}", self.said(watch.leader), partial(self._failed, key)
+        return Following(colour, self.storage, watch, budget, row=row, said=said, failed=failed)
 
 
 class Lease:

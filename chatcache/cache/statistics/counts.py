@@ -64,7 +64,8 @@ class Statistics:
         misses: calls that had no record.
         stores: answers that were recorded.
         refusals: answers that were not worth keeping, by the reason.
-        bypasses: how many reads, writes and leases failed; a call whose three fail counts three times.
+        bypasses: calls that proceeded without the cache because a read, a write or a lease failed; one whose lookup
+            found nothing is a miss as well.
         evictions: records that were removed to make room.
         joins: calls that were answered by that of another thread, task or process, which was under way; each of them
             is a miss as well.

@@ -36,7 +36,7 @@ _METRICS = (
     _Metric("misses", "chatcache.misses", "{call}", "Calls that had no record."),
     _Metric("stores", "chatcache.stores", "{call}", "Calls whose answer was recorded."),
     _Metric("refusals", "chatcache.refusals", "{call}", "Calls whose answer was not worth keeping."),
-    _Metric("bypasses", "chatcache.bypasses", "{failure}", "Reads, writes and leases of the cache that failed."),
+    _Metric("bypasses", "chatcache.bypasses", "{call}", "Calls that proceeded without the cache."),
     _Metric("evictions", "chatcache.evictions", "{record}", "Records that were removed to make room."),
     _Metric("joins", "chatcache.joins", "{call}", "Calls that were answered by that of another, under way."),
     _Metric("bytes_stored", "chatcache.bytes.stored", "By", "Size of the answers that were recorded."),
