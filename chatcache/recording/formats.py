@@ -257,15 +257,16 @@ _SHORTEST = 16  # characters of a text that holds a credential of these formats
 _LEAST_READ, _LONGEST_READ = 10, 512  # characters
 _MORE = re.compile(r"[\w+/=.-]+")
 # These begin only at the beginning of a run of letters, digits, dots and dashes.
-_WHOLE = {"JSON Web Token", "Discord token", "Yandex token", "Sentry token", "Mapbox token"}
+_WHOLE = {"JSON Web Token", "Discord token", "Yandex token", "Sentry token", "Mapbox token", "Snyk token"}
 _IN_BASE64 = ("UFJJVkFURSBLRV", "QUklWQVRFIEtFW", "BSSVZBVEUgS0VZ")  # "PRIVATE KEY", by its offset
 
-# Credentials without a prefix: the kind, hints (one of them is always in the text), and the pattern. If it has a group,
-# that is the secret. A pattern begins with a set of characters before it looks back, because such a search is fast.
+# Credentials without a prefix: the kind, hints (one of them is always in the text), and the pattern. A group is the
+# secret; the group ``before`` is its begin. A pattern begins with a literal, or with a set of characters, before it
+# looks back, because such a search is fast.
 _FRAMES = (
     ("Telegram token", ":AA", r"\d(?<![\dA-Za-z_-].)\d{7,9}:AA[\w-]{32,34}(?![\w-])|(?<=bot)\d{8,10}:AA[\w-]{32,34}"),
-    ("Azure client secret", "Q~", r"[\w~.-](?<![\w~.-].)[\w~.-]{2}\dQ~[\w~.-]{30,40}"),
-    ("Azure key", "JQQJ9", r"[A-Za-z0-9](?<![A-Za-z0-9].)[A-Za-z0-9]{51}JQQJ9[A-Za-z0-9]{27}"),
+    ("Azure client secret", "Q~", r"Q~(?<=(?P<before>[\w~.-](?<![\w~.-].)[\w~.-]{2}\d)Q~)[\w~.-]{30,40}"),
+    ("Azure key", "JQQJ9", r"JQQJ9(?<=(?P<before>[A-Za-z0-9](?<![A-Za-z0-9].)[A-Za-z0-9]{51})JQQJ9)[A-Za-z0-9]{27}"),
     (
         "Azure key",
         "+ASt +ASb +AEh +ARm +AMC AIoT ACDb AzSe AzFu AzCa APIM",
@@ -274,10 +275,18 @@ _FRAMES = (
     (
         "Mailchimp or Mailgun key",
         "-",
-        r"[0-9a-f](?<![0-9A-Za-z_-].)[0-9a-f]{31}-(?:us\d{1,2}|[0-9a-f]{8}-[0-9a-f]{8})(?![0-9A-Za-z-])",
+        r"-(?<=(?P<before>[0-9a-f](?<![0-9A-Za-z_-].)[0-9a-f]{31})-)(?:us\d{1,2}|[0-9a-f]{8}-[0-9a-f]{8})(?![0-9A-Za-z-])",
     ),
-    ("MaxMind key", "_mmk", r"[A-Za-z0-9](?<![\w-].)[A-Za-z0-9]{5}_[A-Za-z0-9]{29}_mmk(?![\w-])"),
-    ("Terraform token", ".atlasv1.", r"[A-Za-z0-9](?<![\w-].)[A-Za-z0-9]{13}\.atlasv1\.[\w-]{40,}"),
+    (
+        "MaxMind key",
+        "_mmk",
+        r"_mmk(?<=(?P<before>[A-Za-z0-9](?<![\w-].)[A-Za-z0-9]{5}_[A-Za-z0-9]{29})_mmk)(?![\w-])",
+    ),
+    (
+        "Terraform token",
+        ".atlasv1.",
+        r"\.atlasv1\.(?<=(?P<before>[A-Za-z0-9](?<![\w-].)[A-Za-z0-9]{13})\.atlasv1\.)[\w-]{40,}",
+    ),
     ("Asana token", "1/ 2/", r"[12](?<![0-9A-Za-z/].)/\d{10,20}(?:/\d{10,20})?:[0-9a-f]{32}(?![0-9A-Za-z])"),
     ("Akamai token", "akab-", r"akab-[0-9a-z]{16}-[0-9a-z]{16}(?!\.)"),
     ("Slack webhook", "hooks.slack.com", r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9/_-]{20,})"),
@@ -287,7 +296,7 @@ _FRAMES = (
     (
         "secret of one-time passwords",
         "otpauth",
-        r"otpauth(?:-migration)?://[^\s\"'<>?]{0,200}\?[^\s\"'<>]{0,200}?(?:secret|data)=([\w%+/=]{16,})",
+        r"otpauth(?:-migration)?://[^\s\"'<>?]{0,200}\?[^\s\"'<>?]{0,200}?(?:secret|data)=([\w%+/=]{16,})",
     ),
     ("PuTTY key", "Private-Lines", r"Private-Lines: \d{1,4}\s+([A-Za-z0-9+/=\s]{40,})"),
     ("JSON Web Key", "kty", r"\"(?:d|p|q|dp|dq|qi|k)\\{0,3}\":\s{0,4}\\{0,3}\"([\w-]{20,})"),
@@ -317,21 +326,33 @@ def formats_in(text: str, begin: int, end: int) -> Iterator[Span]:
     if end - begin < _SHORTEST:
         return
     has_escapes = text.find("\\", begin, end) >= 0 or text.find("%", begin, end) >= 0
+    read = begin
     for match in _prefix(has_escapes=has_escapes).finditer(text, begin, end):
+        if match.start() < read:  # a long credential was read to here, and what begins in it ends with it
+            continue
         found = _rules(match.group()).match(text, match.start(), end)
         if found is not None:
             sort = _PREFIXES[int(str(found.lastgroup)[1:])][0]
             if _is_real(found.group(), match.group()):
-                yield Span(found.start(), _end_of_token(text, found, end), sort)
+                last = _end_of_token(text, found, end)
+                read = max(read, last if last > found.end() else read)
+                yield Span(found.start(), last, sort)
     hints, patterns = _frames()
     for number in {number for hint, number in hints if text.find(hint, begin, end) >= 0}:
         sort, pattern = patterns[number]
         for match in pattern.finditer(text, begin, end):
-            group = match.lastindex or 0
-            if not is_example(match.group(group)):
-                yield Span(match.start(group), match.end(group), sort)
+            first, last = _secret_of(match)
+            if not is_example(text[first:last]):
+                yield Span(first, last, sort)
     if text.find("PRIVATE KEY", begin, end) >= 0:
         yield from _private_keys(text, begin, end)
+
+
+def _secret_of(match: re.Match[str]) -> tuple[int, int]:
+    """Return the begin and the end of the secret in a frame."""
+    if match.lastgroup == "before":
+        return match.start("before"), match.end()
+    return match.span(match.lastindex or 0)
 
 
 def _is_real(text: str, prefix: str) -> bool:

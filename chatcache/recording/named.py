@@ -54,13 +54,14 @@ _MARKS = ".,;:!?)"  # that end a sentence
 
 _SCHEME = re.compile(
     r"(?:authorization\\{0,3}[\"'`]?\s{0,3}[:=,]\s{0,3}\\{0,3}[\"'`]?(?:[a-z][\w-]{2,20}\s{1,2})?|\b(?:bearer|basic)\s{1,2})"
-    r"(?=[a-z+/_=.~:-]{0,200}\d)(?P<value>[a-z0-9+/_=.~:-]{12,8192})",
-    re.IGNORECASE | re.ASCII,
+    r"(?P<value>[a-z0-9+/_=.~:-]{12,8192})",
+    re.ASCII,
 )
+_DIGIT = re.compile(r"[^0-9]{0,200}[0-9]")  # of the value after a scheme, or it may be a word
 _USER = re.compile(r"""://[^/\s:@?#"'<>]{0,64}:(?P<value>[^/\s@"'<>]{1,256})@""")
 _CURL = re.compile(r"""(?:-u|--(?:proxy-)?user)[ =]["']?[^\s:"']{1,64}:(?P<value>[^\s"']{8,256})""")
 
-_PASSWORD = re.compile(r"""(?:://|^(?!\w+://))[^/\s:@?#"'<>]{0,64}:(?P<value>[^\s@?#"'<>]{1,256})@""")
+_PASSWORD = re.compile(r"""(?:://|^(?!\w+://))[^/\s:@?#"'<>]{0,64}:(?P<value>(?:(?!://)[^\s@?#"'<>]){1,256})@""")
 _PARAMETER = re.compile(r"[?&;](?P<name>[\w.-]{1,64})=(?P<value>[^&;#\s<>]{1,8192})")
 _LINE = re.compile(r"^(?P<name>[\w-]{1,64}):[ \t]*(?P<value>[^\s<>][^\r\n]{0,8191})", re.MULTILINE)
 _IN_QUERY = frozenset({"key", "sig", "signature", "token"})
@@ -97,7 +98,11 @@ def named_in(text: str, begin: int, end: int) -> Iterator[Span]:
     if any(map(lower.__contains__, _KEYWORDS)):
         yield from _given(text, lower, begin, end)
     if "uthorization" in lower or "earer" in lower or "asic" in lower:
-        yield from _values(_SCHEME, text, begin, end)
+        for match in _SCHEME.finditer(lower):
+            first, last = match.span("value")
+            value = text[begin + first : begin + last]
+            if _DIGIT.match(value) and is_credible(value):
+                yield Span(begin + first, begin + last, SORT)
     if "://" in lower:
         yield from _values(_USER, text, begin, end)
     if "curl" in lower:

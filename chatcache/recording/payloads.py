@@ -23,6 +23,9 @@ _PAYLOAD = re.compile(
     rf"|(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/]{{{_LEAST},}}|[A-Za-z0-9_-]{{{_LEAST},}})={{0,2}}"
 )
 
+_STEP = _LEAST // 2  # characters: a run of the least length goes on from one of these steps to the next
+_RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{_STEP}}}")
+
 _recent: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by length and hash, so that no text is held
 _MOST_RECENT = 64
 
@@ -42,6 +45,9 @@ def outside_payloads(text: str) -> list[tuple[int, int]]:
 
 def _outside(text: str) -> Iterator[tuple[int, int]]:
     begin = 0
+    if _MARK not in text and not any(_RUN.match(text, at) for at in range(0, len(text), _STEP)):
+        yield begin, len(text)  # without a look at each character
+        return
     for match in _PAYLOAD.finditer(text):
         if match.start() > begin:
             yield begin, match.start()

@@ -21,7 +21,7 @@ _OPAQUE = re.compile(
     r"|etag|thought_signatures?|reasoning_details|name",
     re.IGNORECASE,
 )
-_URL = re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s\"'<>]+", re.IGNORECASE)
+_URL = re.compile(r"://(?<=[A-Za-z0-9+.-]://)[^\s\"'<>]+")  # after its scheme
 _PUBLIC = re.compile(
     r"sha(?:1|224|256|384|512)-|AAAA(?:B3NzaC1|C3NzaC1|E2VjZHNh|Gnsc2g)|M[IF][A-Za-z0-9+/]{2}"
     r"|(?:Qm[1-9A-HJ-NP-Za-km-z]{44}|[13][1-9A-HJ-NP-Za-km-z]{25,33})$"
@@ -39,7 +39,7 @@ def random_in(text: str, name: str, begin: int, end: int) -> Iterator[Span]:
     for match in _LONG.finditer(text, begin, end):
         while url is not None and url[1] <= match.start():
             url = next(urls, None)
-        if url is not None and url[0] < match.end():
+        if url is not None and url[0] <= match.end():  # a scheme ends where its URL is found
             continue
         first = match.start() + _is_escape(text, match.start())
         if is_random(text[first : match.end()]) and not _is_public(text, first, match.end()):

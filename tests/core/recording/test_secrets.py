@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 
 from chatcache import ResponseCache
 from chatcache.keys import request_key
-from chatcache.recording import MASK, Bundle, Policy, RecordMode, into_store, recording, scrubbed, secrets_in
+from chatcache.recording import (
+    MASK,
+    Bundle,
+    Policy,
+    RecordMode,
+    formats,
+    into_store,
+    recording,
+    scrubbed,
+    secrets_in,
+)
 from chatcache.recording.replaced import Replaced
 from chatcache.recording.volatile import Volatile
 
@@ -88,6 +98,15 @@ FORMATS = [
     "https://discord.com/api/webhooks/123456789012345678/" + chosen(68),
     *map(pem, ("PRIVATE KEY", "RSA PRIVATE KEY", "OPENSSH PRIVATE KEY", "PGP PRIVATE KEY BLOCK")),
     base64.b64encode(pem("PRIVATE KEY").encode()).decode(),
+]
+# Formats that are told by their middle or by their end.
+FRAMED = [
+    "aB3dE7_" + chosen(29) + "_mmk",
+    "k7Q8Q~" + chosen(34),
+    chosen(52) + "JQQJ9" + "9" + "aB3d" * 6 + "x7",
+    chosen(14) + ".atlasv1." + chosen(60),
+    chosen(32, HEX) + "-us12",
+    chosen(32, HEX) + "-0f6b4a58-9d550a8f",
 ]
 """Credentials told by their format."""
 
@@ -396,6 +415,36 @@ def test_a_dump_of_credentials_is_masked_as_a_whole() -> None:
     assert scrubbed(["\n".join(lines[:900])])[0].count("password: <<secret-") == 900
     allowed = re.compile(r"\w{6}-\w{6}")
     assert scrubbed([text], allowed=allowed) == [text]
+
+
+def test_each_character_of_a_long_token_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "v1.local." * 2_000
+    ends: list[tuple[int, int]] = []
+    more = formats._MORE
+
+    class Counting:
+        def match(self, text: str, begin: int, end: int) -> Any:
+            found = more.match(text, begin, end)
+            ends.append((begin, begin if found is None else found.end()))
+            return found
+
+    monkeypatch.setattr(formats, "_MORE", Counting())
+    assert scrubbed([f"Use {text}a1B2 now."])[0].startswith("Use <<secret")
+    assert sum(end - begin for begin, end in ends) <= len(text)
+
+
+@pytest.mark.parametrize("before", ["", "a ", "\\n", "id=", '{"key": "'])
+@pytest.mark.parametrize("secret", FRAMED)
+def test_a_secret_told_by_its_middle_or_its_end_is_masked_from_its_beginning(before: str, secret: str) -> None:
+    for is_request in (True, False):
+        masked = scrubbed([f"{before}{secret} now"], random=is_request)[0]
+        assert re.sub(r"<<secret\S*>>", "", masked) == f"{before} now"
+    assert scrubbed([f"{before}aB3{secret} now"], random=False) == [f"{before}aB3{secret} now"]
+
+
+def test_a_user_in_each_address_of_a_list_is_masked() -> None:
+    masked = scrubbed({"api_base": "http://a:8080,http://ann:p4ss/word@h,http://bob:b0bs@h"})["api_base"]
+    assert re.fullmatch(r"http://a:8080,http://ann:<<secret\S+?>>@h,http://bob:<<secret\S+?>>@h", masked)
 
 
 def test_a_secret_in_a_name_is_found() -> None:
