@@ -88,8 +88,10 @@ class ObjectStore:
         Limits do not see that the entry was used.
         """
         data = self._storage.recall(self._prefix + key)
+        if data is None:
+            return None
         try:
-            cell = None if data is None else decode(data)
+            cell = decode(data)
         except CorruptRecordError:
             return None  # `get` says what is wrong
         if type(cell) is list and len(cell) == 2 and cell[1] is None:  # noqa: PLR2004 - as above

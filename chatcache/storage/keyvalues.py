@@ -89,14 +89,14 @@ class KeyValues(ABC):
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values under those of the keys that exist, in the order of the storage."""
-        return self._drained(drive(self._some(blocking, _distinct(keys), "get_many")))
+        return drive(self._some(blocking, _distinct(keys), "get_many", self._value))
 
     async def aget_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Awaiting twin of `get_many`."""
         distinct = _distinct(keys)
         if len(distinct) > _LONGEST_IN_PLACE:
             return await off_loop(self.get_many, distinct)
-        return self._drained(await self._some(awaiting, distinct, "get_many"))
+        return await self._some(awaiting, distinct, "get_many", self._value)
 
     def put(self, key: str, value: Any) -> None:
         """Store a value under a key.
@@ -350,7 +350,7 @@ class KeyValues(ABC):
 
     def _delete(self, keys: Sequence[str], method: str) -> int:
         def delete(turn: Turn) -> int:
-            existing = drive(self._some(blocking, keys, method))
+            existing = drive(self._some(blocking, keys, method, _exists))
             turn.layer.put(dict.fromkeys(keys))
             return len(existing)
 
@@ -358,28 +358,35 @@ class KeyValues(ABC):
 
     async def _adelete(self, keys: Sequence[str], method: str) -> int:
         turn = await self._aturn(method)
-        existing = await self._some(awaiting, keys, method)
+        existing = await self._some(awaiting, keys, method, _exists)
         if turn.over:  # since the read left the loop
             return await off_loop(self._delete, keys, method)
         turn.layer.put(dict.fromkeys(keys))
         return len(existing)
 
-    async def _some(self, colour: Colour, keys: Sequence[str], method: str) -> Sequence[Row]:
-        """Return the rows of those keys that exist, all of one moment."""
+    async def _some(
+        self, colour: Colour, keys: Sequence[str], method: str, take: Callable[[str, bytes], R]
+    ) -> dict[str, R]:
+        """Return what is taken of the rows of those keys that exist, all of one moment.
+
+        It is taken of each row as soon as that is read, since large values soon leave the processor's cache.
+        """
         for _ in range(_TRIES):
             commits = self._turns.commits
             over = self._found(keys, method)
-            rows = await self._completed(colour, over)
+            taken = await self._completed(colour, over, take)
             if commits == self._turns.commits and over == self._found(keys, method):
-                return rows
-        return await colour(self._at_rest, self._aat_rest, lambda: self._completed(blocking, self._found(keys, method)))
+                return taken
+        return await colour(
+            self._at_rest, self._aat_rest, lambda: self._completed(blocking, self._found(keys, method), take)
+        )
 
-    def _at_rest(self, read: Callable[[], Coroutine[Any, Any, Sequence[Row]]]) -> Sequence[Row]:
+    def _at_rest(self, read: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """Return what is read by a blocking read while nothing is committed."""
         with self._turns.writing:
             return drive(read())
 
-    async def _aat_rest(self, read: Callable[[], Coroutine[Any, Any, Sequence[Row]]]) -> Sequence[Row]:
+    async def _aat_rest(self, read: Callable[[], Coroutine[Any, Any, R]]) -> R:
         return await off_loop(self._at_rest, read)
 
     def _found(self, keys: Sequence[str], method: str) -> dict[str, bytes | Unknown | None]:
@@ -387,14 +394,18 @@ class KeyValues(ABC):
         layers = self._layers(method)
         return {key: find(layers, key) for key in keys}
 
-    async def _completed(self, colour: Colour, found: Mapping[str, bytes | Unknown | None]) -> Sequence[Row]:
-        """Return rows with what is in the file where nothing is found over it."""
+    async def _completed(
+        self, colour: Colour, found: Mapping[str, bytes | Unknown | None], take: Callable[[str, bytes], R]
+    ) -> dict[str, R]:
+        """Return what is taken of the rows that were found, and of those in the file where nothing is found over it."""
         unknown = [key for key, value in found.items() if isinstance(value, Unknown)]
-        rows: Sequence[Row] = []
+        rows: dict[str, R] = {}
         if unknown:
-            rows = await colour(self._turns.read, self._turns.aread, read_rows, unknown, [])
-        result = {**found, **dict(rows)}
-        return [(key, value) for key, value in result.items() if isinstance(value, bytes)]
+            rows = await colour(self._turns.read, self._turns.aread, partial(read_rows, take=take), unknown, rows)
+        if len(unknown) == len(found):
+            return rows
+        over = {key: take(key, value) for key, value in found.items() if isinstance(value, bytes)}
+        return {key: over[key] if key in over else rows[key] for key in found if key in over or key in rows}
 
     async def _range(
         self, colour: Colour, bounds: KeyRange, limit: int | None, *, reverse: bool, listing: Listing = VALUES
@@ -550,6 +561,10 @@ def _is_in_order(rows: Sequence[Row], bounds: KeyRange, *, reverse: bool) -> boo
     if reverse:
         keys.reverse()
     return not keys or (keys[0].encode() >= bounds.start and all(map(lt, keys, islice(keys, 1, None))))
+
+
+def _exists(_key: str, _data: bytes) -> bool:
+    return True
 
 
 def _sizes(rows: Iterable[tuple[str, bytes | int]]) -> dict[str, int]:

@@ -4,7 +4,7 @@ They are workerd's, but for two things. workerd has keys and values in a table W
 whole rows. With pages of 16 kB and values of 2 kB one among a million would be seven pages deep, and a value of more
 than 4 kB would take a page of its own besides.
 
-And each row has a checksum here, a CRC-32 that binds the value to its key: SQLite notices damaged pages only if they
+And each row has a checksum here, an XXH3 that binds the value to its key: SQLite notices damaged pages only if they
 break its own structures, and would return an altered value. The functions of this module add and check it, so that
 nobody else sees it. A value that fails the check is read as `DAMAGED`, which cannot be decoded.
 """
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from sqlite3 import Connection
-from typing import Any
-from zlib import crc32
+from typing import Any, TypeVar
+
+from xxhash import xxh3_64_digest, xxh32_intdigest
 
 from chatcache.codec import DAMAGED
 from chatcache.errors import CorruptRecordError, CorruptStorageError
@@ -43,6 +44,8 @@ __all__ = [
     "write_layer",
     "write_name",
 ]
+
+R = TypeVar("R")
 
 Query = tuple[str, Sequence[Any]]
 """SQL, and the values of its parameters."""
@@ -73,8 +76,8 @@ _PUT_METADATA = (
 
 SCHEMA = Schema(
     creates=(
-        "CREATE TABLE IF NOT EXISTS _cf_METADATA (key INTEGER PRIMARY KEY, checksum INTEGER, value BLOB)",
-        "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT NOT NULL, checksum INTEGER, value BLOB)",
+        "CREATE TABLE IF NOT EXISTS _cf_METADATA (key INTEGER PRIMARY KEY, checksum BLOB, value BLOB)",
+        "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT NOT NULL, checksum BLOB, value BLOB)",
         "CREATE UNIQUE INDEX IF NOT EXISTS _cf_KV_key ON _cf_KV (key)",
     ),
     writes=(_PUT, _DELETE, _PUT_METADATA),
@@ -86,9 +89,9 @@ def has_schema(connection: Connection) -> bool:
     return connection.execute(_HAS_SCHEMA).fetchone() is not None
 
 
-def checksum(key: str, value: bytes) -> int:
-    """Return the checksum of a row: a CRC-32 over the length of its value, its key and its value."""
-    return crc32(value, crc32(key.encode(), len(value)))
+def checksum(key: str, value: bytes) -> bytes:
+    """Return the checksum of a row: the XXH3 of its value in 64 bits, of which the XXH32 of its key is the seed."""
+    return xxh3_64_digest(value, xxh32_intdigest(key.encode()))
 
 
 def read_row(connection: Connection, key: str) -> bytes | None:
@@ -97,7 +100,7 @@ def read_row(connection: Connection, key: str) -> bytes | None:
     if row is None:
         return None
     expected, value = row
-    return value if type(value) is bytes and crc32(value, crc32(key.encode(), len(value))) == expected else DAMAGED
+    return value if type(value) is bytes and checksum(key, value) == expected else DAMAGED
 
 
 def read_next(connection: Connection, key: str) -> tuple[str | None, bytes | None]:
@@ -111,25 +114,24 @@ def read_next(connection: Connection, key: str) -> tuple[str | None, bytes | Non
     return (found, None) if type(found) is str and found > key else (key, DAMAGED)
 
 
-def read_rows(connection: Connection, keys: Iterable[str]) -> list[Row]:
-    """Return those rows that exist, all of one state."""
+def read_rows(connection: Connection, keys: Iterable[str], *, take: Callable[[str, bytes], R]) -> dict[str, R]:
+    """Return what is taken of those rows that exist, all of one state, by their keys and in their order."""
+    taken = {}
     try:
         connection.execute("BEGIN")
-        found = [(key, read_row(connection, key)) for key in keys]
+        for key in keys:
+            value = read_row(connection, key)
+            if value is not None:
+                taken[key] = take(key, value)
     finally:
         if connection.in_transaction:
             connection.execute("COMMIT")
-    return [(key, value) for key, value in found if value is not None]
+    return taken
 
 
 def _values(rows: Iterable[tuple[Any, ...]]) -> list[Row]:
     return [
-        (
-            key,
-            value
-            if type(value) is bytes and crc32(value, crc32(key.encode(), len(value))) == expected  # as in `read_row`
-            else DAMAGED,
-        )
+        (key, value if type(value) is bytes and checksum(key, value) == expected else DAMAGED)
         for key, expected, value in rows
         if type(key) is str
     ]
@@ -215,7 +217,7 @@ def _write_metadata(connection: Connection, key: int, value: int | str | None) -
     connection.execute(_PUT_METADATA, (key, _metadata_checksum(key, value), value))
 
 
-def _metadata_checksum(key: int, value: Any) -> int:
+def _metadata_checksum(key: int, value: Any) -> bytes:
     return checksum(str(key), repr(value).encode())
 
 

@@ -134,7 +134,8 @@ class Turns(Database):
     def recall(self, key: str) -> bytes | None:
         """Return what the row of a key holds, if it is in memory and what the caller sees, or None."""
         if self._open is None and not self._sealed and self._lost is None and CURRENT.get() is None:  # as in `layers`
-            return self._recent.get(key) if monotonic() <= self._looks_at else None
+            value = self._recent.get(key)
+            return value if value is not None and monotonic() <= self._looks_at else None
         return None
 
     def transaction(self) -> Turn | None:
