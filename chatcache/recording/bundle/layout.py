@@ -117,6 +117,8 @@ def is_too_deep(value: Any, levels: int = DEEPEST) -> bool:
     """Whether a value nests more than so many levels of dictionaries, lists and tuples, or contains itself."""
     level = [value] if isinstance(value, _HOLDING) else []
     for _ in range(levels):
+        if not level:
+            return False
         inner = (item for each in level for item in (each.values() if isinstance(each, dict) else each))
         level = [*{id(item): item for item in inner if isinstance(item, _HOLDING)}.values()]  # each once: of two in
         # themselves and each other there would soon be too many
