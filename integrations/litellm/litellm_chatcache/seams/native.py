@@ -1,6 +1,7 @@
 """Calls that LiteLLM hands to its native code, which asks no cache."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from litellm_chatcache.call import Call
@@ -53,13 +54,13 @@ def _asks_a_cache(dispatch: Any, arguments: _Arguments, python: Any) -> bool:
     if not callable(python):
         hook.guard(Call(str(dispatch.route.value)), {**arguments})
         return False
-    return _has_a_choice(dispatch) or hook.replays(arguments)
+    return _has_a_choice(dispatch.route) or hook.replays(arguments)
 
 
-def _has_a_choice(dispatch: Any) -> bool:
+@cache
+def _has_a_choice(route: Any) -> bool:
     """Return whether the native code of a route may be left unused: for some providers there is no other."""
     from litellm.rust_bridge.catalog import RULES
     from litellm.rust_bridge.configuration import Rollout
 
-    required = {getattr(rule, "route", None) for rule in RULES if rule.rollout is Rollout.RUST_REQUIRED}
-    return dispatch.route not in required
+    return all(rule.rollout is not Rollout.RUST_REQUIRED or getattr(rule, "route", None) != route for rule in RULES)
