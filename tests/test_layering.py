@@ -28,7 +28,7 @@ LAYERS = {
 }
 
 # What the engine has beside the standard library: no framework, no client of a service.
-LIBRARIES = {"aiosqlite", "click", "opentelemetry", "orjson", "pydantic", "pytest", "rich", "yaml"}
+LIBRARIES = {"aiosqlite", "click", "opentelemetry", "orjson", "pydantic", "pytest", "rich", "xxhash", "yaml"}
 
 _IMPURE = ("storage", "backing", "typed", "cache", "recording", "command line")
 
@@ -38,6 +38,7 @@ ONLY_FOR = {
     "concurrent": {"_bridge", "testing"},
     "threading": {"_bridge", "testing"},
     "sqlite3": {"storage"},
+    "xxhash": {"storage.rows"},
     "aiosqlite": {"storage.database"},
     "opentelemetry": {"cache.statistics.telemetry"},  # where the program has imported it
     "pydantic": {"schema"},  # an extra

@@ -16,13 +16,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from weakref import ref
-from zlib import crc32
 
 import pytest
 
 from chatcache import Alarm, DurableObject, InvalidInputError, ObjectNamespace, Storage, StorageError, TransactionError
 from chatcache.storage import Transaction, alarms
 from chatcache.storage.alarms import AlarmIndex, Alarms, ObjectSchedule
+from chatcache.storage.rows import checksum
 from chatcache.testing import ManualClock
 from tests.waiting import HANG, PATIENT, auntil, until
 
@@ -806,8 +806,8 @@ def test_the_rows_on_disk(opened: Open, tmp_path: Path) -> None:
     gone.storage.set_alarm(NOW + timedelta(hours=1))
     gone.storage.delete_alarm()
     assert dump(thing.path) == [
-        "CREATE TABLE _cf_KV (key TEXT NOT NULL, checksum INTEGER, value BLOB)",
-        "CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, checksum INTEGER, value BLOB)",
+        "CREATE TABLE _cf_KV (key TEXT NOT NULL, checksum BLOB, value BLOB)",
+        "CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, checksum BLOB, value BLOB)",
         f"_cf_METADATA {metadata(1, 1700000001500000000)}",
         f"_cf_METADATA {metadata(3, 'thing')}",
     ]
@@ -825,8 +825,7 @@ def test_the_rows_on_disk(opened: Open, tmp_path: Path) -> None:
 
 
 def metadata(key: int, value: int | str | None) -> tuple[Any, ...]:
-    text = repr(value).encode()
-    return key, crc32(text, crc32(str(key).encode(), len(text))), value
+    return key, checksum(str(key), repr(value).encode()), value
 
 
 def dump(path: Path) -> list[str]:

@@ -125,7 +125,7 @@ def test_in_mode_replay_a_damaged_record_is_named(tmp_path: Path) -> None:
     cache = ResponseCache("store", path=tmp_path)
     cache.call({"q": 1}, lambda _: "the sky is blue")
     cache.close()
-    altered(cache.location, "UPDATE _cf_KV SET checksum = checksum + 1 WHERE key LIKE 'store:%'")
+    altered(cache.location, "UPDATE _cf_KV SET checksum = x'00' WHERE key LIKE 'store:%'")
     replay = ResponseCache("store", path=tmp_path, mode="replay")
     with pytest.raises(
         CorruptRecordError, match=r"key 'store:.*the record is damaged: .* run once in mode auto or refresh"

@@ -64,12 +64,12 @@ FOREIGN = {
     "a table of any types": ["DROP TABLE _cf_KV", "CREATE TABLE _cf_KV (key, checksum, value)"],
     "another collation": [
         "DROP TABLE _cf_KV",
-        "CREATE TABLE _cf_KV (key TEXT NOT NULL COLLATE NOCASE, checksum INTEGER, value BLOB)",
+        "CREATE TABLE _cf_KV (key TEXT NOT NULL COLLATE NOCASE, checksum BLOB, value BLOB)",
         "CREATE UNIQUE INDEX _cf_KV_key ON _cf_KV (key)",
     ],
     "without rowid": [
         "DROP TABLE _cf_KV",
-        "CREATE TABLE _cf_KV (key TEXT PRIMARY KEY, checksum INTEGER, value BLOB) WITHOUT ROWID",
+        "CREATE TABLE _cf_KV (key TEXT PRIMARY KEY, checksum BLOB, value BLOB) WITHOUT ROWID",
     ],
     "a virtual table": ["DROP TABLE _cf_KV", "CREATE VIRTUAL TABLE _cf_KV USING fts5(key, checksum, value)"],
     "no table": ["DROP TABLE _cf_KV"],

@@ -3,13 +3,13 @@
 import math
 import sqlite3
 import tracemalloc
-import zlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 from chatcache import (
     CorruptRecordError,
@@ -405,8 +405,8 @@ def test_the_rows_on_disk(storage: Storage, tmp_path: Path) -> None:
     connection.close()
     assert header == [int.from_bytes(b"chcc"), 1]
     assert [sql for _, sql in tables] == [
-        "CREATE TABLE _cf_KV (key TEXT NOT NULL, checksum INTEGER, value BLOB)",
-        "CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, checksum INTEGER, value BLOB)",
+        "CREATE TABLE _cf_KV (key TEXT NOT NULL, checksum BLOB, value BLOB)",
+        "CREATE TABLE _cf_METADATA (key INTEGER PRIMARY KEY, checksum BLOB, value BLOB)",
         "CREATE TABLE own (number INTEGER PRIMARY KEY, any)",
     ]
     expected: dict[str, list[tuple[Any, ...]]] = {
@@ -418,11 +418,12 @@ def test_the_rows_on_disk(storage: Storage, tmp_path: Path) -> None:
             ("plain", '\x01{"a":[1,2.5,null,"ü"]}'.encode()),
             ("python", b'\x02[{"$bytes":"eA=="},{"$tuple":[1]},{"$set":[1,2]},{"$dict":[[1,2]]},{"$str":"7aCA"}]'),
         ],
-        "_cf_METADATA": [(3, zlib.crc32(b"'thing'", zlib.crc32(b"3", 7)), "thing")],
+        "_cf_METADATA": [(3, xxhash.xxh3_64_digest(b"'thing'", xxhash.xxh32_intdigest(b"3")), "thing")],
         "own": [(1, b"\0"), (2, 2.5)],
     }
     expected["_cf_KV"] = [
-        (key, zlib.crc32(value, zlib.crc32(key.encode(), len(value))), value) for key, value in expected["_cf_KV"]
+        (key, xxhash.xxh3_64_digest(value, xxhash.xxh32_intdigest(key.encode())), value)
+        for key, value in expected["_cf_KV"]
     ]
     assert rows == expected
 
