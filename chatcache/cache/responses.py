@@ -98,7 +98,8 @@ class ResponseCache:
             logged.
         timeout: how many seconds the cache may add to one call, in all of its steps, while others hold or write the
             file; then the call proceeds without the cache. A file that stays locked costs this process one such wait:
-            later calls proceed at once until it is free again. The wait for another caller's answer is not counted.
+            later calls proceed at once until it is free again. If others hold the locks of SQLite's readers, that wait
+            takes ten seconds, whatever `timeout` is. The wait for another caller's answer is not counted.
         errors: the exception classes that are made again where the call of another process failed, which this one
             waited for; of any other error it is a `ReplayedError`. As in `Persistence.make`.
         writers: the names of further packages whose versions records are to tell.

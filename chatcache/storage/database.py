@@ -47,6 +47,7 @@ from .opening import Immutable, connect, limit_rows
 from .patience import Patience, is_busy
 from .recent import Recent, WalIndex
 from .rows import SCHEMA, has_schema, run_query, write_name
+from .stall import Stall
 
 __all__ = ["AT_WORK", "SHRINKS", "Database", "Durability", "explained"]
 
@@ -158,6 +159,7 @@ class Database:
         self._connect = partial(connect, path, f"PRAGMA synchronous = {durability.value}", schema=SCHEMA)
         self.write_lock = Patience.of(path, "write")
         self._read_lock = Patience.of(path, "exclusive")
+        self._stall = Stall.of(path, self._connect, AT_WORK)
         self._begin()
         with _BEGINNING:
             _DATABASES.add(self)
@@ -241,12 +243,13 @@ class Database:
             return self.fetch(sql, parameters)
         except (sqlite3.Error, OSError) as error:
             if not is_busy(error) and getattr(error, "sqlite_errorname", "") != "SQLITE_TOOBIG":
-                raise explained(error, self.path) from error
+                raise self._explained(error) from error
             return await off_loop(self.fetch, sql, parameters)  # whose connection may read longer rows
 
     @contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
         """Give the connection to write by to who holds the lock `writing`; it may be in the middle of a transaction."""
+        self._stall.check()
         try:
             writer = self._connections.writer
             if writer is None or (not writer.in_transaction and self._is_gone()):
@@ -259,7 +262,7 @@ class Database:
                 self._is_named = True
             yield writer
         except _failures() as error:
-            raise explained(error, self.path) from error
+            raise self._explained(error) from error
 
     def checkpoint(self) -> None:
         """Bring what was committed from the log into the file, as far as nobody has to wait for it."""
@@ -337,11 +340,19 @@ class Database:
         self._begin()
 
     def _read(self, query: Query[A, R], argument: A, absent: R) -> R:
+        self._stall.check()
         try:
             connection = self._connections.reader or self._reopened()
             return absent if connection is None else query(connection, argument)
         except _failures() as error:
-            raise explained(error, self.path) from error
+            raise self._explained(error) from error
+
+    def _explained(self, error: Exception) -> StorageError:
+        """Return an error as one that says what to do, and have no other caller wait where SQLite waited in vain."""
+        made = explained(error, self.path)
+        made.__cause__ = error
+        self._stall.note(made)
+        return made
 
     def _begin(self) -> None:
         self._connections = _Connections()
@@ -617,7 +628,12 @@ def explained(error: Exception, path: Path) -> StorageError:  # noqa: C901, PLR0
                 f"{path}: another process holds its write lock ({error}): find which, or pass a longer timeout; if "
                 "none does, its file system has no locks"
             )
-        case "SQLITE_PROTOCOL" | "SQLITE_PERM" | "SQLITE_IOERR_LOCK" | "SQLITE_IOERR_SHMLOCK" | "SQLITE_IOERR_RDLOCK":
+        case "SQLITE_PROTOCOL":
+            return StorageError(
+                f"{path}: another process has held the locks of its readers for ten seconds ({error}): find which, it "
+                "may be stopped; if none does, its file system has no locks"
+            )
+        case "SQLITE_PERM" | "SQLITE_IOERR_LOCK" | "SQLITE_IOERR_SHMLOCK" | "SQLITE_IOERR_RDLOCK":
             return StorageError(
                 f"no lock can be taken on {path} ({error}): its file system may have none, as some over a network; "
                 f"{elsewhere}"

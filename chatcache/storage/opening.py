@@ -26,6 +26,7 @@ from typing import Any
 from chatcache.errors import CorruptStorageError, StorageError
 
 from .patience import is_busy
+from .stall import is_stalled
 
 __all__ = ["Immutable", "Schema", "connect", "limit_rows"]
 
@@ -146,7 +147,7 @@ def _opened_to_read(path: Path, factory: type[sqlite3.Connection]) -> sqlite3.Co
             connection = _opened_by_uri(path, "mode=ro", factory)
             connection.execute("SELECT 1 FROM sqlite_master")
         except sqlite3.Error as error:
-            if is_busy(error):
+            if is_busy(error) or is_stalled(error):
                 raise
             if log.exists() and log.stat().st_size > 0:
                 raise StorageError(

@@ -159,7 +159,7 @@ def is_busy(error: BaseException | None) -> bool:
     if isinstance(error, StorageError):
         error = error.__cause__
     name = getattr(error, "sqlite_errorname", "")  # errors that Python itself raises have none
-    return isinstance(error, sqlite3.OperationalError) and name.startswith(("SQLITE_BUSY", "SQLITE_PROTOCOL"))
+    return isinstance(error, sqlite3.OperationalError) and name.startswith("SQLITE_BUSY")
 
 
 def _pauses() -> Iterator[float]:
