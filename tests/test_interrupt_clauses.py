@@ -16,7 +16,7 @@ RAISED_BY_HANDLERS = {
 }
 
 # They raise it.
-CHECKS = {"raise_interrupt", "as_persistence_error", "explained", "learn_from", "set_exception"}
+CHECKS = {"raise_interrupt", "as_persistence_error", "explained", "_explained", "learn_from", "set_exception"}
 
 # They run in threads of their own, and no signal handler does.
 IN_THREADS = ("chatcache/_bridge/threads.py", "chatcache/storage/alarms.py")
