@@ -50,6 +50,7 @@ _KINDS = bytes.maketrans(
 )
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _SEPARATORS = re.compile(r"[^A-Za-z0-9]+")
+_SIX = (b"AAAAAA", b"aaaaaa", b"000000")
 _FIVE = b"\x01" * 5
 _RUN = re.compile(rb"\x01{5,}")  # of characters each of which follows the one before, or is the same
 _SPACE, _DIGIT, _LETTER = re.compile(r"\s"), re.compile(r"\d"), re.compile(r"[^\W\d_]")
@@ -61,21 +62,21 @@ def is_example(text: str) -> bool:
     """Whether a text only shows the form of a credential: ``sk-your-key-here``, ``1234567``."""
     head = text[:_SAMPLE]
     plain = _plain(head)
-    return _is_example(head, plain, _changes(plain))
+    return _is_example(head, plain, _kinds(plain))
 
 
 def is_machine_made(text: str) -> bool:
     """Whether the kinds of characters of a text change too often for words and numbers."""
     plain = _plain(text[:_SAMPLE])
-    return plain != "" and _changes(plain) >= _LEAST_MIXED * len(plain)
+    return plain != "" and _changes(_kinds(plain)) >= _LEAST_MIXED * len(plain)
 
 
 def is_real(text: str) -> bool:
     """Whether a text is machine made and no example."""
     head = text[:_SAMPLE]
     plain = _plain(head)
-    changes = _changes(plain)
-    return plain != "" and changes >= _LEAST_MIXED * len(plain) and not _is_example(head, plain, changes)
+    kinds = _kinds(plain)
+    return plain != "" and _changes(kinds) >= _LEAST_MIXED * len(plain) and not _is_example(head, plain, kinds)
 
 
 def is_random_word(text: str) -> bool:
@@ -127,20 +128,20 @@ def _is_credible(value: str) -> bool:
     return not is_example(value)
 
 
-def _is_example(text: str, plain: str, changes: int) -> bool:
+def _is_example(text: str, plain: str, kinds: bytes) -> bool:
     """Whether a text is an example.
 
     Args:
         text: the text, of at most `_SAMPLE` characters.
         plain: its letters and digits.
-        changes: how often their kind changes.
+        kinds: their kinds.
     """
     lower = text.lower()
     if _WORDS.search(lower):
         return True
     if lower in _WHOLE_WORDS if plain is text else not _WHOLE_WORDS.isdisjoint(_SEPARATORS.split(lower)):
         return True
-    if changes >= _LEAST_LEFT:  # a sequence does not change between kinds of characters
+    if not any(map(kinds.__contains__, _SIX)):  # a sequence is of one kind
         return False
     steps = bytes(map(eq, plain.translate(_NEXT), plain[1:])), bytes(map(eq, plain, plain[1:]))
     in_order = sum(len(run) for each in steps if _FIVE in each for run in _RUN.findall(each))
@@ -149,7 +150,7 @@ def _is_example(text: str, plain: str, changes: int) -> bool:
 
 def _mixed(text: str) -> float:
     plain = _plain(text[:_SAMPLE])
-    return _changes(plain) / len(plain) if plain else 0.0
+    return _changes(_kinds(plain)) / len(plain) if plain else 0.0
 
 
 def _plain(text: str) -> str:
@@ -157,7 +158,12 @@ def _plain(text: str) -> str:
     return text if text.isascii() and text.isalnum() else _SEPARATORS.sub("", text)
 
 
-def _changes(plain: str) -> int:
+def _kinds(plain: str) -> bytes:
+    """Return ``A``, ``a`` or ``0`` for each of the letters and digits of a text."""
+    return plain.encode().translate(_KINDS)
+
+
+def _changes(kinds: bytes) -> int:
     """Return how often letters and digits change between capitals, small letters and digits."""
-    count = plain.encode().translate(_KINDS).count
+    count = kinds.count
     return count(b"Aa") + count(b"aA") + count(b"A0") + count(b"0A") + count(b"a0") + count(b"0a")

@@ -15,6 +15,7 @@ from functools import cache
 from typing import NamedTuple
 
 from .examples import is_example, is_machine_made, is_random_word, is_real
+from .together import BETWEEN
 
 __all__ = ["Span", "formats_in"]
 
@@ -303,7 +304,7 @@ _FRAMES = (
     (
         "password in a .netrc file",
         "machine",
-        r"machine\s{1,8}\S{1,256}\s{1,8}login\s{1,8}\S{1,256}\s{1,8}password\s{1,8}([^\s<]{4,256})",
+        r"machine\s{1,8}[^\s\"]{1,256}\s{1,8}login\s{1,8}[^\s\"]{1,256}\s{1,8}password\s{1,8}([^\s<]{4,256})",
     ),
 )
 _APART = r"(?<![+/_-])"  # or letters in Base64 would begin like a credential
@@ -378,6 +379,8 @@ def _private_keys(text: str, begin: int, end: int) -> Iterator[Span]:
     for match in _PEM.finditer(text, begin, end):
         after = match.end()
         limit = min(end, after + _LONGEST_PEM)
+        between = text.find(BETWEEN, after, limit)
+        limit = limit if between < 0 else between
         following = _PEM.search(text, after, limit)
         last = _PEM_END.search(text, after, limit if following is None else following.start())
         if last is not None:

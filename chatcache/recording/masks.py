@@ -52,7 +52,7 @@ class Masks:
     @classmethod
     def beside(cls, value: Any) -> Self:
         """Return masks that avoid the numbers in a JSON value."""
-        return cls({number for leaf in leaves(value) if type(leaf.value) is str for number in _numbers_in(leaf.value)})
+        return cls({number for leaf in leaves(value) for number in _numbers_in(leaf.value)} if has_marks(value) else ())
 
     def copy(self) -> "Masks":
         """Return an independent copy."""

@@ -13,7 +13,7 @@ from chatcache.credentials import may_be_credential_name
 from .examples import SHORTEST, is_credible, is_guessable, is_machine_made
 from .formats import Span
 
-__all__ = ["SORT", "in_setting", "is_named", "named_in"]
+__all__ = ["SORT", "in_setting", "is_address_or_headers", "is_named", "named_in"]
 
 SORT = "a value under the name of a secret"
 
@@ -50,6 +50,7 @@ _PAIR = re.compile(r"\s?[!#$%&*+.^_|~\w-]{1,64}=([^;\s\"'\\,]{8,4096})")
 _LONGEST = 8_192  # characters of a value
 _FAR = 100  # characters before a keyword that may belong to its name
 _LONG = 64  # characters: a longer value is not searched for further names
+_SPACE = re.compile(r"\s")
 _MARKS = ".,;:!?)"  # that end a sentence
 
 _SCHEME = re.compile(
@@ -78,6 +79,12 @@ def in_setting(text: str, name: str) -> Iterator[Span]:
     elif _ADDRESS.fullmatch(name) and " " not in text:
         yield from _settings(_PARAMETER, text)
         yield from (Span(*match.span("value"), SORT) for match in _PASSWORD.finditer(text))
+
+
+@lru_cache(maxsize=4096)
+def is_address_or_headers(name: str) -> bool:
+    """Whether a text of this name may hold further credentials; see `in_setting`."""
+    return _HEADERS.fullmatch(name) is not None or _ADDRESS.fullmatch(name) is not None
 
 
 def _settings(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
@@ -201,11 +208,14 @@ def _end_of_plain(text: str, begin: int, end: int) -> tuple[int, int]:
 
 
 def _end_of_quoted(text: str, begin: int, end: int, quote: str) -> int:
-    """Return the position of the closing quote, which repeats the backslashes of the opening one, or -1."""
+    """Return the end of a quoted value, or -1 if it has spaces: then it is no credential, but may hold one.
+
+    The closing quote repeats the backslashes of the opening one.
+    """
     at = begin
     while (at := text.find(quote, at, end)) >= 0:
         if len(quote) > 1 or text[at - 1] != "\\":
-            return at
+            return at if _SPACE.search(text, begin, at) is None else -1
         at += 1
     return -1
 

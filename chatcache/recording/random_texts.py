@@ -6,11 +6,12 @@ that are not secret stay: digests, public keys, URLs, and ids and signatures, re
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from .examples import is_random
 from .formats import Span
 
-__all__ = ["SORT", "random_in"]
+__all__ = ["SORT", "is_opaque", "random_in"]
 
 SORT = "a random text"
 
@@ -32,7 +33,7 @@ _BEFORE_PUBLIC = ("SHA256:", "MD5:", 'W/"', "base64,")
 
 def random_in(text: str, name: str, begin: int, end: int) -> Iterator[Span]:
     """Yield the random texts in a part of the text of a name."""
-    if end - begin < _SHORTEST or _OPAQUE.fullmatch(name):
+    if end - begin < _SHORTEST or is_opaque(name):
         return
     urls = (match.span() for match in _URL.finditer(text, begin, end)) if "://" in text else iter(())
     url = next(urls, None)
@@ -44,6 +45,12 @@ def random_in(text: str, name: str, begin: int, end: int) -> Iterator[Span]:
         first = match.start() + _is_escape(text, match.start())
         if is_random(text[first : match.end()]) and not _is_public(text, first, match.end()):
             yield Span(first, match.end(), SORT)
+
+
+@lru_cache(maxsize=4096)
+def is_opaque(name: str) -> bool:
+    """Whether the texts of a name are random and no secret."""
+    return _OPAQUE.fullmatch(name) is not None
 
 
 def _is_escape(text: str, begin: int) -> bool:

@@ -12,12 +12,13 @@ A text is a secret for one of five reasons:
 `chatcache.recording.masks` explains the masks, and which requests share a key. Base64 payloads are not searched.
 
 A text with more than 1,000 secrets, and more than one in 100 characters, is a dump of credentials. It is masked as a
-whole, so the time for a text is bounded; if patterns allow some texts, its secrets are masked one by one.
+whole, so the time for a text is bounded. Many short texts may be a dump as well: of those after its first 1,000 secrets
+each is masked as a whole. If patterns allow some texts, the secrets of a dump are masked one by one.
 """
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
@@ -30,9 +31,25 @@ from .formats import Span, formats_in
 from .literals import Literals
 from .masks import MASK, Masks, is_replaced
 from .named import SORT as NAMED
-from .named import in_setting, is_named, named_in
+from .named import in_setting, is_address_or_headers, is_named, named_in
 from .payloads import outside_payloads
-from .texts import LOGPROBS, Edit, Edits, Leaf, StreamTexts, edited, has_logprobs, leaves, rewritten
+from .texts import (
+    LOGPROBS,
+    SHORTEST,
+    Edit,
+    Edits,
+    Leaf,
+    Steps,
+    StreamTexts,
+    add_leaves,
+    copied,
+    edited,
+    has_logprobs,
+    leaves,
+    path_of,
+    rewritten,
+)
+from .together import Together
 
 __all__ = [
     "MASK",
@@ -53,8 +70,8 @@ Allowed = re.Pattern[str] | None
 """The pattern of texts that look like secrets but are not."""
 
 _OWN = "the value of an environment variable"
-_SHORTEST_WITHIN = 7  # characters of a text that can hold a secret
-_SHORT = 64  # characters
+_SHORT = 512  # characters of a text that is searched together with others
+_BLOCK = 16_384  # characters of short texts that are searched at once
 _MANY, _DENSE = 1_000, 100  # a text with more secrets than these, and more than one in these characters, is a dump
 _ENDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")  # of names of environment variables
 _ENDS_IN_BYTES = tuple(end.encode() for end in _ENDS)
@@ -82,7 +99,7 @@ def scrubbed(value: Any, masks: Masks | None = None, *, random: bool = True, all
         allowed: the pattern of texts that are not secrets.
     """
     masks = Masks.beside(value) if masks is None else masks
-    return _Request(value, masks, allowed).scrubbed() if random else mask_answer(value, masks, allowed, [])
+    return _scrubbed_request(value, masks, allowed) if random else mask_answer(value, masks, allowed, [])
 
 
 def mask_answer(answer: Any, masks: Masks, allowed: Allowed, lost: list[str]) -> Any:
@@ -107,23 +124,19 @@ def mask_stream(texts: StreamTexts, masks: Masks, allowed: Allowed, lost: list[s
 def _edits_of_answer(masks: Masks, allowed: Allowed, lost: list[str]) -> Edits:
     own = own_secrets()
 
-    def edits(text: str, name: str, path: str) -> list[Edit]:
-        made = []
-        for span in _spans(text, _name_at(path, name), own, allowed, is_request=False):
-            secret = text[span.begin : span.end]
-            mask = masks.get(secret)
-            if mask is None:
-                mask = masks.of_place(secret)
-                lost.append(f"{span.sort} at {path}")
-            made.append((span.begin, span.end, mask))
-        return made
+    def edits(leaves: Sequence[Leaf]) -> Iterator[list[Edit]]:
+        for leaf, spans in zip(leaves, _found(leaves, own, allowed, is_request=False), strict=True):
+            made = []
+            for span in spans:
+                secret = leaf.value[span.begin : span.end]
+                mask = masks.get(secret)
+                if mask is None:
+                    mask = masks.of_place(secret)
+                    lost.append(f"{span.sort} at {leaf.path}")
+                made.append((span.begin, span.end, mask))
+            yield made
 
     return edits
-
-
-def _name_at(path: str, name: str) -> str:
-    """Return the name of a text if it may be that of a secret: a ``token`` in log probabilities is a part of a word."""
-    return "" if LOGPROBS in path else name
 
 
 def is_told(secret: str) -> bool:
@@ -133,7 +146,7 @@ def is_told(secret: str) -> bool:
 
 def texts_of_places(request: Any) -> list[str]:
     """Return the values in the places of credentials in a request."""
-    return [str(leaf.value) for leaf in _places(request, "$", "") if leaf.is_place]
+    return [str(leaf.value) for leaf in _places([request]) if leaf.is_place]
 
 
 def known_in(text: str) -> list[str]:
@@ -157,38 +170,35 @@ def secrets_in(value: Any, *, random: bool = True) -> list[str]:
     """
     own = own_secrets()
     found = secrets_in_names(value)
-    clean: set[tuple[str, str]] = set()  # short texts without a secret, which the chunks of a stream repeat
-    for leaf in _places(value, "$", "") if random else leaves(value):
+    read = _places([value]) if random else leaves(value)
+    for leaf, spans in zip(read, _found(read, own, None, is_request=random), strict=True):
         if leaf.is_place and str(leaf.value) and not is_replaced(str(leaf.value)):
             found.append(f"the value under {leaf.name!r} at {leaf.path}")
-        elif isinstance(leaf.value, str) and (leaf.name, leaf.value) not in clean:
-            spans = _spans(leaf.value, _name_at(leaf.path, leaf.name), own, None, is_request=random)
+        else:
             found += [f"{span.sort} at {leaf.path}" for span in spans]
-            if not spans and len(leaf.value) <= _SHORT:
-                clean.add((leaf.name, leaf.value))
     if not found and (type(value) is list or has_logprobs(value)):
-        for text in StreamTexts(value) if type(value) is list else StreamTexts([value], within=LOGPROBS):
-            spans = _spans(text.value, _name_at(text.path, text.name), own, None, is_request=False)
-            found += [f"{span.sort} over several texts at {text.path}" for span in spans]
+        read = [*(StreamTexts(value) if type(value) is list else StreamTexts([value], within=LOGPROBS))]
+        for leaf, spans in zip(read, _found(read, own, None, is_request=False), strict=True):
+            found += [f"{span.sort} over several texts at {leaf.path}" for span in spans]
     return found
 
 
 def secrets_in_names(value: Any) -> list[str]:
     """Return the secrets in the names of a JSON value, as `secrets_in` does. Names are not masked."""
-    return [*_in_names(value, "$", own_secrets())]
+    return [*_in_names(value, "$", tuple(own_secrets()))]
 
 
-def _in_names(value: Any, path: str, own: Sequence[str]) -> Iterator[str]:
+def _in_names(value: Any, steps: Steps, own: tuple[str, ...]) -> Iterator[str]:
     if type(value) is dict:
         for each, item in value.items():
-            if len(each) >= _SHORTEST_WITHIN:
-                yield from (f"{sort} at the name of {path}.{each[:4]}…" for sort in _sorts(each, tuple(own)))
+            if len(each) >= SHORTEST:
+                yield from (f"{sort} at the name of {path_of(steps)}.{each[:4]}…" for sort in _sorts(each, own))
             if type(item) in {dict, list}:
-                yield from _in_names(item, f"{path}.{each}", own)
+                yield from _in_names(item, (steps, each), own)
     elif type(value) is list:
         for at, item in enumerate(value):
             if type(item) in {dict, list}:
-                yield from _in_names(item, f"{path}[{at}]", own)
+                yield from _in_names(item, (steps, at), own)
 
 
 @lru_cache(maxsize=4096)
@@ -196,90 +206,146 @@ def _sorts(name: str, own: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(span.sort for span in _united([*_known(name, 0, len(name), own)]))
 
 
-class _Request:
-    """Masks the secrets of a request.
-
-    Args:
-        value: the request.
-        masks: collects the masks.
-        allowed: the pattern of texts that are not secrets.
-    """
-
-    def __init__(self, value: Any, masks: Masks, allowed: Allowed) -> None:
-        self._value = value
-        self._masks = masks
-        self._allowed = allowed
-        self._spans: dict[str, list[Span]] = {}
-        self._places: dict[str, str] = {}
-
-    def scrubbed(self) -> Any:
-        """Return the request with its secrets masked."""
-        self._find()
-        self._known = Literals(self._masks.known(is_told))
-        return self._of(self._value, "$")
-
-    def _find(self) -> None:
-        """Find the secrets and give each a mask, first those in places, since their texts may occur elsewhere."""
-        own, texts = own_secrets(), list[tuple[str, str]]()
-        for leaf in _places(self._value, "$", ""):
-            text = str(leaf.value)
-            if leaf.is_place and text and not is_replaced(text):
-                self._places[leaf.path] = self._masks.of_place(text)
-            elif leaf.value is text and len(text) >= _SHORTEST_WITHIN:
-                spans = _spans(text, leaf.name, own, self._allowed, is_request=True)
-                if leaf.is_setting:
-                    spans = _united([*spans, *in_setting(text, leaf.name)])
-                if spans:
-                    self._spans[leaf.path] = spans
-                    texts += [(span.sort, text[span.begin : span.end]) for span in spans]
-        for sort, text in texts:
-            if sort == _OWN:
-                self._masks.numbered(text)
-        self._masks.digested(
-            [text for sort, text in texts if sort not in {_OWN, random_texts.SORT}],
-            [text for sort, text in texts if sort == random_texts.SORT],
-        )
-
-    def _of(self, value: Any, path: str) -> Any:
-        if path in self._places and type(value) not in {dict, list, tuple}:
-            return self._places[path]
-        match value:
-            case str():
-                return edited(value, self._edits(value, self._spans.get(path, [])))
-            case dict():
-                return {each: self._of(item, f"{path}.{each}") for each, item in value.items()}
-            case list() | tuple():
-                return [self._of(item, f"{path}[{at}]") for at, item in enumerate(value)]
-            case _:
-                return value
-
-    def _edits(self, text: str, spans: list[Span]) -> list[Edit]:
-        """Return the edits of a text: its own secrets, and between them the secrets that were found elsewhere."""
-        edits = [(span.begin, span.end, str(self._masks.get(text[span.begin : span.end]))) for span in spans]
-        if self._known:
-            begins, ends = [0, *(span.end for span in spans)], [*(span.begin for span in spans), len(text)]
-            edits += self._known.find(text, [*zip(begins, ends, strict=True)])
-        return sorted(edits)
+def _scrubbed_request(request: Any, masks: Masks, allowed: Allowed) -> Any:
+    """Return a request with its secrets masked, first those in places, since their texts may occur elsewhere."""
+    held = [copied(request)]
+    texts = []
+    for leaf in _places(held):
+        text = str(leaf.value)
+        if leaf.is_place and text and not is_replaced(text):
+            leaf.holder[leaf.place] = masks.of_place(text)
+        elif leaf.value is text:
+            texts.append(leaf)
+    found = _found(texts, own_secrets(), allowed, is_request=True)
+    for number, leaf in enumerate(texts):
+        if leaf.is_setting and is_address_or_headers(leaf.name):
+            found[number] = _united([*found[number], *in_setting(leaf.value, leaf.name)])
+    _add_masks(masks, texts, found)
+    known = Literals(masks.known(is_told))
+    for leaf, edits in zip(texts, _edits(texts, found, masks, known), strict=True):
+        if edits:
+            leaf.holder[leaf.place] = edited(leaf.value, edits)
+    return held[0]
 
 
-def _spans(text: str, name: str, own: Sequence[str], allowed: Allowed, *, is_request: bool) -> list[Span]:
-    """Return the secrets of a text in order, without overlaps; `name` is the name of the text."""
-    if len(text) < _SHORTEST_WITHIN:
-        return []
-    if (is_named(name) or name.lower().endswith("-key")) and is_credible(text) and not is_replaced(text):
-        found = [Span(0, len(text), NAMED)]
-    else:
-        found = [
-            span
-            for begin, end in outside_payloads(text)
-            for span in _all_spans(text, name, begin, end, own, allowed=allowed, is_request=is_request)
-        ]
+def _add_masks(masks: Masks, leaves: Sequence[Leaf], found: Sequence[Sequence[Span]]) -> None:
+    """Add a mask for each of the secrets that were found in the texts of a request."""
+    texts: dict[str, list[str]] = {_OWN: [], random_texts.SORT: [], "": []}
+    for leaf, spans in zip(leaves, found, strict=True):
+        for span in spans:
+            texts[span.sort if span.sort in texts else ""].append(leaf.value[span.begin : span.end])
+    for text in texts[_OWN]:
+        masks.numbered(text)
+    masks.digested(texts[""], texts[random_texts.SORT])
+
+
+def _edits(
+    leaves: Sequence[Leaf], found: Sequence[Sequence[Span]], masks: Masks, known: Literals
+) -> Iterator[Sequence[Edit]]:
+    """Yield the edits of each text: its own secrets, and between them the secrets that were found elsewhere."""
+    edits = [
+        [(begin, end, str(masks.get(leaf.value[begin:end]))) for begin, end, _ in spans]
+        for leaf, spans in zip(leaves, found, strict=True)
+    ]
+    if known:
+        together = Together([leaf.value for leaf in leaves])
+        own = [(at + begin, at + end) for at, its in zip(together.begins, edits, strict=True) for begin, end, _ in its]
+        begins, ends = [0, *(end for _, end in own)], [*(begin for begin, _ in own), len(together.text)]
+        elsewhere = known.find(together.text, [*zip(begins, ends, strict=True)])
+        for number, begin, end, other in together.divided(elsewhere):
+            edits[number].append((begin, end, other))
+    return (sorted(its) for its in edits)
+
+
+def _found(leaves: Sequence[Leaf], own: Sequence[str], allowed: Allowed, *, is_request: bool) -> list[Sequence[Span]]:
+    """Return the secrets of each text in order, without overlaps. Numbers have none."""
+    found: list[Sequence[Span]] = [()] * len(leaves)
+    short: dict[str, list[int]] = {}
+    for number, leaf in enumerate(leaves):
+        text = leaf.value
+        if type(text) is not str or len(text) < SHORTEST:
+            continue
+        if _is_named(leaf):
+            found[number] = [Span(0, len(text), NAMED)]
+        # Nothing reads a payload, and the parts of a JSON Web Key are told by its ``kty``.
+        elif len(text) <= _SHORT and ";base64," not in text and "kty" not in text:
+            short.setdefault(text, []).append(number)
+        else:
+            found[number] = [
+                span
+                for begin, end in outside_payloads(text)
+                for span in _spans(text, leaf.name, begin, end, own, allowed=allowed, is_request=is_request)
+            ]
+    for number, span in _spans_of_short(leaves, short, own, is_request=is_request, is_bounded=allowed is None):
+        found[number] = (*found[number], span)
     if allowed is not None:
-        return [span for span in found if allowed.fullmatch(text, span.begin, span.end) is None]
+        for number, leaf in enumerate(leaves):
+            found[number] = [s for s in found[number] if allowed.fullmatch(leaf.value, s.begin, s.end) is None]
     return found
 
 
-def _all_spans(  # noqa: PLR0913 - a text, its part, and what counts
+def _spans_of_short(
+    leaves: Sequence[Leaf], numbers: Mapping[str, list[int]], own: Sequence[str], *, is_request: bool, is_bounded: bool
+) -> Iterator[tuple[int, Span]]:
+    """Yield the secrets of short texts with the numbers of their leaves.
+
+    Args:
+        leaves: the leaves.
+        numbers: the numbers of the leaves of each text.
+        own: the secrets of this process.
+        is_request: whether they belong to a request.
+        is_bounded: whether the rest of a dump is masked as a whole.
+    """
+    found = read = 0
+    for texts in _blocks([*numbers]):
+        together = Together(texts)
+        if is_bounded and found > max(_MANY, read // _DENSE):
+            placed = zip(together.begins, texts, strict=True)
+            spans = [Span(at, at + len(text), NAMED) for at, text in placed if not is_replaced(text)]
+        else:
+            spans = _spans_together(together.text, own, is_request=is_request)
+        found += len(spans)
+        read += sum(len(text) * len(numbers[text]) for text in texts)
+        for at, begin, end, sort in together.divided(spans):
+            for number in numbers[texts[at]]:
+                if sort != random_texts.SORT or not random_texts.is_opaque(leaves[number].name):
+                    yield number, Span(begin, end, sort)
+
+
+def _blocks(texts: list[str]) -> Iterator[list[str]]:
+    """Divide texts into blocks of some thousand characters."""
+    begin = size = 0
+    for end, text in enumerate(texts, start=1):
+        size += len(text)
+        if size >= _BLOCK or end == len(texts):
+            yield texts[begin:end]
+            begin, size = end, 0
+
+
+def _spans_together(text: str, own: Sequence[str], *, is_request: bool) -> list[Span]:
+    spans = _united([*_known(text, 0, len(text), own), *named_in(text, 0, len(text))])
+    if not is_request:
+        return spans
+    others = [*random_texts.random_in(text, "", 0, len(text))]
+    return sorted([*spans, *_apart(others, spans)]) if others else spans
+
+
+def _is_named(leaf: Leaf) -> bool:
+    """Whether the name of a text tells that it is a credential. The ``token`` of log probabilities is no such name."""
+    return (
+        _names_secret(leaf.name)
+        and is_credible(leaf.value)
+        and not is_replaced(leaf.value)
+        and LOGPROBS not in leaf.path
+    )
+
+
+@lru_cache(maxsize=4096)
+def _names_secret(name: str) -> bool:
+    return is_named(name) or name.lower().endswith("-key")
+
+
+def _spans(  # noqa: PLR0913 - a text, its part, and what counts
     text: str, name: str, begin: int, end: int, own: Sequence[str], *, allowed: Allowed, is_request: bool
 ) -> list[Span]:
     spans = chain(_known(text, begin, end, own), named_in(text, begin, end))
@@ -335,44 +401,72 @@ def _apart(spans: Sequence[Span], others: Sequence[Span]) -> Iterator[Span]:
             yield span
 
 
-def _places(value: Any, path: str, name: str, *, is_header: bool = False, is_place: bool = False) -> Iterator[Leaf]:
-    """Yield the texts and numbers of a request, and whether each is in the place of a credential.
+def _places(held: list[Any]) -> list[Leaf]:
+    """Return the texts and numbers in the places of credentials in a request, and its other texts; see `leaves`.
 
     Args:
-        value: the request, or a part of it.
-        path: the path of the part.
-        name: the name of the part.
+        held: the request, in a list.
+    """
+    found: list[Leaf] = []
+    _add_places(found, held, 0, "$", "")
+    return found
+
+
+def _add_places(  # noqa: PLR0913 - a part, and where it stands
+    found: list[Leaf],
+    holder: Any,
+    place: Any,
+    steps: Steps,
+    name: str,
+    *,
+    is_header: bool = False,
+    is_place: bool = False,
+) -> None:
+    """Add the places in a part of a request.
+
+    Args:
+        found: collects them.
+        holder: the container of the part.
+        place: its name or number in that.
+        steps: the way to it.
+        name: its name.
         is_header: whether the names in it are names of headers.
         is_place: whether it is in the place of a credential, and so everything in it.
     """
-    match value:
-        case dict():
-            is_place = is_place and not _is_schema(value)
-            is_value = is_header and any(_is_header(value.get(each)) for each in _NAMES)
-            for each, item in sorted(value.items()):
-                inner = f"{path}.{each}"
-                if is_place or (is_value and each == "value"):
-                    yield from _places(item, inner, name, is_place=True)
-                elif _is_said(each):
-                    yield from leaves(item, inner, each)
-                else:
-                    yield from _places(
-                        item,
-                        inner,
-                        each,
-                        is_header=_HEADERS.fullmatch(each) is not None,
-                        is_place=_is_header(each) if is_header else is_credential_name(each),
-                    )
-        case [str(first), str()] if is_header and not is_place and _is_header(first):
-            yield Leaf(f"{path}[0]", name, first, is_setting=True)
-            yield Leaf(f"{path}[1]", name, value[1], is_place=True)
-        case list() | tuple():
-            for at, item in enumerate(value):
-                yield from _places(item, f"{path}[{at}]", name, is_header=is_header, is_place=is_place)
-        case str() | int() | float() if type(value) is not bool:
-            yield Leaf(path, name, value, is_place, is_setting=True)
-        case _:
-            pass
+    value = holder[place]
+    if isinstance(value, dict):
+        is_place = is_place and not _is_schema(value)
+        is_value = is_header and any(_is_header(value.get(each)) for each in _NAMES)
+        for each in sorted(value):
+            inner = (steps, each)
+            if is_place or (is_value and each == "value"):
+                _add_places(found, value, each, inner, name, is_place=True)
+            elif _is_said(each):
+                add_leaves(found, value, each, inner, each)
+            else:
+                is_its_place = _is_header(each) if is_header else is_credential_name(each)
+                _add_places(found, value, each, inner, each, is_header=_holds_headers(each), is_place=is_its_place)
+    elif isinstance(value, list | tuple):
+        if is_header and not is_place and _is_pair(value):
+            found.append(Leaf((steps, 0), name, value[0], value, 0, is_setting=True))
+            found.append(Leaf((steps, 1), name, value[1], value, 1, is_place=True))
+        else:
+            for at in range(len(value)):
+                _add_places(found, value, at, (steps, at), name, is_header=is_header, is_place=is_place)
+    elif is_place and isinstance(value, str | int | float) and not isinstance(value, bool):
+        found.append(Leaf(steps, name, value, holder, place, is_place=True, is_setting=True))
+    elif isinstance(value, str) and len(value) >= SHORTEST:
+        found.append(Leaf(steps, name, value, holder, place, is_setting=True))
+
+
+@lru_cache(maxsize=4096)
+def _holds_headers(name: str) -> bool:
+    return _HEADERS.fullmatch(name) is not None
+
+
+def _is_pair(value: Sequence[Any]) -> bool:
+    """Whether a list is the name of a header and its value, which is a credential."""
+    return len(value) == 2 and _is_header(value[0]) and isinstance(value[1], str)  # noqa: PLR2004 - a pair
 
 
 def _is_schema(value: dict[str, Any]) -> bool:

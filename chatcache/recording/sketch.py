@@ -7,13 +7,14 @@ Pure.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 from zlib import crc32
 
 from chatcache.keys import canonical_json
 
 from .payloads import outside_payloads
-from .texts import Edit, rewritten
+from .texts import Edit, Leaf, rewritten
 
 __all__ = ["SKETCH", "distance", "sketch_of", "words_of"]
 
@@ -35,7 +36,11 @@ def sketch_of(request: Any) -> str:
     return f"{bits:0{SKETCH}x}"
 
 
-def _shortened(text: str, _name: str, _path: str) -> list[Edit]:
+def _shortened(leaves: Sequence[Leaf]) -> Iterator[list[Edit]]:
+    return (_ends_of_payloads(leaf.value) for leaf in leaves)
+
+
+def _ends_of_payloads(text: str) -> list[Edit]:
     """Return the edits of a text that leave the beginning of each payload, which is enough to tell it."""
     made, at = list[Edit](), 0
     for begin, end in [*outside_payloads(text), (len(text), len(text))]:

@@ -16,7 +16,7 @@ If the chunks make up lines of JSON, such as server-sent events, the texts in th
 
 import re
 from bisect import bisect, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -26,21 +26,27 @@ from .json_lines import JSONLines
 __all__ = [
     "HOLDING",
     "LOGPROBS",
+    "SHORTEST",
     "Edit",
     "Leaf",
+    "Steps",
     "StreamTexts",
+    "add_leaves",
+    "copied",
     "edited",
     "has_logprobs",
     "leaves",
     "mapped",
+    "path_of",
     "rewritten",
 ]
 
 Edit = tuple[int, int, str]
 """The begin and the end of a part of a text, and its replacement."""
 
-Edits = Callable[[str, str, str], list[Edit]]
-"""Returns the edits of a text in order. The arguments are the text, its name and its path."""
+Steps = tuple["Steps", str | int] | str
+"""The way to a part of a JSON value: the way to what holds it, and its name or number there. Paths are long, and few
+are shown, so they are put together only then."""
 
 LOGPROBS = "logprobs"
 """The name of the log probabilities of an answer. They hold its text once more, in tokens."""
@@ -49,7 +55,7 @@ _TOLD_BY = frozenset({"index", "output_index", "content_index", "summary_index",
 _FORM = re.compile(r"(?:\[\]|\.text)+$")  # the end of a path that may differ between the chunks of one text
 _LINE = re.compile(r"[^\n]+")
 _LONG = 12  # characters of a piece that may be a text of its own
-_BETWEEN = '\n"\n'  # stands between pieces that are looked at together: no secret goes on after it
+SHORTEST = 7  # characters of a text that can hold a secret
 HOLDING = {str, dict, list, tuple}
 
 
@@ -57,18 +63,40 @@ class Leaf(NamedTuple):
     """A text, or a number, in a JSON value.
 
     Attributes:
-        path: its path, such as ``$.messages[0].content``.
+        steps: the way to it.
         name: its name; in a list, the name of the list.
         value: the text or number.
+        holder: its container.
+        place: its name or number in that.
         is_place: whether it is in the place of a credential; see `chatcache.recording.secrets`.
         is_setting: whether the model does not read it.
     """
 
-    path: str
+    steps: Steps
     name: str
     value: Any
+    holder: Any = None
+    place: Any = None
     is_place: bool = False
     is_setting: bool = False
+
+    @property
+    def path(self) -> str:
+        """Its path, such as ``$.messages[0].content``."""
+        return path_of(self.steps)
+
+
+Edits = Callable[[Sequence[Leaf]], Iterable[Sequence[Edit]]]
+"""Yields the edits of each text, in order. It gets all texts at once, which takes less time than one by one."""
+
+
+def path_of(steps: Steps) -> str:
+    """Return the path at the end of steps."""
+    parts = []
+    while type(steps) is tuple:
+        steps, last = steps
+        parts.append(f"[{last}]" if type(last) is int else f".{last}")
+    return "".join([str(steps), *reversed(parts)])
 
 
 @dataclass(slots=True)
@@ -91,13 +119,24 @@ class _Pieces:
 
     @property
     def text(self) -> str:
-        return "".join(holder[place] for holder, place in self.held)
+        return "".join([holder[place] for holder, place in self.held])
+
+    @property
+    def leaf(self) -> Leaf:
+        """The text as a leaf."""
+        return Leaf(self.path, self.name, self.text)
+
+    @property
+    def first(self) -> str:
+        """The first piece."""
+        holder, place = self.held[0]
+        return str(holder[place])
 
     @property
     def is_constant(self) -> bool:
         """Whether each piece is the same text."""
-        (holder, place), *others = self.held
-        return all(other[at] == holder[place] for other, at in others)
+        first = self.first
+        return all(holder[place] == first for holder, place in self.held)
 
     def divided(self, edits: Iterable[Edit]) -> Iterator[tuple[Any, Any, Edit]]:
         """Yield edits of the text, in order, as edits of its pieces: the container, the place in it and the edit.
@@ -137,33 +176,18 @@ class _Pieces:
         ends = [*accumulate(len(holder[place]) for holder, place in self.held)]
         return JSONLines(text, pairwise([0, *ends])) if len(ends) > 1 else None
 
-    def divided_each(self, edits: Edits) -> Iterator[tuple[Any, Any, Edit]]:
-        """Yield the edits of the first piece for each piece, since all are the same."""
-        holder, place = self.held[0]
-        text = holder[place]
-        for edit in edits(text, self.name, self.path) if len(text) >= _LONG else []:
-            yield from ((each, at, edit) for each, at in self.held)
+    def pieces(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the container and the place of each piece that is long enough to be a text of its own.
 
-    def edit_long(self, edits: Edits) -> None:
-        """Make edits in each piece that is long enough to be a text of its own. All pieces are searched at once."""
-        held = [(holder, place) for holder, place in self.held if len(holder[place]) >= _LONG]
-        text = _BETWEEN.join(holder[place] for holder, place in held)
-        waiting = iter(edits(text, self.name, self.path) if held else [])
-        edit = next(waiting, None)
-        at = 0
-        for holder, place in held:
-            if edit is None:
-                return
+        A piece of whole lines is left out, since nothing in the text before or after it hides what is in it.
+        """
+        is_begin = True
+        for number, (holder, place) in enumerate(self.held, start=1):
             piece = holder[place]
-            end = at + len(piece)
-            own = list[Edit]()
-            while edit is not None and edit[0] < end:
-                if edit[0] >= at and edit[1] <= end:
-                    own.append((edit[0] - at, edit[1] - at, edit[2]))
-                edit = next(waiting, None)
-            if own:
-                holder[place] = edited(piece, own)
-            at = end + len(_BETWEEN)
+            is_end = piece.endswith("\n") or number == len(self.held)
+            if len(piece) >= _LONG and not (is_begin and is_end):
+                yield holder, place
+            is_begin = piece.endswith("\n")
 
     def replace_whole(self, replacements: Mapping[str, str]) -> None:
         """Replace each piece that is one of the texts."""
@@ -173,18 +197,33 @@ class _Pieces:
                 holder[place] = other
 
 
-def leaves(value: Any, path: str = "$", name: str = "") -> Iterator[Leaf]:
-    """Yield the texts and numbers of a JSON value; the members of an object by their names."""
-    waiting = [(path, name, value)]
-    while waiting:
-        path, name, value = waiting.pop()
-        if type(value) is dict:
-            waiting += [(f"{path}.{each}", each, item) for each, item in sorted(value.items(), reverse=True)]
-        elif type(value) in {list, tuple}:
-            items = [(f"{path}[{at}]", name, item) for at, item in enumerate(value)]
-            waiting += reversed(items)
-        elif isinstance(value, str) or (isinstance(value, int | float) and type(value) is not bool):
-            yield Leaf(path, name, value)
+def leaves(value: Any) -> list[Leaf]:
+    """Return the texts of a JSON value that may hold a secret, the members of an object by their names."""
+    found: list[Leaf] = []
+    add_leaves(found, [value], 0, "$", "")
+    return found
+
+
+def add_leaves(found: list[Leaf], holder: Any, place: Any, steps: Steps, name: str) -> None:
+    """Add the texts in a part of a JSON value, as `leaves` does.
+
+    Args:
+        found: collects them.
+        holder: the container of the part.
+        place: its name or number in that.
+        steps: the way to it.
+        name: its name.
+    """
+    value = holder[place]
+    if isinstance(value, str):
+        if len(value) >= SHORTEST:
+            found.append(Leaf(steps, name, value, holder, place))
+    elif isinstance(value, dict):
+        for each in sorted(value):
+            add_leaves(found, value, each, (steps, each), each)
+    elif isinstance(value, list | tuple):
+        for at in range(len(value)):
+            add_leaves(found, value, at, (steps, at), name)
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
@@ -209,27 +248,15 @@ def rewritten(value: Any, edits: Edits) -> Any:
 
     Args:
         value: the value.
-        edits: returns the edits of a text.
+        edits: returns the edits of the texts.
     """
-    return _rewritten(value, edits, "$", "")
-
-
-def _rewritten(value: Any, edits: Edits, path: str, name: str) -> Any:
-    kind = type(value)
-    if kind is str:
-        return edited(value, edits(value, name, path))
-    if kind is dict:
-        made = {
-            each: _rewritten(item, edits, f"{path}.{each}", each) if type(item) in HOLDING else item
-            for each, item in sorted(value.items())  # as in `mapped`
-        }
-        return {each: made[each] for each in value}
-    if kind in {list, tuple}:
-        return [
-            _rewritten(item, edits, f"{path}[{at}]", name) if type(item) in HOLDING else item
-            for at, item in enumerate(value)
-        ]
-    return value
+    held = [copied(value)]
+    found: list[Leaf] = []
+    add_leaves(found, held, 0, "$", "")
+    for leaf, its in zip(found, edits(found), strict=True):
+        if its:
+            leaf.holder[leaf.place] = edited(leaf.value, its)
+    return held[0]
 
 
 def edited(text: str, edits: Iterable[Edit]) -> str:
@@ -254,7 +281,7 @@ class StreamTexts:
 
     def __init__(self, chunks: list[Any], within: str = "") -> None:
         self._given = chunks
-        self.chunks: list[Any] = _copied(chunks)
+        self.chunks: list[Any] = copied(chunks)
         found = _Collected()
         for at, chunk in enumerate(self.chunks):
             if type(chunk) is str:
@@ -269,7 +296,7 @@ class StreamTexts:
     def __iter__(self) -> Iterator[Leaf]:
         """Iterate over the texts that span several chunks."""
         for each in (*self._texts, *self._joined):
-            yield Leaf(each.path, each.name, each.text)
+            yield each.leaf
         for each in (*self._joined, *self._texts, *self._alone):
             lines = each.lines()
             if lines is not None:
@@ -279,17 +306,22 @@ class StreamTexts:
         """Make edits in the texts, and in texts that every chunk repeats, such as an id."""
         for pieces in (*self._joined, *self._texts, *self._alone):
             pieces.edit_lines(edits)
-        parts = list[tuple[Any, Any, Edit]]()
-        for pieces in (*self._joined, *self._texts):
-            parts += pieces.divided(edits(pieces.text, pieces.name, pieces.path))
-        for pieces in self._alone:
-            parts += pieces.divided_each(edits)
+        texts = [*self._joined, *self._texts]
+        repeated = [each for each in self._alone if len(each.first) >= _LONG]
+        leaves = [*(each.leaf for each in texts), *(Leaf(each.path, each.name, each.first) for each in repeated)]
+        found = [*edits(leaves)]
+        parts = [part for pieces, its in zip(texts, found, strict=False) for part in pieces.divided(its)]
+        for pieces, its in zip(repeated, found[len(texts) :], strict=True):
+            parts += [(holder, place, edit) for edit in its for holder, place in pieces.held]
         _make(parts)
 
     def edit_pieces(self, edits: Edits) -> None:
-        """Make edits in each piece of at least 12 characters, which may be a text of its own."""
-        for pieces in self._texts:
-            pieces.edit_long(edits)
+        """Make edits in each piece of at least 12 characters that may be a text of its own."""
+        held = [(each, *piece) for each in self._texts for piece in each.pieces()]
+        leaves = [Leaf(each.path, each.name, holder[place]) for each, holder, place in held]
+        for (_, holder, place), its in zip(held, edits(leaves), strict=True):
+            if its:
+                holder[place] = edited(holder[place], its)
 
     def replace_pieces(self, replacements: Mapping[str, str]) -> None:
         """Replace each piece that is one of the texts."""
@@ -431,9 +463,10 @@ def _united(texts: list[_Pieces]) -> _Pieces:
     return _Pieces(first.path, first.name, first.ids, [held for _, held in pieces], [number for number, _ in pieces])
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """Return a copy of a JSON value, with lists for tuples."""
     if type(value) is dict:
-        return {name: _copied(item) if type(item) in HOLDING else item for name, item in value.items()}
+        return {name: copied(item) if type(item) in HOLDING else item for name, item in value.items()}
     if type(value) in {list, tuple}:
-        return [_copied(item) if type(item) in HOLDING else item for item in value]
+        return [copied(item) if type(item) in HOLDING else item for item in value]
     return value

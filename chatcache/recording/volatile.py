@@ -118,7 +118,7 @@ def hide_in_stream(texts: StreamTexts, found: Found) -> None:
     tokens = {text: token for token, text in found.items()}
     known = Literals(tokens)
     if known:
-        texts.edit(lambda text, _name, _path: [*known.find(text)])
+        texts.edit(lambda leaves: ([*known.find(leaf.value)] for leaf in leaves))
         texts.replace_pieces({text: token for text, token in tokens.items() if len(text) >= _SHORTEST_PIECE})
 
 

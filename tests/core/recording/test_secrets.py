@@ -433,6 +433,70 @@ def test_each_character_of_a_long_token_is_read_once(monkeypatch: pytest.MonkeyP
     assert sum(end - begin for begin, end in ends) <= len(text)
 
 
+def test_many_short_texts_are_searched_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches: list[int] = []
+    formats_in = formats.formats_in
+
+    def counted(text: str, begin: int, end: int) -> Any:
+        searches.append(end - begin)
+        return formats_in(text, begin, end)
+
+    monkeypatch.setattr("chatcache.recording.secrets.formats_in", counted)
+    texts = [f"line {number} of a text" for number in range(5_000)]
+    texts[3_000] += f" {FORMATS[1]} ends here"
+    for is_request in (True, False):
+        searches.clear()
+        masked = scrubbed(texts, random=is_request)
+        assert re.fullmatch(r"line 3000 of a text <<secret\S*>> ends here", masked[3_000])
+        assert masked[:3_000] + masked[3_001:] == texts[:3_000] + texts[3_001:]
+        assert len(searches) < 50
+        assert sum(searches) < 2 * sum(map(len, texts))
+
+
+TEXTS = st.lists(
+    st.lists(
+        st.sampled_from(
+            [
+                *(
+                    "password",
+                    "api_key",
+                    "token",
+                    "=",
+                    ": ",
+                    '"',
+                    "'",
+                    "\\n",
+                    "\n",
+                    " ",
+                    "cookie: ",
+                    "a=",
+                    ";",
+                    "Bearer ",
+                ),
+                *("Authorization: ", "://u:", "@h/", "machine ", "login ", "kty", '"d":"', "otpauth://a?secret="),
+                *("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "Private-Lines: 1\n", "hunter2-Blue42!"),
+                *("words of a text", "x", "1", "%20", "<<secret>>", "curl -u a:", "JBSWY3DPEHPK3PXPJBSW", *FORMATS),
+            ]
+        ),
+        max_size=9,
+    ).map("".join),
+    max_size=9,
+)
+
+
+@settings(deadline=None)
+@given(texts=TEXTS, is_request=st.booleans())
+def test_texts_beside_each_other_are_masked_as_each_alone(texts: list[str], *, is_request: bool) -> None:
+    def told(value: Any) -> list[str]:
+        return [re.sub(r"<<secret\S*?>>", "<<secret>>", text) for text in scrubbed(value, random=is_request)]
+
+    alone = [told([text])[0] for text in texts]
+    if is_request:  # a secret of one text is masked in the others, too
+        assert [one for one, both in zip(alone, told(texts), strict=True) if both.count("<<") < one.count("<<")] == []
+    else:
+        assert told(texts) == alone
+
+
 @pytest.mark.parametrize("before", ["", "a ", "\\n", "id=", '{"key": "'])
 @pytest.mark.parametrize("secret", FRAMED)
 def test_a_secret_told_by_its_middle_or_its_end_is_masked_from_its_beginning(before: str, secret: str) -> None:
@@ -445,6 +509,18 @@ def test_a_secret_told_by_its_middle_or_its_end_is_masked_from_its_beginning(bef
 def test_a_user_in_each_address_of_a_list_is_masked() -> None:
     masked = scrubbed({"api_base": "http://a:8080,http://ann:p4ss/word@h,http://bob:b0bs@h"})["api_base"]
     assert re.fullmatch(r"http://a:8080,http://ann:<<secret\S+?>>@h,http://bob:<<secret\S+?>>@h", masked)
+
+
+def test_many_short_texts_may_be_a_dump_of_credentials() -> None:
+    texts = [f"password: {chosen(6)}-{chosen(6)}" for _ in range(3_000)]
+    clean = scrubbed(texts)
+    assert clean[900].startswith("password: <<secret-")
+    assert re.fullmatch(r"<<secret-\w+>>", clean[-1])
+    assert not secrets_in(clean)
+    assert len({*clean}) == 3_000
+    assert scrubbed(texts, allowed=re.compile(r"\w{6}-\w{6}")) == texts
+    sparse = [text for each in texts for text in (each, *["words of a text that holds no secret"] * 60)]
+    assert all(text.startswith(("words", "password: <<secret-")) for text in scrubbed(sparse))
 
 
 def test_a_secret_in_a_name_is_found() -> None:
