@@ -4,14 +4,14 @@ After Alchemy's ``DurableObjectChatPersistence``, with its three defects mended:
 escaped, and any number of keys may be passed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from chatcache.clock import Clock
 from chatcache.storage import Storage
 
 from .limits import LimitedStore, Limits
 from .names import check_store_id
-from .rows import escape
+from .rows import escape, store_of, unescape
 from .store import ObjectStore
 
 __all__ = ["DurableObjectPersistence"]
@@ -68,3 +68,17 @@ class DurableObjectPersistence:
             limits=limits,
             evicted=evicted,
         )
+
+    def store_ids(self) -> Iterator[str]:
+        """Yield the ids of the stores that have entries, in the order of their rows; the rows between are not read.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        start = ""
+        while found := next(iter(self._storage.sizes(start=start, limit=1)), None):
+            store = store_of(found)
+            store_id = unescape(store)
+            if store_id is not None and found != store:
+                yield store_id
+            start = f"{store};" if found != store else f"{found}\0"  # the character after ":"

@@ -38,6 +38,7 @@ __all__ = [
     "rows_of_store",
     "store_of",
     "total_row",
+    "unescape",
     "use_row",
 ]
 
@@ -50,6 +51,12 @@ _LATEST = 10**13 - 1  # in the year 2286
 def escape(store_id: str) -> str:
     """Return a store id without ``:``, so that the prefix of a row's key ends at its first ``:``. Injective."""
     return store_id.replace("%", "%25").replace(":", "%3A")
+
+
+def unescape(store: str) -> str | None:
+    """Return the id of a store that is escaped so, or None where no store is."""
+    found = store.replace("%3A", ":").replace("%25", "%")
+    return found if found and escape(found) == store else None
 
 
 def store_of(row: str) -> str:

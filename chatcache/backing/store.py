@@ -108,7 +108,7 @@ class ObjectStore:
 
     def __iter__(self) -> Iterator[str]:
         """Yield the keys of all entries, expired ones among them, in their order; read piece by piece."""
-        for row, _ in self._storage.kv.list(prefix=self._prefix):
+        for row in self._storage.keys(prefix=self._prefix):
             yield row.removeprefix(self._prefix)
 
     def note(self, key: str) -> Any:

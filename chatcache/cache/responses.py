@@ -59,13 +59,13 @@ from .sharing import Sharing
 from .statistics import Counts, Statistics
 from .taping import Tape, Track, follow
 
-__all__ = ["ResponseCache"]
+__all__ = ["NAMESPACE", "ResponseCache"]
 
 T = TypeVar("T")
 C = TypeVar("C")
 
 _ABSENT: Any = object()
-_NAMESPACE = "calls"  # not the one that a program gets by default, whose objects may have alarms of their own
+NAMESPACE = "calls"  # not the one that a program gets by default, whose objects may have alarms of their own
 _SIZED = {str, list, dict}
 _ANSWER, _ANSWER_OR_STREAM, _STREAM_OR_ANSWER = (Form.ANSWER,), (Form.ANSWER, Form.STREAM), (Form.STREAM, Form.ANSWER)
 _NOTHING = "nothing is recorded under this key"
@@ -109,6 +109,7 @@ class ResponseCache:
     Attributes:
         store_id: as above.
         ttl: as above.
+        object: as above.
         mode: the mode of calls that name none.
         location: the file of the records, which exists from the first call on.
 
@@ -137,11 +138,12 @@ class ResponseCache:
     ) -> None:
         dating = real_time if clock is now else clock
         self.store_id = store_id
+        self.object = object
         self.ttl = _checked(ttl)
         self._own_mode = self.mode = _mode_of(mode)
         writes = self.mode.writes
         handler = sweep_expired if writes else None
-        namespace = ObjectNamespace(path, _NAMESPACE, alarm=handler, durability="normal", timeout=timeout, clock=clock)
+        namespace = ObjectNamespace(path, NAMESPACE, alarm=handler, durability="normal", timeout=timeout, clock=clock)
         self._object = namespace.get_by_name(object)
         self._timeout = timeout
         persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=writes, tidies=writes)
@@ -617,18 +619,28 @@ class ResponseCache:
         """Awaiting twin of `story`."""
         return Story.of(await self._store.anote(key))
 
-    def records(self) -> Iterator[tuple[Hit, Story | None]]:
-        """Yield the records of this store that can be read, each with how it came to be, in the order of their keys.
+    def records(self, damaged: list[CorruptRecordError] | None = None) -> Iterator[tuple[Hit, Story | None]]:
+        """Yield the records of this store, each with how it came to be, in the order of their keys.
 
         They are read one by one, so that a large store takes no memory; what is recorded meanwhile may be among them.
 
+        Args:
+            damaged: takes the error of each record that is damaged; by default the first such error is raised.
+
         Raises:
-            PersistenceError: they could not be read.
+            CorruptRecordError: a record is damaged.
+            PersistenceError: the records could not be read.
         """
         for key in self._store:
-            hit = self._hit(key, self._store.get(key, _ABSENT))
+            try:
+                hit, story = self._hit(key, self._store.get(key, _ABSENT)), self.story(key)
+            except CorruptRecordError as error:
+                if damaged is None:
+                    raise
+                damaged.append(error)
+                continue
             if hit is not None:
-                yield hit, self.story(key)
+                yield hit, story
 
     def restore(self, hit: Hit, story: Story | None) -> None:
         """Keep a record of another store as it is, with its time and without a TTL.

@@ -16,14 +16,17 @@ from typing import Any
 
 import click
 
+from chatcache.cache import ResponseCache
 from chatcache.clock import real_time
-from chatcache.errors import BundleError
+from chatcache.errors import BundleError, CorruptRecordError
+from chatcache.mode import Mode
 from chatcache.recording import Bundle, Edits, Head, Record, secrets_of
 from chatcache.recording.bundle import at_of
+from chatcache.recording.stores import as_stored
 
-from .group import PATHS, chatcache, reading
+from .group import chatcache, reading
 from .output import as_json, count, printable, progress, say, say_json, say_line, table
-from .source import bundles_in, called, remove_leftovers, sources
+from .source import called, name_of_store, places, remove_leftovers, sources
 
 __all__ = ["plan", "prune", "scan", "verify"]
 
@@ -41,25 +44,22 @@ def _days(_context: click.Context, _option: click.Parameter, days: float | None)
 
 
 @chatcache.command()
-@PATHS
 @click.option("--older-than", type=float, callback=_days, metavar="DAYS", help="Remove records that are older.")
-@click.option("--test", help="Remove the records of a test.")
+@click.option("--test", help="Remove the records of a test; a store has none.")
 @click.option(
     "--dry-run", is_flag=True, help="Say which records would be removed, and remove nothing; of blobs it says nothing."
 )
-@as_json
-def prune(paths: tuple[Path, ...], older_than: float | None, test: str | None, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001
-    """Remove records from bundles, and blobs that no bundle refers to. Unused ones: pytest --chatcache-prune.
+@reading
+def prune(older_than: float | None, test: str | None, dry_run: bool, as_json: bool, **where: Any) -> None:  # noqa: FBT001
+    """Remove records from bundles and stores, and blobs that no bundle refers to.
 
-    What a killed writer left in their folders is removed as well.
+    What a killed writer left in the folders of bundles is removed as well. Unused records: pytest --chatcache-prune.
     """
-    if not dry_run:
-        remove_leftovers(paths)
-    bundles = bundles_in(paths)
+    found = places(**where)
     limit = None if older_than is None else real_time() * 1000 - older_than * 86_400_000
     removed: dict[str, int] = {}
     tests: set[str] = set()
-    for bundle in bundles:
+    for bundle in found.bundles:
         with nullcontext() if dry_run else bundle.locked():
             blocks = [*progress(bundle.blocks(), f"reading {bundle.path}")]
             tests.update(head["test"] for head, _ in blocks)
@@ -68,7 +68,12 @@ def prune(paths: tuple[Path, ...], older_than: float | None, test: str | None, d
                 removed[str(bundle.path)] = len(blocks) - len(kept)
                 if not dry_run:
                     bundle.write(kept)
-    blobs = {} if dry_run else {"blobs": sum(bundle.sweep_blobs() for bundle in bundles)}
+    if limit is not None:
+        pruned = {name_of_store(cache): _prune_store(cache, limit, dry_run=dry_run) for cache in found.stores}
+        removed.update({name: number for name, number in pruned.items() if number})
+    if not dry_run:
+        remove_leftovers(where["paths"])
+    blobs = {} if dry_run else {"blobs": sum(bundle.sweep_blobs() for bundle in found.bundles)}
     counted = {**removed, **{name: number for name, number in blobs.items() if number}}
     word = "would be removed" if dry_run else "removed"
     lines = [f"{printable(name)}: {number}" for name, number in counted.items()]
@@ -78,14 +83,27 @@ def prune(paths: tuple[Path, ...], older_than: float | None, test: str | None, d
         raise click.ClickException(f"there are no records of a test {test!r}")
 
 
+def _prune_store(cache: ResponseCache, limit: float, *, dry_run: bool) -> int:
+    """Remove the records of a store that were made before a time in milliseconds; return how many they are."""
+    hits = progress((hit for hit, _ in cache.records([])), f"reading store {name_of_store(cache)}")
+    old = [hit for hit in hits if hit.record["at"] < limit]
+    if old and not dry_run:
+        with ResponseCache(
+            cache.store_id, path=cache.location.parent.parent, object=cache.object, mode=Mode.REFRESH
+        ) as store:
+            for hit in old:
+                store.remove(hit.key.removesuffix(hit.form))
+    return len(old)
+
+
 @chatcache.command()
-@PATHS
-@as_json
-def verify(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
-    """Check bundles: that each record can be read, its blobs are there, and it parses with the installed SDKs."""
+@reading
+def verify(as_json: bool, **where: Any) -> None:  # noqa: FBT001
+    """Check records: that each can be read, its blobs are there, and it parses with the installed SDKs."""
+    found = places(**where)
     problems: list[dict[str, str]] = []
     number = 0
-    for bundle in bundles_in(paths):
+    for bundle in found.bundles:
         try:
             blocks = [*bundle.check()]
         except BundleError as error:
@@ -93,6 +111,15 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
             continue
         number += len(blocks)
         problems += _problems(bundle, progress(blocks, f"verifying {bundle.path}"))
+    for store in found.stores:
+        name = name_of_store(store)
+        damaged: list[CorruptRecordError] = []
+        for record in progress(as_stored(store, damaged), f"verifying store {name}"):
+            number += 1
+            of = f"{name}: {called(record.key, record.number)}"
+            problems += ({"where": of, "problem": problem} for problem in _drift(record))
+        number += len(damaged)
+        problems += ({"where": name, "problem": str(error)} for error in damaged)
     if as_json:
         say_json({"records": number, "problems": problems})
     else:
@@ -107,8 +134,8 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
 def scan(as_json: bool, **where: Any) -> None:  # noqa: FBT001
     """Look for secrets in records, those of a store as they are in there."""
     found = [
-        {"where": str(each.where), "record": each.name, "test": each.record.scope, "secret": secret}
-        for each in sources(**where, raw=True)
+        {"where": each.where, "record": each.name, "test": each.record.scope, "secret": secret}
+        for each in sources(places(**where), raw=True)
         for secret in secrets_of(each.record.request, each.record.answer)
     ]
     if as_json:

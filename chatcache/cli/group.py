@@ -30,12 +30,14 @@ class ExpandedPath(click.Path):
 PATHS = click.argument("paths", nargs=-1, type=ExpandedPath(path_type=Path))
 FOLDER = click.option("--path", "folder", type=ExpandedPath(path_type=Path), help="The folder of the store's object.")
 OBJECT = click.option("--object", "thing", default="default", show_default=True, help="The object of the store.")
-_STORE = click.option("--store", help="Read the store of this id, and no bundles.")
+_STORE = click.option("--store", help="Take the store of this id, and nothing else.")
+_FOLDER = click.option("--path", "folder", type=ExpandedPath(path_type=Path), help="Take the stores in this folder.")
+_OBJECT = click.option("--object", "thing", help="Take the stores in this object only.")
 
 
 def reading(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say which records it reads; `sources` takes them."""
-    for option in (as_json, OBJECT, FOLDER, _STORE, PATHS):
+    """Give a command the options that say which records it takes; `places` takes them."""
+    for option in (as_json, _OBJECT, _FOLDER, _STORE, PATHS):
         command = option(command)
     return command
 
@@ -57,6 +59,6 @@ class _Group(click.Group):
 def chatcache() -> None:
     """Look into recorded LLM calls, and take care of them.
 
-    PATHS are bundles (*.chatcache), or folders with bundles in them; by default the working folder. With --store the
-    records of a cache are read instead.
+    PATHS are bundles (*.chatcache), and folders of bundles and stores. Without any, a command takes the bundles in the
+    working folder and the folders below it, and the stores in CHATCACHE_DIR, or else in .chatcache.
     """

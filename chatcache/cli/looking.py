@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +15,7 @@ from chatcache.storage.paths import expanded
 
 from .group import chatcache, reading
 from .output import count, printable, say_json, say_line, table
-from .source import Source, called, records_of, sources
+from .source import Source, called, places, records_of, sources
 
 __all__ = ["diff", "grep", "list_records", "show", "stats"]
 
@@ -25,15 +24,17 @@ __all__ = ["diff", "grep", "list_records", "show", "stats"]
 @reading
 def list_records(as_json: bool, **where: Any) -> None:  # noqa: FBT001 - click's
     """List records: whose they are, what they ask, and what they cost."""
-    found = [{**_summary(each), "exact cost": each.record.cost} for each in sources(**where, with_blobs=False)]
+    records = [
+        {**_summary(each), "exact cost": each.record.cost} for each in sources(places(**where), with_blobs=False)
+    ]
     if as_json:
-        say_json([{name: value for name, value in each.items() if name != "exact cost"} for each in found])
+        say_json([{name: value for name, value in each.items() if name != "exact cost"} for each in records])
     else:
         columns = ["record", "test", "store", "form", "model", "recorded", "tokens", "cost"]
-        rows = [{**each, "cost": f"{each['exact cost']:.6f}"} for each in found]
+        rows = [{**each, "cost": f"{each['exact cost']:.6f}"} for each in records]
         _table(columns, rows, numbers=["tokens", "cost"])
-        click.echo(count(len(found), "record"))
-    _exit(bool(found), "there are no records")
+        click.echo(count(len(records), "record"))
+    _exit(bool(records), "there are no records")
 
 
 @chatcache.command()
@@ -41,12 +42,12 @@ def list_records(as_json: bool, **where: Any) -> None:  # noqa: FBT001 - click's
 @reading
 def show(record: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
     """Show RECORD, by its name in chatcache ls, by the first digits of its key, or by the name of its test."""
-    found = _named(record, sources(**where))
+    found = _named(record, sources(places(**where)))
     if as_json:
         say_json([_whole(each.record) for each in found])
     else:
         for each in found:
-            say_line(printable(str(each.where)))
+            say_line(printable(each.where))
             say_line(each.record.text({}))
     _exit(bool(found), f"no record {record!r}: `chatcache ls` lists them")
 
@@ -64,7 +65,7 @@ def grep(pattern: str, as_json: bool, **where: Any) -> None:  # noqa: FBT001
     except re.error as error:
         raise click.UsageError(f"{pattern!r} is no regular expression: {error}") from error
     found = []
-    for each in sources(**where):
+    for each in sources(places(**where)):
         for side, texts in (("request", _texts(each.record.request)), ("answer", _answered(each.record))):
             match = next(filter(None, map(wanted.search, texts)), None)
             if match is not None:
@@ -85,7 +86,7 @@ def diff(one: str, other: str, as_json: bool, **where: Any) -> None:  # noqa: FB
     if all(expanded(each).exists() and not expanded(each).is_dir() for each in (one, other)):
         told = _between_bundles(Bundle(one), Bundle(other))
     else:
-        first, second = (_single(name, sources(**where)).record for name in (one, other))
+        first, second = (_single(name, sources(places(**where))).record for name in (one, other))
         told = [
             {**each.to_dict(), "text": str(each)}
             for side in ("request", "answer")
@@ -102,18 +103,18 @@ def diff(one: str, other: str, as_json: bool, **where: Any) -> None:  # noqa: FB
 @chatcache.command()
 @reading
 def stats(as_json: bool, **where: Any) -> None:  # noqa: FBT001
-    """Count records, tokens and costs, by bundle, or by store."""
-    counted: dict[Path, Counter[str]] = defaultdict(Counter)
-    for each in sources(**where, with_blobs=False):
+    """Count records, tokens and costs, by bundle and by store."""
+    counted: dict[str, Counter[str]] = defaultdict(Counter)
+    for each in sources(places(**where), with_blobs=False):
         of = counted[each.where]
         of.update(records=1, tokens=each.record.tokens, streams=each.record.offsets is not None)
         of["cost"] += each.record.cost  # type: ignore[assignment]  # a Counter of dollars, too
         of["seconds"] += each.record.took  # type: ignore[assignment]
     names = ["records", "streams", "tokens", "cost", "seconds"]
     if as_json:
-        say_json({str(path): {name: of[name] for name in names} for path, of in counted.items()})
+        say_json({where: {name: of[name] for name in names} for where, of in counted.items()})
         return
-    rows = [[path, *(_number(name, of[name]) for name in names)] for path, of in counted.items()]
+    rows = [[where, *(_number(name, of[name]) for name in names)] for where, of in counted.items()]
     if len(rows) > 1:
         total = sum(counted.values(), Counter[str]())
         rows.append(["all", *(_number(name, total[name]) for name in names)])
@@ -123,7 +124,7 @@ def stats(as_json: bool, **where: Any) -> None:  # noqa: FBT001
 def _summary(each: Source) -> dict[str, Any]:
     record = each.record
     return {
-        "where": str(each.where),
+        "where": each.where,
         "record": each.name,
         "test": record.scope,
         "store": record.store,

@@ -9,7 +9,7 @@ from chatcache.recording import Bundle, Head, from_store, name_of, rekeyed
 from .group import FOLDER, OBJECT, PATHS, ExpandedPath, chatcache
 from .intake import checked, reasons, told
 from .output import as_json, count, printable, progress, say
-from .source import bundles_in, records_of, store_of
+from .source import places, records_of, store_of
 
 __all__ = ["export", "merge", "migrate"]
 
@@ -75,10 +75,11 @@ def merge(base: Path, ours: Path, theirs: Path, as_json: bool) -> None:  # noqa:
 def migrate(paths: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
     """Write bundles anew in the present layout, whichever version wrote them, or whoever edited them.
 
-    A record whose request was edited gets the key of what it says now, so that it is replayed to that.
+    A record whose request was edited gets the key of what it says now, so that it is replayed to that. Stores have one
+    layout so far, and stay as they are.
     """
-    changed = [str(bundle.path) for bundle in bundles_in(paths) if _migrated(bundle)]
-    say(changed, "\n".join([*map(printable, changed), f"{len(changed)} bundles changed"]), as_json=as_json)
+    changed = [str(bundle.path) for bundle in places(paths).bundles if _migrated(bundle)]
+    say(changed, "\n".join([*map(printable, changed), f"{count(len(changed), 'bundle')} changed"]), as_json=as_json)
 
 
 def _migrated(bundle: Bundle) -> bool:

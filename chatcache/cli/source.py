@@ -1,4 +1,4 @@
-"""Where records are read from: bundles in a folder, or the store of a cache."""
+"""Where records are read from: bundles, and the stores of caches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,14 +6,25 @@ from pathlib import Path
 
 import click
 
-from chatcache.cache import ResponseCache
+from chatcache.cache import ResponseCache, stores_in
 from chatcache.recording import SUFFIX, Bundle, Record, scrubbed
 from chatcache.recording.bundle import BLOBS, is_leftover, locked
 from chatcache.recording.stores import as_stored
+from chatcache.storage.paths import DEFAULT_FOLDER, default_folder
 
 from .output import progress
 
-__all__ = ["Source", "bundles_in", "called", "records_of", "remove_leftovers", "sources", "store_of"]
+__all__ = [
+    "Places",
+    "Source",
+    "called",
+    "name_of_store",
+    "places",
+    "records_of",
+    "remove_leftovers",
+    "sources",
+    "store_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +32,11 @@ class Source:
     """A record, and where it is.
 
     Attributes:
-        where: the bundle, or the file of the store.
+        where: the path of the bundle, or the name of the store.
         record: the record.
     """
 
-    where: Path
+    where: str
     record: Record
 
     @property
@@ -39,23 +50,72 @@ def called(key: str, number: int) -> str:
     return f"{key[:12]}#{number}" if number > 1 else key[:12]
 
 
-def bundles_in(paths: tuple[Path, ...]) -> list[Bundle]:
-    """Return the bundles that are named, and those in the folders that are.
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a command finds records.
+
+    Attributes:
+        bundles: the bundles.
+        stores: caches of the stores, which only read.
+    """
+
+    bundles: list[Bundle]
+    stores: list[ResponseCache]
+
+
+def places(
+    paths: tuple[Path, ...] = (), store: str | None = None, folder: Path | None = None, thing: str | None = None
+) -> Places:
+    """Return where there are records.
+
+    Args:
+        paths: bundles, and folders of bundles and stores; by default the working folder, and the folder of stores.
+        store: the id of a store, which is then all that is taken.
+        folder: the folder of stores, or of the one store.
+        thing: the name of their object.
 
     Raises:
-        click.UsageError: there is none.
+        click.UsageError: there is nothing.
     """
-    found: list[Path] = []
-    for path in paths or (Path(),):
+    if store is not None:
+        return Places([], [store_of(store, folder, thing or "default")])
+    if folder is not None or thing is not None:
+        return _told(Places([], [*stores_in(folder, thing)]), f"no store in {folder or default_folder()}")
+    if not paths:
+        looked_in = f"no *{SUFFIX} in {Path.cwd()}, and no store in {default_folder()}"
+        return _told(Places(_bundles_below(Path()), [*stores_in()]), looked_in)
+    bundles: dict[Path, Bundle] = {}
+    stores: dict[tuple[Path, str], ResponseCache] = {}
+    for path in paths:
         if path.is_dir():
-            found += sorted(each for each in path.rglob(f"*{SUFFIX}") if not each.is_dir())
+            bundles.update((bundle.path, bundle) for bundle in _bundles_below(path))
+            for folder in (path, path / DEFAULT_FOLDER):
+                stores.update(((cache.location, cache.store_id), cache) for cache in stores_in(folder))
         elif path.exists():
-            found.append(path)
+            bundles[path] = Bundle(path)
         else:
             raise click.UsageError(f"{path} does not exist")
-    if not found:
-        raise click.UsageError(f"no *{SUFFIX} in {', '.join(map(str, paths or (Path.cwd(),)))}")
-    return [Bundle(path) for path in dict.fromkeys(found)]
+    looked_in = f"no *{SUFFIX} in {', '.join(map(str, paths))}, and no store"
+    return _told(Places([*bundles.values()], [*stores.values()]), looked_in)
+
+
+def _told(found: Places, problem: str) -> Places:
+    if not found.bundles and not found.stores:
+        raise click.UsageError(problem)
+    return found
+
+
+def _bundles_below(folder: Path) -> list[Bundle]:
+    return [Bundle(path) for path in sorted(folder.rglob(f"*{SUFFIX}")) if not path.is_dir()]
+
+
+def name_of_store(cache: ResponseCache) -> str:
+    """Return what a person calls a store: its id, and where it is."""
+    folder = cache.location.parent.parent
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
+    within = "" if cache.object == "default" else f"object {cache.object} of "
+    return f"{cache.store_id} in {within}{folder}"
 
 
 def remove_leftovers(paths: tuple[Path, ...]) -> None:
@@ -98,36 +158,25 @@ def records_of(bundle: Bundle, *, with_blobs: bool = True) -> Iterator[Record]:
     yield from progress(bundle.records(with_blobs=with_blobs), f"reading {bundle.path}")
 
 
-def sources(  # noqa: PLR0913 - the options of a command, and two of its own
-    paths: tuple[Path, ...],
-    store: str | None,
-    folder: Path | None,
-    thing: str,
-    *,
-    raw: bool = False,
-    with_blobs: bool = True,
-) -> Iterator[Source]:
-    """Yield the records of a store, if one is named, or else those of bundles.
+def sources(taken: Places, *, raw: bool = False, with_blobs: bool = True) -> Iterator[Source]:
+    """Yield the records of what a command takes.
 
     Args:
-        paths: the bundles, or folders of them.
-        store: the id of the store.
-        folder: the folder of its object.
-        thing: the name of its object.
+        taken: from `places`.
         raw: whether the secrets in the records of a store are left in them.
         with_blobs: as `Bundle.records` takes it.
 
     Raises:
-        click.UsageError: there is no such bundle or store.
+        BundleError: a bundle cannot be read.
+        PersistenceError: a store cannot be read.
     """
-    if store is None:
-        for bundle in bundles_in(paths):
-            for record in records_of(bundle, with_blobs=with_blobs):
-                yield Source(bundle.path, record)
-        return
-    cache = store_of(store, folder, thing)
-    for record in progress(as_stored(cache), f"reading store {cache.store_id}"):
-        yield Source(cache.location, record if raw else _masked(record))
+    for bundle in taken.bundles:
+        for record in records_of(bundle, with_blobs=with_blobs):
+            yield Source(str(bundle.path), record)
+    for cache in taken.stores:
+        name = name_of_store(cache)
+        for record in progress(as_stored(cache), f"reading store {name}"):
+            yield Source(name, record if raw else _masked(record))
 
 
 def _masked(record: Record) -> Record:

@@ -13,6 +13,7 @@ from pathlib import Path
 from chatcache.cache import Form, Hit, ResponseCache, Story
 from chatcache.cache.usage import tokens_of
 from chatcache.clock import milliseconds, real_time
+from chatcache.errors import CorruptRecordError
 from chatcache.keys import request_key
 
 from .bundle import Record
@@ -25,16 +26,17 @@ from .volatile import Volatile, put_back
 __all__ = ["as_stored", "from_store", "from_vcr", "into_store"]
 
 
-def as_stored(cache: ResponseCache) -> Iterator[Record]:
+def as_stored(cache: ResponseCache, damaged: list[CorruptRecordError] | None = None) -> Iterator[Record]:
     """Yield the records of a store as they are in there, with their secrets, and under the keys that they have there.
 
     Args:
         cache: a cache of the store.
+        damaged: as `ResponseCache.records` takes it.
 
     Raises:
         PersistenceError: they could not be read.
     """
-    for hit, story in cache.records():
+    for hit, story in cache.records(damaged):
         about = story or Story()
         answer, offsets = (hit.chunks, hit.offsets) if "chunks" in hit.record else (hit.answer, None)
         yield Record(

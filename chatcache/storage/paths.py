@@ -8,7 +8,10 @@ from pathlib import Path
 from chatcache.errors import InvalidInputError, StorageError
 from chatcache.interrupts import raise_interrupt
 
-__all__ = ["absolute", "default_folder", "expanded"]
+__all__ = ["DEFAULT_FOLDER", "absolute", "default_folder", "expanded"]
+
+DEFAULT_FOLDER = ".chatcache"
+"""Where objects are kept where nobody says anything else, in the working folder."""
 
 _VARIABLE = re.compile(r"\$(?:\w+|\{[^}]*\})")
 
@@ -60,7 +63,7 @@ def default_folder() -> str:
     Raises:
         InvalidInputError: it names a variable that is not set.
     """
-    named = os.environ.get("CHATCACHE_DIR") or ".chatcache"
+    named = os.environ.get("CHATCACHE_DIR") or DEFAULT_FOLDER
     folder = os.path.expandvars(named)
     unset = _VARIABLE.search(folder)
     if unset is not None:

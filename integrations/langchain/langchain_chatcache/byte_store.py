@@ -10,7 +10,6 @@ from chatcache import DurableObjectPersistence, InvalidNameError, InvalidValueEr
 __all__ = ["DOByteStore"]
 
 _NAMESPACE = "bytes"
-_PAGE = 1_000  # keys that are listed at once
 
 
 class DOByteStore(BaseStore[str, bytes]):
@@ -87,20 +86,13 @@ class DOByteStore(BaseStore[str, bytes]):
         Raises:
             StorageError: they could not be read.
         """
-        page: dict[str, int] = {}
-        while page := self._storage.sizes(
-            prefix=self._prefix + (prefix or ""), start_after=next(reversed(page), None), limit=_PAGE
-        ):
-            yield from (row.removeprefix(self._prefix) for row in page)
+        for row in self._storage.keys(prefix=self._prefix + (prefix or "")):
+            yield row.removeprefix(self._prefix)
 
     async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
         """Awaiting twin of `yield_keys`."""
-        page: dict[str, int] = {}
-        while page := await self._storage.asizes(
-            prefix=self._prefix + (prefix or ""), start_after=next(reversed(page), None), limit=_PAGE
-        ):
-            for row in page:
-                yield row.removeprefix(self._prefix)
+        async for row in self._storage.akeys(prefix=self._prefix + (prefix or "")):
+            yield row.removeprefix(self._prefix)
 
     def _entries(self, pairs: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
         for key, value in pairs:

@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import sqlite3
 import subprocess
 import sys
 import zlib
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,17 +84,73 @@ def test_ls_lists_records(bundle: Bundle) -> None:
     ]
 
 
-@pytest.mark.parametrize("command", ["ls", "stats", "scan", "verify", "prune", "migrate", "grep sky", "show test_one"])
-def test_a_default_store_beside_a_bundle_is_no_bundle(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+@pytest.fixture
+def project(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a bundle, and with the default folder of stores, where two objects have three stores."""
     monkeypatch.delenv("CHATCACHE_DIR", raising=False)
     monkeypatch.chdir(bundle.path.parent)
-    ResponseCache("app").call(WORDS, lambda _request: ANSWER)
-    assert Path(".chatcache").is_dir()
-    result = run(*command.split())
-    assert result.exit_code == 0, result.output
+    for store_id, name in (("app", "default"), ("a:b", "default"), ("app", "eu")):
+        with ResponseCache(store_id, object=name) as cache:
+            cache.call(WORDS, lambda _request: ANSWER)
     bundle.sweep_blobs()
+    return bundle.path.parent
+
+
+STORES = ["a:b in .chatcache", "app in .chatcache", "app in object eu of .chatcache"]
+
+
+def test_without_arguments_a_command_takes_what_it_finds(project: Path) -> None:
+    assert {each["where"] for each in said("ls")} == {"test_a.chatcache", *STORES}
+    assert {each["where"] for each in said("grep", "sky")} == {"test_a.chatcache", *STORES}
+    assert {where: of["records"] for where, of in said("stats").items()} == {
+        "test_a.chatcache": 3,
+        **dict.fromkeys(STORES, 1),
+    }
+    assert all(where in run("ls").stdout for where in STORES)
+    assert run("verify").stdout == "6 records, 0 problems\n"
+    assert run("scan").stdout == "0 secrets\n"
+    assert len(said("show", "test_one")) == 2
+    assert run("migrate").stdout == "0 bundles changed\n"
+    assert run("diff", said("ls", "test_a.chatcache")[0]["record"], said("ls", ".chatcache")[0]["record"]).exit_code
+
+
+def test_a_folder_stands_for_the_bundles_and_the_stores_in_it(project: Path) -> None:
+    assert {each["where"] for each in said("ls", ".chatcache")} == set(STORES)
+    assert len(said("ls", project.parent)) == 3
+    assert len(said("ls", project)) == 6
+    assert [each["where"] for each in said("ls", "--object", "eu")] == STORES[2:]
+    assert [each["where"] for each in said("ls", "--store", "a:b")] == STORES[:1]
+    assert [each["where"] for each in said("ls", "test_a.chatcache")] == ["test_a.chatcache"] * 3
+
+
+def test_without_bundles_a_command_takes_the_stores(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "test_a.chatcache").unlink()
+    assert {each["where"] for each in said("ls")} == set(STORES)
+    monkeypatch.setenv("CHATCACHE_DIR", str(project / "elsewhere"))
+    told = run("ls").output
+    assert f"no *.chatcache in {project}, and no store in {project / 'elsewhere'}" in told
+    assert not (project / "elsewhere").exists()
+
+
+def test_prune_removes_old_records_of_bundles_and_stores(project: Path) -> None:
+    assert said("prune", "--older-than", "1") == {"records": {}, "blobs": 0}
+    assert said("prune", "--older-than", "0", "--dry-run") == {
+        "records": {"test_a.chatcache": 3, **dict.fromkeys(STORES, 1)}
+    }
+    assert said("prune", "--test", "test_one")["records"] == {"test_a.chatcache": 2}
+    assert said("prune", "--older-than", "0", ".chatcache")["records"] == dict.fromkeys(STORES, 1)
+    assert said("ls", "test_a.chatcache") == said("ls")
+
+
+def test_verify_tells_which_records_of_a_store_are_damaged(project: Path) -> None:
+    file = ResponseCache("app", object="eu").location
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE _cf_KV SET value = value || x'00' WHERE key LIKE 'app:%'")
+    told = run("verify")
+    assert told.exit_code == 1
+    assert "app in object eu of .chatcache: key 'app:" in told.stdout
+    assert "checksum does not match" in told.stdout
+    assert "6 records, 1 problem\n" in told.stdout
 
 
 def test_ls_says_which_bundle_a_record_is_in_where_there_are_several(bundle: Bundle) -> None:
