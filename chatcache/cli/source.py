@@ -89,8 +89,8 @@ def places(
     for path in paths:
         if path.is_dir():
             bundles.update((bundle.path, bundle) for bundle in _bundles_below(path))
-            for folder in (path, path / DEFAULT_FOLDER):
-                stores.update(((cache.location, cache.store_id), cache) for cache in stores_in(folder))
+            for each in (path, path / DEFAULT_FOLDER):
+                stores.update(((cache.location, cache.store_id), cache) for cache in stores_in(each))
         elif path.exists():
             bundles[path] = Bundle(path)
         else:
