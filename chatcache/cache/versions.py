@@ -1,9 +1,9 @@
 """Which versions of packages wrote a record."""
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 
-from chatcache._bridge import off_loop
+from chatcache._bridge import born_daemon, off_loop
 from chatcache.interrupts import suppress
 
 __all__ = ["learn_versions", "versions_of"]
@@ -20,7 +20,15 @@ async def learn_versions(packages: tuple[str, ...]) -> None:
 
 @cache
 def versions_of(packages: tuple[str, ...]) -> Mapping[str, str]:
-    """Return the versions of some packages by their names, as far as they are known."""
+    """Return the versions of some packages by their names, as far as they are known.
+
+    They are read in another thread. Signal handlers run in the main thread, and the exception of one that comes within
+    an import may leave the lock of that import taken for good.
+    """
+    return born_daemon(partial(_read, packages))
+
+
+def _read(packages: tuple[str, ...]) -> Mapping[str, str]:
     found = {}
     for package in packages:
         with suppress(Exception):  # one that is not installed, or whose metadata cannot be read

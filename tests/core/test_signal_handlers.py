@@ -3,6 +3,7 @@
 import functools
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -192,6 +193,12 @@ def calls(folder: Path) -> Iterator[Callable[[], object]]:
 
     yield hook
 
+    def save() -> None:
+        cache.call("hit", lambda _: "b")
+        assert cache._counts.save()
+
+    yield save
+
 
 def storages(folder: Path) -> Iterator[Callable[[], object]]:
     storage, numbers = ObjectNamespace(folder).get_by_name("thing").storage, count()
@@ -258,3 +265,25 @@ def test_a_call_that_a_signal_handler_stops_is_made_by_another_caller(tmp_path: 
         ask(led)
     follower.join(60)
     assert answers == [["a"]]
+
+
+IMPORTS = """
+import sys, threading
+from chatcache import ResponseCache
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is threading.main_thread():
+            print(name)
+
+cache = ResponseCache("store", path=sys.argv[1])
+sys.meta_path.insert(0, Finder())
+cache.call("request", lambda _: "answer")
+cache.stats()
+sys.meta_path.pop(0)
+"""
+
+
+def test_a_call_imports_nothing_where_a_signal_handler_could_leave_the_lock_of_an_import_taken(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTS, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

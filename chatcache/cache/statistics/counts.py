@@ -23,8 +23,9 @@ from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 from weakref import WeakValueDictionary, finalize
 
-from chatcache._bridge import Lock, RLock, anew_in_children, off_loop
+from chatcache._bridge import Lock, RLock, anew_in_children, off_loop, pause
 from chatcache.backing.rows import escape
+from chatcache.clock import monotonic
 from chatcache.errors import CorruptRecordError
 from chatcache.interrupts import raise_interrupt, suppress
 from chatcache.mode import Refusal
@@ -36,7 +37,8 @@ from .telemetry import Telemetry
 __all__ = ["Counts", "Statistics"]
 
 _MOST_NOTED = 1_000  # hits that are added up together
-_WAIT = 1.0  # seconds at most for somebody else who is saving the same counts
+_WAIT = 1.0  # seconds for somebody else who is saving the same counts
+_LOOK = 0.01  # seconds between two looks at whether that one is done
 
 
 class Increments(TypedDict, total=False):
@@ -252,15 +254,16 @@ class Counts:
         """Add what is not saved to the row; learn what is in the row, if that is asked for."""
         with self._lock:
             self._expected = False
-        if not self._saving.acquire(timeout=_WAIT):
-            return False
-        try:
+        until = monotonic() + _WAIT
+        while self._saving.locked():  # no `acquire`, after which a signal handler's exception would leave it taken
+            if monotonic() > until:
+                return False
+            pause(_LOOK)
+        with self._saving:
             settled = self._settle()
             if reads:
                 with suppress(Exception):
                     self._stored = self._read(self._thing.storage)
-        finally:
-            self._saving.release()
         with self._lock:
             if settled and not self._expected:
                 _SAVER.forget(self)
