@@ -340,7 +340,8 @@ class Database:
         self._begin()
 
     def _read(self, query: Query[A, R], argument: A, absent: R) -> R:
-        self._stall.check()
+        if self._stall.error is not None:  # most reads save the call
+            self._stall.check()
         try:
             connection = self._connections.reader or self._reopened()
             return absent if connection is None else query(connection, argument)
