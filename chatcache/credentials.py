@@ -78,6 +78,10 @@ _NO_PASS = frozenset({"by", "com", "encom", "has", "is", "of", "out", "over", "s
 _FORMS = frozenset(
     {"base64", "data", "file", "id", "info", "json", "path", "pem", "provider", "ref", "str", "string", "value"}
 )
+_HINTS = (  # one of them is in each name of a credential whose last words matter
+    *("auth", "bearer", "cookie", "cred", "csrf", "hmac", "jwt", "key", "pass", "pat", "pwd", "secret", "signer"),
+    "token",
+)
 _JOINED = ("accesskey", "accesstoken", "apitoken", "authtoken", "secretkey")
 _SUGGEST = (*_ENDS, *_JOINED, "csrf", "pwd", "passwd")  # ends of a word in a text
 
@@ -204,12 +208,15 @@ def _is_credential(name: Any, value: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def _words(name: str) -> tuple[str, ...]:
-    return tuple(word.lower() for word in _WORD.findall(name))
+    return tuple([word.lower() for word in _WORD.findall(name)])
 
 
 @lru_cache(maxsize=4096)
 def _last_words(name: str) -> tuple[str, str]:
     """Return the last two words of a name, without the form of its value; none if it only describes a credential."""
+    lower = name.lower()
+    if not any(map(lower.__contains__, _HINTS)):  # most names, and it takes longer to divide them into words
+        return "", ""
     words = _words(name)
     if words and words[-1] in _DESCRIBES:
         return "", ""

@@ -14,6 +14,8 @@ from chatcache.interrupts import raise_interrupt
 __all__ = ["JSONLines"]
 
 _LINE = re.compile(r"(?:data:[ \t]*)?([{\[].*[}\]])\s*", re.DOTALL)
+_MANY = 100  # lines: a text with more that are no JSON, and fewer that are, is no JSON lines
+_HOLDING = {str, dict, list}
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?')
 
 
@@ -32,22 +34,30 @@ class JSONLines:
         self.values: list[Any] = []
         self._spans: list[list[tuple[int, int]]] = []
         self._text = text
+        others = 0  # lines that look like JSON and are none
         for match in filter(None, (_LINE.fullmatch(text, begin, end) for begin, end in lines)):
-            spans = [each.span(1) for each in _STRING.finditer(text, *match.span(1)) if not each[2]]
             try:
                 value = json.loads(match[1])
-                if len(spans) == sum(1 for _ in _strings(value)):  # not if a name stands twice in an object
-                    self.values.append(_written(value, (text[begin:end] for begin, end in spans)))
-                    self._spans.append(spans)
             except (ValueError, RecursionError) as error:
                 raise_interrupt(error)
+                others += 1
+                if others > max(_MANY, len(self.values)):
+                    return
+                continue
+            spans = [each.span(1) for each in _STRING.finditer(text, *match.span(1)) if not each[2]]
+            written = iter([text[begin:end] for begin, end in spans])
+            value = _written(value, written)
+            if next(written, None) is None:  # or a name stands twice in an object
+                self.values.append(value)
+                self._spans.append(spans)
 
     def edits(self, values: list[Any]) -> Iterator[tuple[int, int, str]]:
         """Yield the edits of the text that make its values other ones, which differ in their texts only."""
-        for value, spans in zip(values, self._spans, strict=True):
-            for (begin, end), other in zip(spans, _strings(value), strict=True):
-                if self._text[begin:end] != other:
-                    yield begin, end, other
+        for value, other, spans in zip(self.values, values, self._spans, strict=True):
+            if value != other:
+                for (begin, end), new in zip(spans, _strings(other), strict=True):
+                    if self._text[begin:end] != new:
+                        yield begin, end, new
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -59,8 +69,15 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _written(value: Any, texts: Iterator[str]) -> Any:
+    """Put the texts into a value, in place of its own."""
     if type(value) is str:
         return next(texts)
     if type(value) is dict:
-        return {name: _written(item, texts) for name, item in value.items()}
-    return [_written(item, texts) for item in value] if type(value) is list else value
+        for name, item in value.items():
+            if type(item) in _HOLDING:
+                value[name] = _written(item, texts)
+    elif type(value) is list:
+        for at, item in enumerate(value):
+            if type(item) in _HOLDING:
+                value[at] = _written(item, texts)
+    return value

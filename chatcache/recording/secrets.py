@@ -185,25 +185,29 @@ def secrets_in(value: Any, *, random: bool = True) -> list[str]:
 
 def secrets_in_names(value: Any) -> list[str]:
     """Return the secrets in the names of a JSON value, as `secrets_in` does. Names are not masked."""
-    return [*_in_names(value, "$", tuple(own_secrets()))]
+    names: dict[str, Steps] = {}
+    _add_names(names, value, "$")
+    own, found = own_secrets(), list[str]()
+    for texts in _blocks([*names]):
+        together = Together(texts)
+        known = _united([*_known(together.text, 0, len(together.text), own)])
+        for at, _, _, sort in together.divided(known):
+            found.append(f"{sort} at the name of {path_of(names[texts[at]])}.{texts[at][:4]}…")
+    return found
 
 
-def _in_names(value: Any, steps: Steps, own: tuple[str, ...]) -> Iterator[str]:
+def _add_names(names: dict[str, Steps], value: Any, steps: Steps) -> None:
+    """Add the names in a part of a JSON value that may hold a secret, each with the way to its first object."""
     if type(value) is dict:
         for each, item in value.items():
             if len(each) >= SHORTEST:
-                yield from (f"{sort} at the name of {path_of(steps)}.{each[:4]}…" for sort in _sorts(each, own))
-            if type(item) in {dict, list}:
-                yield from _in_names(item, (steps, each), own)
+                names.setdefault(each, steps)
+            if type(item) is dict or type(item) is list:
+                _add_names(names, item, (steps, each))
     elif type(value) is list:
         for at, item in enumerate(value):
-            if type(item) in {dict, list}:
-                yield from _in_names(item, (steps, at), own)
-
-
-@lru_cache(maxsize=4096)
-def _sorts(name: str, own: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(span.sort for span in _united([*_known(name, 0, len(name), own)]))
+            if type(item) is dict or type(item) is list:
+                _add_names(names, item, (steps, at))
 
 
 def _scrubbed_request(request: Any, masks: Masks, allowed: Allowed) -> Any:
@@ -258,12 +262,12 @@ def _edits(
 
 
 def _found(leaves: Sequence[Leaf], own: Sequence[str], allowed: Allowed, *, is_request: bool) -> list[Sequence[Span]]:
-    """Return the secrets of each text in order, without overlaps. Numbers have none."""
+    """Return the secrets of each text in order, without overlaps. What stands in a place is not read."""
     found: list[Sequence[Span]] = [()] * len(leaves)
     short: dict[str, list[int]] = {}
     for number, leaf in enumerate(leaves):
         text = leaf.value
-        if type(text) is not str or len(text) < SHORTEST:
+        if leaf.is_place or len(text) < SHORTEST:
             continue
         if _is_named(leaf):
             found[number] = [Span(0, len(text), NAMED)]

@@ -413,6 +413,9 @@ def _make(edits: Iterable[tuple[Any, Any, Edit]]) -> None:
     for holder, place, edit in edits:
         by_piece.setdefault((id(holder), place), (holder, []))[1].append(edit)
     for (_, place), (holder, found) in by_piece.items():
+        if len(found) == 1:
+            holder[place] = edited(holder[place], found)
+            continue
         made: list[Edit] = []
         for begin, end, other in sorted(found, key=lambda edit: edit[0]):
             if made and begin < made[-1][1]:

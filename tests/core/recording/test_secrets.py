@@ -453,6 +453,26 @@ def test_many_short_texts_are_searched_together(monkeypatch: pytest.MonkeyPatch)
         assert sum(searches) < 2 * sum(map(len, texts))
 
 
+def test_lines_that_are_no_json_are_not_parsed_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def loads(text: str) -> Any:
+        parsed.append(text)
+        return real(text)
+
+    real = json.loads
+    monkeypatch.setattr("chatcache.recording.json_lines.json.loads", loads)
+    chunks = ['{"}\n' * 20_000]
+    assert Replaced.of({"q": 1}, None).recorded(chunks, is_stream=True) == chunks
+    assert len(parsed) < 1_000
+
+
+def test_a_value_in_quotes_hides_no_secret_in_it() -> None:
+    said = f'token: "{"sentences " * 20}password=a1B2-c3D4 {"words " * 20}"'
+    for is_request in (True, False):
+        assert "a1B2-c3D4" not in scrubbed([said], random=is_request)[0]
+
+
 TEXTS = st.lists(
     st.lists(
         st.sampled_from(
