@@ -5,7 +5,7 @@ package is the engine under them, and imports neither framework.
 """
 
 from .backing import Backing, BackingStore, DurableObjectPersistence, Limits, MemoryPersistence, sweep_expired
-from .cache import About, Form, Hit, Leader, ResponseCache, Statistics, Story
+from .cache import About, Accept, Form, Hit, Leader, ResponseCache, Statistics, Story, parse_accept
 from .chats import Chat, Chats, MessageLog
 from .credentials import without_credentials
 from .errors import (
@@ -40,7 +40,7 @@ from .interrupts import is_interrupt, raise_interrupt
 from .key_value_store import KeyValueStore
 from .keys import canonical_json, key_of, request_key
 from .memory_storage import MemoryStorage, Rows, RowStorage
-from .mode import Mode, Refusal, parse_mode
+from .mode import Allowed, Mode, ModeName, Refusal, parse_mode
 from .persisted_cache import PersistedCache
 from .persistence import Persistence, PersistenceStore, Stored
 from .queues import Attempt, PersistedQueue
@@ -52,13 +52,17 @@ __all__ = [
     # what adapters are made of
     "ResponseCache",
     "About",
+    "Accept",
+    "parse_accept",
     "Form",
     "Hit",
     "Leader",
     "Story",
     "Statistics",
     "Mode",
+    "ModeName",
     "Refusal",
+    "Allowed",
     "TTL",
     "parse_mode",
     "LeftOut",

@@ -2,12 +2,16 @@
 
 from collections.abc import Collection, Iterable
 from enum import StrEnum
+from typing import Literal, get_args
 
 from chatcache.interrupts import raise_interrupt
 
 from .errors import InvalidModeError, shown
 
-__all__ = ["Mode", "Refusal", "invalid_mode", "parse_mode", "parse_refusals"]
+__all__ = ["Allowed", "Mode", "ModeName", "Refusal", "invalid_mode", "parse_mode", "parse_refusals"]
+
+ModeName = Literal["auto", "read_only", "refresh", "replay", "off"]
+"""The name of a `Mode`."""
 
 
 class Mode(StrEnum):
@@ -53,6 +57,13 @@ class Refusal(StrEnum):
     """It is a stream that ended without saying why it ended, or that nobody read to its end."""
     TOO_LARGE = "too_large"
     """It is larger than all that the store may hold."""
+    REJECTED = "rejected"
+    """The cache's `accept` did not accept it."""
+
+
+Allowed = Literal["length", "content_filter", "empty", "interrupted"]
+"""The name of a `Refusal` that a cache can be told to keep."""
+_ALLOWED: tuple[str, ...] = get_args(Allowed)
 
 
 def parse_mode(mode: str, source: str = "") -> Mode:
@@ -82,11 +93,11 @@ def parse_refusals(allow: Collection[str]) -> frozenset[Refusal]:
     """Return the refusals of those names, each a `Refusal` or its value.
 
     Raises:
-        InvalidModeError: one of the names is no refusal.
+        InvalidModeError: `allow` is no collection, or one of the names is not among `Allowed`.
     """
     try:
-        return frozenset(Refusal(each) for each in allow)
+        if not isinstance(allow, str):
+            return frozenset(Refusal(_ALLOWED[_ALLOWED.index(each)]) for each in allow)
     except (TypeError, ValueError) as error:
         raise_interrupt(error)
-        names = ", ".join(repr(str(each)) for each in Refusal)
-        raise InvalidModeError(f"allow is {allow!r}; it is a collection of {names}") from None
+    raise InvalidModeError(f"allow={shown(allow)}: pass a list of some of {', '.join(map(repr, _ALLOWED))}")

@@ -46,6 +46,7 @@ class Call:
         request: the request.
         canonical: the canonical form of the request, as it was when it was asked for.
         refuse: says why an answer, or a list of chunks, is not worth keeping, or None.
+        accept: is asked whether to keep the answer, or the list of chunks; None accepts all.
         ttl: how long it is kept.
         mode: a mode that calls.
         on_hit: is called with the record that answers it, if one does.
@@ -57,6 +58,7 @@ class Call:
     request: Any
     canonical: bytes
     refuse: Callable[[Any], Refusal | None]
+    accept: Callable[[Any], object] | None
     ttl: TTL
     mode: Mode
     on_hit: Callable[[Hit], object]

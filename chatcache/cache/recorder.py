@@ -3,12 +3,13 @@
 Whatever is wrong with an answer, or with the store, it was paid for: it is not kept then, and nobody's call fails.
 """
 
+import inspect
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from chatcache._bridge import CANCELLATIONS, Colour, Worker, awaiting, current_loop, off_loop
+from chatcache._bridge import CANCELLATIONS, LOGGER, Colour, Worker, awaiting, current_loop, off_loop
 from chatcache.backing import ObjectStore
 from chatcache.clock import Clock, milliseconds, monotonic
 from chatcache.codec import encode, is_json, part_of
@@ -17,6 +18,8 @@ from chatcache.errors import (
     InvalidValueError,
     NotStoredError,
     TransactionError,
+    printable,
+    shortened,
     shown,
 )
 from chatcache.interrupts import raise_interrupt, suppress
@@ -34,11 +37,15 @@ from .statistics import Counts
 from .taping import Track
 from .versions import learn_versions, versions_of
 
-__all__ = ["Made", "Recorder", "off_loop_if"]
+__all__ = ["Accept", "Made", "Recorder", "off_loop_if", "parse_accept"]
 
 T = TypeVar("T")
 
+Accept = Callable[[Any], object]
+"""Is called with an answer, or a list of chunks; if it returns a false value or raises, that is not kept."""
+
 _HEAVY = 256 * 1024  # bytes
+_AWAITABLE = "accept= is to return whether to keep an answer, and not what is to be awaited: pass a sync function"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ class Made:
         answer: the answer, or the list of chunks.
         about: what else is known of the call.
         canonical: the canonical form of the request, where that is known.
+        accept: is asked whether to keep it; None accepts all.
         offsets: when each chunk came, of a stream.
         size: how many bytes the answer takes, where that is known.
         asked: the key that was looked up in vain, where a hook did so.
@@ -61,6 +69,7 @@ class Made:
     answer: Any
     about: About
     canonical: bytes | None = None
+    accept: Accept | None = None
     offsets: list[float] | None = None
     size: int = 0
     asked: str = ""
@@ -110,6 +119,7 @@ class Recorder:
         self._max_bytes = max_bytes
         self._packages = packages
         self._clock = clock
+        self._logged: set[type[Exception]] = set()  # which errors of `accept`
 
     def refuses(self, refusal: Refusal) -> bool:
         """Return whether an answer is not to be kept for this reason, and count it if so."""
@@ -138,7 +148,7 @@ class Recorder:
             raise_interrupt(error)
             return self._unstored(answer, error, self._asked.pop(call.key))
         about = About(took=took)
-        record = Made(call.key, answer, about, call.canonical, offsets, size, call.key, call.budget, lease)
+        record = Made(call.key, answer, about, call.canonical, call.accept, offsets, size, call.key, call.budget, lease)
         return await self.keep(colour, record, refusal, call.ttl, call.mode)
 
     def keep_failure(self, call: Call, error: Exception) -> None:
@@ -170,6 +180,8 @@ class Recorder:
             if self._max_bytes is not None and size > self._max_bytes:
                 self.refuses(Refusal.TOO_LARGE)
                 return False
+            if not self._accepts(made):
+                return False
             with made.budget.spent():
                 stored = await self._store.keep(colour, made.key, record, ttl, note=story, lease=made.lease)
         except TransactionError:
@@ -183,8 +195,8 @@ class Recorder:
             self._counts.add(stores=1, bytes_stored=size)
         return stored
 
-    def keep_many(self, answers: Mapping[str, tuple[Any, About]], ttl: TTL, mode: Mode, budget: Budget) -> int:
-        """Keep some answers, all or none, in one step; return how many were kept.
+    def keep_many(self, answers: Mapping[str, Made], ttl: TTL, mode: Mode, budget: Budget) -> int:
+        """Keep some answers in one step, all that are accepted or none; return how many were kept.
 
         Raises:
             NotStoredError: the store failed, and that is to be an error.
@@ -192,23 +204,25 @@ class Recorder:
         if self.track is not None:
             lookups = [self._asked.pop(key) for key in answers]
             return sum(
-                self._taped(self.track, Made(key, answer, about), _timed(lookup, about), lookup)
-                for (key, (answer, about)), lookup in zip(answers.items(), lookups, strict=True)
+                self._taped(self.track, made, _timed(lookup, made.about), lookup)
+                for made, lookup in zip(answers.values(), lookups, strict=True)
             )
         if not answers or not self._admits(None, ttl, mode):
             return 0
         lookup = self._asked.pop(batch_key(answers))
         entries, notes, stored = [], {}, 0
         try:
-            for key, (answer, about) in answers.items():
-                made = Made(key, answer, _timed(self._asked.pop(key), about))
-                record, notes[key], size = self._built(made, made.about)
-                entries.append((key, record, ttl))
-                stored += size
-            with budget.spent():
-                self._store.set_many(entries, notes=notes)
+            for key, made in answers.items():
+                record, note, size = self._built(made, _timed(self._asked.pop(key), made.about))
+                if self._accepts(made):
+                    entries.append((key, record, ttl))
+                    notes[key] = note
+                    stored += size
+            if entries:
+                with budget.spent():
+                    self._store.set_many(entries, notes=notes)
         except Exception as error:  # noqa: BLE001 - the answers were paid for, whatever is wrong with them
-            self._unstored([answer for answer, _ in answers.values()], as_persistence_error(error), lookup)
+            self._unstored([made.answer for made in answers.values()], as_persistence_error(error), lookup)
             return 0
         self._counts.add(stores=len(entries), bytes_stored=stored)
         return len(entries)
@@ -240,6 +254,26 @@ class Recorder:
         if not mode.writes or (lives is not None and lives <= 0):
             return False
         return refusal is None or not self.refuses(refusal)
+
+    def _accepts(self, made: Made) -> bool:
+        """Return whether the caller's predicate accepts an answer, which is encoded by now, and count it if not."""
+        if made.accept is None:
+            return True
+        try:
+            accepted = bool(_value(made.accept(made.answer)))
+        except Exception as error:  # noqa: BLE001 - whatever the caller's function raises
+            raise_interrupt(error)
+            accepted = False
+            if type(error) not in self._logged:
+                self._logged.add(type(error))
+                LOGGER.warning(
+                    "accept= raised %s: %s\nThe answer is not kept. Later errors of this kind are counted, not logged.",
+                    type(error).__name__,
+                    shortened(printable(str(error)), 200),
+                )
+        if not accepted:
+            self._counts.refuse(Refusal.REJECTED)
+        return accepted
 
     def _built(self, made: Made, about: About) -> tuple[dict[str, Any], Any, int]:
         """Return a record and its story, of which all that is large is encoded, and the size of the answer."""
@@ -287,6 +321,30 @@ class Recorder:
 async def off_loop_if(colour: Colour, size: int, build: Callable[[], T]) -> T:
     """Return what is built, off the loop where there is one, and so much of it that the loop would stand still."""
     return await off_loop(build) if colour is awaiting and size > _HEAVY else build()
+
+
+def _value(verdict: object) -> object:
+    """Return what a predicate returned.
+
+    Raises:
+        InvalidInputError: it is to be awaited.
+    """
+    if inspect.isawaitable(verdict):
+        raise InvalidInputError(_AWAITABLE)
+    return verdict
+
+
+def parse_accept(accept: Accept | None) -> Accept | None:
+    """Return the predicate that a caller passed, if any.
+
+    Raises:
+        InvalidInputError: it cannot be called, or would have to be awaited.
+    """
+    if accept is not None and not callable(accept):
+        raise InvalidInputError(f"accept={shown(accept)}: pass a function of the answer")
+    if inspect.iscoroutinefunction(accept):
+        raise InvalidInputError(_AWAITABLE)
+    return accept
 
 
 def _timed(lookup: Lookup | None, about: About) -> About:

@@ -42,7 +42,7 @@ from chatcache.errors import (
 )
 from chatcache.interrupts import raise_interrupt
 from chatcache.keys import canonical_json, key_of, request_key
-from chatcache.mode import Mode, Refusal, parse_mode, parse_refusals
+from chatcache.mode import Allowed, Mode, ModeName, Refusal, parse_mode, parse_refusals
 from chatcache.storage import Budget, ObjectNamespace
 from chatcache.store_errors import OnStoreError, StoreErrors, as_persistence_error
 from chatcache.ttl import TTL, parse_ttl
@@ -52,12 +52,13 @@ from .calls import Answer, Call, Calls, items_of
 from .leading import Leader, Leading
 from .leases import Leases
 from .outcomes import Errors, Outcomes
-from .recorder import Made, Recorder, off_loop_if
+from .recorder import Accept, Made, Recorder, off_loop_if, parse_accept
 from .records import About, Form, Hit, Story, is_read, parse_requests
 from .replay import Pace, apaced, paced, parse_pace
 from .sharing import Sharing
 from .statistics import Counts, Statistics
 from .taping import Tape, Track, follow
+from .using import MODES, Using
 
 __all__ = ["NAMESPACE", "ResponseCache"]
 
@@ -88,6 +89,9 @@ class ResponseCache:
             ``once``, which is a mode of test suites, means ``auto`` here.
         allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``,
             ``interrupted``.
+        accept: is called with an answer before it is kept, of a stream with the list of its chunks. If it returns a
+            false value or raises, the answer is returned but not kept, and counted as refused (``rejected``). Each kind
+            of error is logged once. No tape asks it (see `chatcache.recording`).
         max_entries: how many records the store may hold; least recently used records are evicted first. See `Limits`.
         max_bytes: how many bytes they may take.
         store_requests: what is kept of a request beside its answer: ``full``, all of it; ``redacted``, its form without
@@ -110,7 +114,6 @@ class ResponseCache:
         store_id: as above.
         ttl: as above.
         object: as above.
-        mode: the mode of calls that name none.
         location: the file of the records, which exists from the first call on.
 
     Raises:
@@ -125,8 +128,9 @@ class ResponseCache:
         path: str | PathLike[str] | None = None,
         object: str = "default",  # noqa: A002 - Cloudflare's word for it
         ttl: TTL = None,
-        mode: str = "auto",
-        allow: Collection[str] = (),
+        mode: ModeName | Mode = "auto",
+        allow: Collection[Allowed | Refusal] = (),
+        accept: Accept | None = None,
         max_entries: int | None = None,
         max_bytes: int | None = None,
         store_requests: Literal["full", "redacted", "digest"] = "full",
@@ -140,8 +144,8 @@ class ResponseCache:
         self.store_id = store_id
         self.object = object
         self.ttl = _checked(ttl)
-        self._own_mode = self.mode = _mode_of(mode)
-        writes = self.mode.writes
+        self._own_mode = _mode_of(mode)
+        writes = self._own_mode.writes
         handler = sweep_expired if writes else None
         namespace = ObjectNamespace(path, NAMESPACE, alarm=handler, durability="normal", timeout=timeout, clock=clock)
         self._object = namespace.get_by_name(object)
@@ -152,6 +156,7 @@ class ResponseCache:
         self._unlimited = max_entries is None and max_bytes is None  # else each use is to be noted
         self._recalls = self._unlimited
         self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
+        self._accept = parse_accept(accept)
         self._asked = Asked(dating)
         self._leases = Leases(self._object.storage, store_id, failed=self._unleased)
         self._sharing = Sharing.of(str(self._object.path), store_id)
@@ -186,14 +191,48 @@ class ResponseCache:
         """The file of the records."""
         return self._object.path
 
+    @property
+    def mode(self) -> Mode:
+        """The mode of calls that name none: that of the tape, of the innermost `using` block, or of the cache.
+
+        Setting it sets that of the cache.
+        """
+        if self._track is not None:
+            return self._track.mode
+        modes = MODES.get()
+        return modes.get(self, self._own_mode) if modes else self._own_mode
+
+    @mode.setter
+    def mode(self, mode: Mode) -> None:
+        self._own_mode = parse_mode(mode)
+
+    def using(self, *, mode: ModeName | Mode) -> Using:
+        """Return a block in which calls that name no mode have this one: ``with cache.using(mode="refresh"):``.
+
+        The block is for this thread or task, and for the tasks and ``asyncio.to_thread`` calls that it starts. Other
+        threads and tasks keep the mode that they had. The mode of a tape has precedence.
+
+        Args:
+            mode: a mode; ``CHATCACHE_MODE`` has no part in it.
+
+        Raises:
+            InvalidModeError: there is no such mode.
+        """
+        return Using(self, parse_mode(mode))
+
+    def disabled(self) -> Using:
+        """Return a block in which calls are made without this cache, as `using` does with mode ``off``."""
+        return Using(self, Mode.OFF)
+
     def call(  # noqa: PLR0913 - all by keyword, all with a default
         self,
         request: Any,
         fn: Callable[[Any], T],
         *,
         refuse: Callable[[T], Refusal | None] | None = None,
+        accept: Accept | None = None,
         ttl: TTL = None,
-        mode: str | None = None,
+        mode: ModeName | Mode | None = None,
         on_hit: Callable[[Hit], object] | None = None,
         read: Callable[[Any], T] | None = None,
         from_chunks: Callable[[list[Any]], Any] | None = None,
@@ -208,6 +247,7 @@ class ResponseCache:
             request: a JSON value; it is the key.
             fn: makes the call: it is called with the request, and returns a JSON value.
             refuse: says why an answer is not worth keeping, or None; by default only an empty one is refused.
+            accept: instead of the predicate of the cache.
             ttl: instead of the TTL of the cache.
             mode: instead of the mode of the cache.
             on_hit: is called with the record, if the answer is from one: how old it is, when it was recorded, its key.
@@ -238,7 +278,8 @@ class ResponseCache:
             forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
             hit = self.lookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
         if hit is None:
-            call = self._to_make(key, request, canonical, refuse, ttl, chosen, on_hit, partial(_as_answer, read, None))
+            reads = partial(_as_answer, read, None)
+            call = self._to_make(key, request, canonical, refuse, accept, ttl, chosen, on_hit, reads)
             made, joined = self._flown(call, lambda: drive(self._calls.lead(blocking, call, fn)))
             answer = made.copy() if joined else made.original
             return answer if read is None else read(answer)
@@ -252,8 +293,9 @@ class ResponseCache:
         fn: Callable[[Any], Awaitable[T]],
         *,
         refuse: Callable[[T], Refusal | None] | None = None,
+        accept: Accept | None = None,
         ttl: TTL = None,
-        mode: str | None = None,
+        mode: ModeName | Mode | None = None,
         on_hit: Callable[[Hit], object] | None = None,
         read: Callable[[Any], T] | None = None,
         from_chunks: Callable[[list[Any]], Any] | None = None,
@@ -276,7 +318,8 @@ class ResponseCache:
             forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
             hit = await self.alookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
         if hit is None:
-            call = self._to_make(key, request, canonical, refuse, ttl, chosen, on_hit, partial(_as_answer, read, None))
+            reads = partial(_as_answer, read, None)
+            call = self._to_make(key, request, canonical, refuse, accept, ttl, chosen, on_hit, reads)
             made, joined = await self._aflown(call, lambda: self._calls.lead(awaiting, call, fn))
             answer = await off_loop_if(awaiting, made.size, made.copy) if joined else made.original
             return cast(T, answer if read is None else read(answer))
@@ -290,8 +333,9 @@ class ResponseCache:
         fn: Callable[[Any], Iterable[C]],
         *,
         refuse: Callable[[list[C]], Refusal | None] | None = None,
+        accept: Accept | None = None,
         ttl: TTL = None,
-        mode: str | None = None,
+        mode: ModeName | Mode | None = None,
         pace: Pace = "instant",
         on_hit: Callable[[Hit], object] | None = None,
         read: Callable[[Any], C] | None = None,
@@ -308,6 +352,7 @@ class ResponseCache:
             request: a JSON value; it is the key.
             fn: makes the stream: it is called with the request, and returns an iterable of JSON values.
             refuse: says why a list of chunks is not worth keeping, or None; by default only an empty one is refused.
+            accept: instead of the predicate of the cache.
             ttl: instead of the TTL of the cache.
             mode: instead of the mode of the cache.
             pace: how quick a recorded stream is replayed: ``instant``, at once; ``recorded``, as it came; a number, so
@@ -325,9 +370,7 @@ class ResponseCache:
         parse_pace(pace)
         parse_ttl(ttl)
         chosen = self.mode_of(mode)
-        return steps(
-            self._streamed(blocking, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit, read, to_chunks)
-        )
+        return steps(self._streamed(blocking, request, fn, refuse, accept, ttl, chosen, pace, on_hit, read, to_chunks))
 
     def astream(  # noqa: PLR0913 - as `stream`
         self,
@@ -335,8 +378,9 @@ class ResponseCache:
         fn: Callable[[Any], AsyncIterable[C] | Awaitable[AsyncIterable[C]]],
         *,
         refuse: Callable[[list[C]], Refusal | None] | None = None,
+        accept: Accept | None = None,
         ttl: TTL = None,
-        mode: str | None = None,
+        mode: ModeName | Mode | None = None,
         pace: Pace = "instant",
         on_hit: Callable[[Hit], object] | None = None,
         read: Callable[[Any], C] | None = None,
@@ -349,7 +393,7 @@ class ResponseCache:
         parse_pace(pace)
         parse_ttl(ttl)
         chosen = self.mode_of(mode)
-        return self._streamed(awaiting, request, fn, refuse or _refusal, ttl, chosen, pace, on_hit, read, to_chunks)
+        return self._streamed(awaiting, request, fn, refuse, accept, ttl, chosen, pace, on_hit, read, to_chunks)
 
     def lookup(
         self,
@@ -489,19 +533,28 @@ class ResponseCache:
         return found
 
     def update_many(
-        self, answers: Mapping[str, tuple[Any, About]], *, ttl: TTL = None, mode: Mode | None = None
+        self,
+        answers: Mapping[str, tuple[Any, About]],
+        *,
+        accept: Accept | None = None,
+        ttl: TTL = None,
+        mode: Mode | None = None,
     ) -> int:
-        """Keep some answers, all or none, in one step; return how many were kept. As `update`.
+        """Keep some answers in one step, all that are accepted or none; return how many were kept. As `update`.
 
         Args:
             answers: the answers, and what else is known of them, by the keys of their requests.
+            accept: instead of the predicate of the cache; it is called with each answer.
             ttl: instead of the TTL of the cache.
             mode: instead of the mode of the cache.
 
         Raises:
             NotStoredError: with ``on_store_error="raise"``, they could not be stored.
         """
-        return self._recorder.keep_many(answers, self._lives(ttl), mode or self.mode, Budget(self._timeout))
+        made = {
+            key: Made(key, answer, about, accept=accept or self._accept) for key, (answer, about) in answers.items()
+        }
+        return self._recorder.keep_many(made, self._lives(ttl), mode or self.mode, Budget(self._timeout))
 
     def lead(
         self,
@@ -562,6 +615,7 @@ class ResponseCache:
         *,
         about: About | None = None,
         refusal: Refusal | None = None,
+        accept: Accept | None = None,
         ttl: TTL = None,
         mode: Mode | None = None,
         form: Form = Form.ANSWER,
@@ -575,6 +629,7 @@ class ResponseCache:
             answer: a JSON value; of a stream, the list of its chunks.
             about: what else is known of the call. How long it took is otherwise measured from the lookup on.
             refusal: why the answer is not worth keeping, if it is not.
+            accept: instead of the predicate of the cache.
             ttl: instead of the TTL of the cache.
             mode: instead of the mode of the cache.
             form: the form that it is recorded in.
@@ -584,7 +639,7 @@ class ResponseCache:
         Raises:
             NotStoredError: with ``on_store_error="raise"``, it could not be stored.
         """
-        made = self._made(key, form, answer, about, offsets, leader)
+        made = self._made(key, form, answer, about, accept, offsets, leader)
         return drive(self._led(blocking, made, refusal, self._lives(ttl), mode or self.mode, leader))
 
     async def aupdate(  # noqa: PLR0913 - as `update`
@@ -594,6 +649,7 @@ class ResponseCache:
         *,
         about: About | None = None,
         refusal: Refusal | None = None,
+        accept: Accept | None = None,
         ttl: TTL = None,
         mode: Mode | None = None,
         form: Form = Form.ANSWER,
@@ -601,7 +657,7 @@ class ResponseCache:
         leader: Leader | None = None,
     ) -> bool:
         """Awaiting twin of `update`."""
-        made = self._made(key, form, answer, about, offsets, leader)
+        made = self._made(key, form, answer, about, accept, offsets, leader)
         return await self._led(awaiting, made, refusal, self._lives(ttl), mode or self.mode, leader)
 
     def story(self, key: str) -> Story | None:
@@ -739,14 +795,14 @@ class ResponseCache:
             return self._track.miss(key, request, reason)
         return ReplayMiss(key=key, request=request, store_id=self.store_id, reason=reason, where=str(self._object.path))
 
-    def mode_of(self, mode: str | None) -> Mode:
+    def mode_of(self, mode: ModeName | Mode | None) -> Mode:
         """Return the mode of a call that asks for one, or for none.
 
         Raises:
-            InvalidInputError: it asks for what is none.
+            InvalidModeError: there is no such mode.
         """
-        asked = self.mode if mode is None else parse_mode(mode)
-        return asked if self._track is None else self._track.mode
+        asked = None if mode is None else parse_mode(mode)
+        return self.mode if asked is None or self._track is not None else asked
 
     @property
     def records_errors(self) -> bool:
@@ -756,7 +812,6 @@ class ResponseCache:
     def play(self, tape: Tape | None) -> None:
         """Read and write a tape from now on, or its own store again; see `chatcache.cache.taping`."""
         self._track = None if tape is None else tape.track(self.store_id, self._outcomes)
-        self.mode = self._own_mode if self._track is None else self._track.mode
         self._recalls = self._unlimited and self._track is None
         self._recorder.track = self._track
 
@@ -786,6 +841,7 @@ class ResponseCache:
         request: Any,
         canonical: bytes,
         refuse: Callable[[Any], Refusal | None] | None,
+        accept: Accept | None,
         ttl: TTL,
         mode: Mode,
         on_hit: Callable[[Hit], object] | None,
@@ -793,8 +849,18 @@ class ResponseCache:
     ) -> Call:
         """Return a call that is to be made; for a tape each one is, and none of them shared."""
         made_in = mode if self._track is None else Mode.REFRESH
-        lives, budget = self._lives(ttl), Budget(self._timeout)
-        return Call(key, request, canonical, refuse or _refusal, lives, made_in, on_hit or _ignored, reads, budget)
+        return Call(
+            key,
+            request,
+            canonical,
+            refuse or _refusal,
+            accept or self._accept,
+            self._lives(ttl),
+            made_in,
+            on_hit or _ignored,
+            reads,
+            Budget(self._timeout),
+        )
 
     def _made(  # noqa: PLR0913, PLR0917 - what `update` was passed
         self,
@@ -802,12 +868,22 @@ class ResponseCache:
         form: Form,
         answer: Any,
         about: About | None,
+        accept: Accept | None,
         offsets: list[float] | None,
         leader: Leader | None,
     ) -> Made:
         budget = Budget(self._timeout) if leader is None else leader.budget
         lease = None if leader is None else leader.lease
-        return Made(key + form, answer, about or About(), offsets=offsets, asked=key, budget=budget, lease=lease)
+        return Made(
+            key + form,
+            answer,
+            about or About(),
+            accept=accept or self._accept,
+            offsets=offsets,
+            asked=key,
+            budget=budget,
+            lease=lease,
+        )
 
     def _canonical(self, request: Any, mode: Mode) -> bytes | None:
         """Return the canonical form of a request, or None where the call goes on without the cache."""
@@ -844,7 +920,8 @@ class ResponseCache:
         colour: Colour,
         request: Any,
         fn: Callable[[Any], Any],
-        refuse: Callable[[Any], Refusal | None],
+        refuse: Callable[[Any], Refusal | None] | None,
+        accept: Accept | None,
         ttl: TTL,
         mode: Mode,
         pace: Pace,
@@ -857,7 +934,8 @@ class ResponseCache:
             source = items_of(colour, fn, request)
         else:
             key = key_of(canonical) + Form.STREAM
-            call = self._to_make(key, request, canonical, refuse, ttl, mode, on_hit, partial(_as_chunks, read, None))
+            own = partial(_as_chunks, read, None)
+            call = self._to_make(key, request, canonical, refuse, accept, ttl, mode, on_hit, own)
             looked_up, forms = (key, _ANSWER) if to_chunks is None else (key_of(canonical), _STREAM_OR_ANSWER)
             reads = partial(_as_chunks, read, to_chunks)
             hit = await colour(self.lookup, self.alookup, looked_up, request, reads, mode=mode, forms=forms)

@@ -22,6 +22,7 @@ from chatcache import (
     InvalidNameError,
     InvalidTTLError,
     Mode,
+    ModeName,
     Refusal,
     ReplayMiss,
     ResponseCache,
@@ -62,7 +63,7 @@ def call(request: pytest.FixtureRequest) -> Call:
     ],
 )
 async def test_each_mode_reads_and_writes_as_it_says(
-    tmp_path: Path, call: Call, mode: str, found: str | None, stored: str
+    tmp_path: Path, call: Call, mode: ModeName, found: str | None, stored: str
 ) -> None:
     recorder = ResponseCache("store", path=tmp_path)
     recorder.update("key", "old")
@@ -73,7 +74,7 @@ async def test_each_mode_reads_and_writes_as_it_says(
 
 
 @pytest.mark.parametrize("mode", ["auto", "read_only", "refresh", "off"])
-async def test_a_miss_is_none_in_every_mode_but_replay(tmp_path: Path, call: Call, mode: str) -> None:
+async def test_a_miss_is_none_in_every_mode_but_replay(tmp_path: Path, call: Call, mode: ModeName) -> None:
     assert await call(ResponseCache("store", path=tmp_path, mode=mode), "lookup", "key", REQUEST, same) is None
 
 
@@ -132,6 +133,7 @@ async def test_refused_answers_are_counted_and_can_be_allowed(tmp_path: Path, ca
         Refusal.EMPTY: 1,
         Refusal.INTERRUPTED: 1,
         Refusal.TOO_LARGE: 1,
+        Refusal.REJECTED: 1,
     }
     assert await call(cache, "lookup", "length", REQUEST, same) == "answer"
     assert await call(cache, "lookup", "empty", REQUEST, same) is None
@@ -230,8 +232,10 @@ def test_a_folder_that_this_user_may_not_write_is_bypassed() -> None:
         ),
         ({"mode": None}, InvalidModeError, "invalid mode None"),
         ({"ttl": "10"}, InvalidTTLError, "'10' is no time to live"),
-        ({"allow": ["errors"]}, InvalidInputError, "'length', 'content_filter', 'empty', 'interrupted', 'too_large'"),
-        ({"allow": 5}, InvalidInputError, "allow is 5"),
+        ({"allow": ["errors"]}, InvalidInputError, "some of 'length', 'content_filter', 'empty', 'interrupted'"),
+        ({"allow": ["too_large"]}, InvalidInputError, "some of 'length', 'content_filter', 'empty', 'interrupted'"),
+        ({"allow": "length"}, InvalidInputError, "allow='length': pass a list of"),
+        ({"allow": 5}, InvalidInputError, "allow=5: pass a list of"),
         ({"path": ""}, InvalidInputError, "pass the path of a folder"),
         ({"path": 5}, InvalidInputError, "pass the path of a folder"),
         ({"path": "a\0b"}, InvalidInputError, "no file can have this name"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from chatcache import Form, Hit, Leader, Refusal, ReplayedError, ResponseCache, request_key
+from chatcache import Form, Hit, Leader, ModeName, Refusal, ReplayedError, ResponseCache, request_key
 from tests.under_way import leads_elsewhere, waiting
 from tests.waiting import HANG, auntil, until
 
@@ -138,7 +138,7 @@ def test_nobody_waits_for_itself(cache: ResponseCache) -> None:
 
 
 @pytest.mark.parametrize("mode", ["read_only", "refresh"])
-def test_where_nothing_is_shared_everybody_calls(tmp_path: Path, mode: str) -> None:
+def test_where_nothing_is_shared_everybody_calls(tmp_path: Path, mode: ModeName) -> None:
     assert ResponseCache("store", path=tmp_path, mode=mode).lead(KEY, read) is None
 
 

@@ -20,6 +20,7 @@ from chatcache import (
     About,
     Hit,
     InvalidInputError,
+    ModeName,
     NotStoredError,
     ObjectNamespace,
     ReplayedError,
@@ -196,7 +197,7 @@ async def test_what_was_counted_is_kept_over_a_restart(tmp_path: Path, ask: Ask)
 
 
 @pytest.mark.parametrize("mode", ["replay", "read_only", "off"])
-async def test_a_mode_that_writes_nothing_leaves_the_folder_as_it_is(tmp_path: Path, ask: Ask, mode: str) -> None:
+async def test_a_mode_that_writes_nothing_leaves_the_folder_as_it_is(tmp_path: Path, ask: Ask, mode: ModeName) -> None:
     writer = ResponseCache("store", path=tmp_path, ttl=3_600)
     await ask(writer)
     writer.close()

@@ -15,6 +15,7 @@ from chatcache import (
     About,
     Chats,
     DurableObjectPersistence,
+    ModeName,
     NotStoredError,
     ObjectNamespace,
     PersistedCache,
@@ -168,7 +169,7 @@ def test_a_hook_goes_on_with_an_answer_that_cannot_be_encoded(cache: ResponseCac
 
 
 @pytest.mark.parametrize("mode", ["replay", "auto"])
-async def test_failures_are_errors_of_chatcache_where_they_are_raised(tmp_path: Path, mode: str) -> None:
+async def test_failures_are_errors_of_chatcache_where_they_are_raised(tmp_path: Path, mode: ModeName) -> None:
     cache = ResponseCache("store", path=tmp_path, mode=mode, on_store_error="raise")
     with pytest.raises(StorageError, match="failed unexpectedly") as caught, failing(READS, TypeError("made up")):
         await cache.acall("new", Provider().awaited)

@@ -21,7 +21,7 @@ from langchain_tests.integration_tests.cache import AsyncCacheTestSuite, SyncCac
 from provider import Provider
 from pydantic import BaseModel, SecretStr
 
-from chatcache import InvalidModeError, Mode, NotStoredError, ObjectNamespace, Refusal, ReplayMiss
+from chatcache import InvalidModeError, Mode, ModeName, NotStoredError, ObjectNamespace, Refusal, ReplayMiss
 from langchain_chatcache import DOCache
 from tests.integrations.gate import gate
 from tests.under_way import waiting
@@ -199,7 +199,7 @@ async def test_in_replay_a_miss_is_raised_and_nothing_is_called(
 
 
 @pytest.mark.parametrize(("mode", "calls"), [("auto", 1), ("read_only", 2), ("refresh", 2), ("off", 2)])
-async def test_the_modes(tmp_path: Path, provider: Provider, invoke: Invoke, mode: str, calls: int) -> None:
+async def test_the_modes(tmp_path: Path, provider: Provider, invoke: Invoke, mode: ModeName, calls: int) -> None:
     cached = model(provider, cache=DOCache("store", path=tmp_path, mode=mode))
     for _ in range(2):
         await invoke(cached, "Why is the sky blue?")

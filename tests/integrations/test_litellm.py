@@ -21,7 +21,7 @@ from litellm.types.utils import Message
 from provider import Provider
 from pydantic import BaseModel
 
-from chatcache import CorruptStorageError, InvalidInputError, InvalidModeError, ReplayMiss
+from chatcache import CorruptStorageError, InvalidInputError, InvalidModeError, ModeName, ReplayMiss
 from litellm_chatcache import DOCache
 from tests.waiting import HANG, auntil
 
@@ -90,6 +90,24 @@ async def test_both_colours_share_their_records(cache: DOCache, provider: Provid
     litellm.completion(**call)
     await litellm.acompletion(**call)
     assert provider.calls == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_block_has_a_mode_of_its_own(
+    cache: DOCache, provider: Provider, complete: Complete, *, stream: bool
+) -> None:
+    await complete(stream=stream)
+    with cache.using(mode="refresh"):
+        await complete(stream=stream)
+    with cache.disabled():
+        await complete(stream=stream)
+    assert (provider.calls, cache.engine.stats().stores) == (3, 2)
+    with cache.using(mode="replay"):
+        await complete(stream=stream)
+        with pytest.raises(ReplayMiss):
+            await complete(stream=stream, temperature=1)
+        await complete(stream=stream, temperature=1, cache={"mode": "auto"})
+    assert provider.calls == 4
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -250,7 +268,7 @@ async def test_in_replay_a_miss_is_raised_and_nothing_is_called(
 
 @pytest.mark.parametrize(("mode", "calls"), [("auto", 1), ("read_only", 2), ("refresh", 2), ("off", 2)])
 async def test_the_modes(
-    tmp_path: Path, provider: Provider, complete: Complete, monkeypatch: pytest.MonkeyPatch, mode: str, calls: int
+    tmp_path: Path, provider: Provider, complete: Complete, monkeypatch: pytest.MonkeyPatch, mode: ModeName, calls: int
 ) -> None:
     monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, mode=mode))
     for _ in range(2):

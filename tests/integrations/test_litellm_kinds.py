@@ -16,7 +16,9 @@ from litellm.anthropic_interface.messages import acreate
 from litellm.integrations.custom_logger import CustomLogger
 from provider import Provider
 
+from chatcache import Refusal
 from litellm_chatcache import DOCache
+from litellm_chatcache.kinds import KINDS
 from tests.integrations.endpoints import Endpoints, endpoints
 from tests.waiting import auntil
 
@@ -213,6 +215,35 @@ async def test_nothing_of_it_is_called_in_mode_replay(
     assert await asked.whole(cache={"no-cache": True}) == recorded
     assert await asked.whole(caching=False) == recorded
     assert asked.calls == 1
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_response_that_is_not_accepted_is_asked_for_again(
+    tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch, *, stream: bool
+) -> None:
+    """The predicate is shown a whole response of LiteLLM, and of embeddings one for each input."""
+    if stream and not asked.case.streams:
+        pytest.skip("LiteLLM does not stream these")
+    seen: list[Any] = []
+
+    def accept(response: Any) -> bool:
+        seen.append(response)
+        return len(seen) > rejected
+
+    ask = asked.stream if stream else asked.whole
+    rejected = 2 if asked.case.kind == "embeddings" else 1
+    cache = DOCache("store", path=tmp_path, accept=accept)
+    monkeypatch.setattr(litellm, "cache", cache)
+    for _ in range(3):
+        answer = await ask()
+    assert asked.calls == 2
+    assert len(seen) == 2 * rejected
+    kind = next(kind for kind in KINDS if kind.name == asked.case.kind)
+    assert {type(each) for each in seen} == {kind.model or dict}
+    if not stream and asked.case.kind != "embeddings":
+        assert _said(_dumped(seen[-1])) == _said(answer)
+    stats = cache.engine.stats()
+    assert (stats.refusals, stats.bypasses) == ({Refusal.REJECTED: rejected}, 0)
 
 
 class ToldOfEachKind(CustomLogger):

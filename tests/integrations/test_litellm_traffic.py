@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, get_args
 
 import litellm
 import pytest
 import pytest_asyncio
 from litellm.anthropic_interface import messages
 
-from chatcache import Mode
+from chatcache import Allowed, Mode
 from litellm_chatcache import DOCache
 from tests.integrations.release import LITELLM
 from tests.integrations.seen import amount, chunk_fields, error_fields, fields
@@ -135,7 +135,7 @@ async def recording(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
             if exchange["stream"]
         }
     )
-    allow = ("length", "content_filter", "empty", "interrupted")
+    allow = get_args(Allowed)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CHATCACHE_MODE", raising=False)
         path = tmp_path_factory.mktemp("traffic")

@@ -28,6 +28,7 @@ __all__ = [
     "ChunkRecorder",
     "chunk_of",
     "chunks_of_result",
+    "generations_of_chunks",
     "names_of_a_replay",
     "record_of_result",
     "refusal_of_chunks",
@@ -105,7 +106,12 @@ def refusal_of_chunks(records: Sequence[Any]) -> Refusal | None:
         return Refusal.EMPTY
     if not all(isinstance(record, dict) for record in records):
         return None
-    return refusal_of(generate_from_stream(chunk_of(record, same_id) for record in records).generations)
+    return refusal_of(generations_of_chunks(records))
+
+
+def generations_of_chunks(records: Sequence[dict[str, Any]]) -> Sequence[ChatGeneration]:
+    """Return the generations that recorded chunks make, put together as LangChain does it."""
+    return generate_from_stream(chunk_of(record, same_id) for record in records).generations
 
 
 def result_of_chunks(records: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -6,18 +6,19 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from chatcache import LeftOut, Refusal, raise_interrupt
+from chatcache import Accept, LeftOut, Refusal, raise_interrupt
 
 from .answers import (
     ChunkRecorder,
     chunk_of,
     chunks_of_result,
+    generations_of_chunks,
     names_of_a_replay,
     record_of_result,
     result_of,
     result_of_chunks,
 )
-from .generations import Name, new_id, refusal_of, same_id
+from .generations import Name, accepts, new_id, refusal_of, same_id
 from .keys import asks_for_several
 
 __all__ = ["Asked"]
@@ -31,6 +32,7 @@ class Asked:
         request: the request.
         stable: the id of messages without one, if a replay is to have the same ids, or None.
         left_out: returns the names of what does not count, for a miss.
+        accept: is asked whether to keep a message, or None.
         free: whether a replayed answer says that it cost nothing, as those of LangChain's own caches do.
 
     Attributes:
@@ -40,13 +42,21 @@ class Asked:
         result: what the model returned, if it was called for it.
     """
 
-    def __init__(
-        self, key: str, request: dict[str, Any], stable: str | None, left_out: Callable[[], list[str]], *, free: bool
+    def __init__(  # noqa: PLR0913 - one place makes it
+        self,
+        key: str,
+        request: dict[str, Any],
+        stable: str | None,
+        left_out: Callable[[], list[str]],
+        *,
+        accept: Accept | None,
+        free: bool,
     ) -> None:
         self.key = key
         self.request = request
         self.left_out = LeftOut(left_out)
         self.result: ChatResult | None = None
+        self._accept = accept
         self._stable = stable
         self._free = free
         self._name: Name = names_of_a_replay() if stable is None else same_id
@@ -77,6 +87,18 @@ class Asked:
     def refuses(self, _record: Any) -> Refusal | None:
         """Return why the result is not worth keeping, if it is not."""
         return None if self.result is None else refusal_of(self.result.generations)
+
+    @property
+    def accept(self) -> Accept | None:
+        """Asks whether to keep the result of the model, or is None if all are kept."""
+        accept = self._accept
+        return None if accept is None else lambda _: self.result is None or accepts(accept, self.result.generations)
+
+    @property
+    def accept_chunks(self) -> Accept | None:
+        """Asks whether to keep the recorded chunks of the model, or is None if all are kept."""
+        accept = self._accept
+        return None if accept is None else lambda records: accepts(accept, generations_of_chunks(records))
 
     def returned(self, record: Any) -> ChatResult:
         """Return the result of a record, or that of the call that was made just now."""

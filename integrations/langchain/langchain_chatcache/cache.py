@@ -1,16 +1,31 @@
 """LangChain's cache hook."""
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from os import PathLike
 from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
-from chatcache import TTL, About, Hit, LeftOut, Mode, Refusal, ResponseCache, raise_interrupt
+from chatcache import (
+    TTL,
+    About,
+    Accept,
+    Allowed,
+    Hit,
+    LeftOut,
+    Mode,
+    ModeName,
+    Refusal,
+    ResponseCache,
+    parse_accept,
+    raise_interrupt,
+)
 
-from .generations import answered_by, from_record, refusal_of, same_id, to_record, usage_of
+from .generations import accepts, answered_by, from_record, refusal_of, same_id, to_record, usage_of
 from .hook import install
 from .keys import UnkeyableError, keyed, left_out_of_texts, model_of
 
@@ -33,6 +48,9 @@ class DOCache(BaseCache):
         mode: ``auto``, ``read_only``, ``refresh``, ``replay`` or ``off``; see `chatcache.Mode`. In mode ``auto``,
             ``CHATCACHE_MODE`` decides where it is set.
         allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``.
+        accept: is called with a message that a chat model made, also of a stream, or with the text of another model,
+            before it is kept. If it returns a false value or raises, the answer is returned but not kept, and counted
+            as refused (``rejected``). Each kind of error is logged once.
         max_entries: how many records there may be in the store; those not used for longest go first.
         max_bytes: how many bytes they may take.
         store_requests: what is kept of a request beside its answer: ``full``, ``redacted`` or ``digest``; see
@@ -45,8 +63,10 @@ class DOCache(BaseCache):
 
     Attributes:
         stable_ids: as above.
+        accept: as above.
         engine: the `chatcache.ResponseCache` underneath.
         classes: those of the models that are replayed by this cache.
+        accepting_classes: those of models with predicates of their own, as long as there are such models.
 
     Raises:
         InvalidInputError: an argument or the environment cannot be right.
@@ -60,8 +80,9 @@ class DOCache(BaseCache):
         path: str | PathLike[str] | None = None,
         object: str = "default",  # noqa: A002 - Cloudflare's word for it
         ttl: TTL = None,
-        mode: str = "auto",
-        allow: Collection[str] = (),
+        mode: ModeName | Mode = "auto",
+        allow: Collection[Allowed | Refusal] = (),
+        accept: Accept | None = None,
         max_entries: int | None = None,
         max_bytes: int | None = None,
         store_requests: Literal["full", "redacted", "digest"] = "full",
@@ -72,7 +93,8 @@ class DOCache(BaseCache):
         install(DOCache)
         self.stable_ids = stable_ids
         self._read = partial(from_record, name=same_id) if stable_ids else from_record
-        self.classes: dict[tuple[type, frozenset[str], bool], Any] = {}
+        self.classes: dict[Any, Any] = {}
+        self.accepting_classes: WeakValueDictionary[Any, Any] = WeakValueDictionary()
         options: dict[str, Any] = {
             "path": path,
             "object": object,
@@ -85,7 +107,8 @@ class DOCache(BaseCache):
             "on_store_error": on_store_error,
             "timeout": timeout,
         }
-        self._again = partial(type(self), store_id, **options, stable_ids=stable_ids)
+        self._again = partial(type(self), store_id, **options, accept=accept, stable_ids=stable_ids)
+        self.accept = parse_accept(accept)
         self.engine = ResponseCache(store_id, **options, writers=["langchain-chatcache", "langchain-core"])
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
@@ -124,14 +147,15 @@ class DOCache(BaseCache):
         made = self._made(prompt, llm_string, return_val)
         if made is not None:
             key, record, about, refusal = made
-            self.engine.update(key, record, about=about, refusal=refusal)
+            self.engine.update(key, record, about=about, refusal=refusal, accept=self._accepts(return_val))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Awaiting twin of `update`."""
         made = self._made(prompt, llm_string, return_val)
         if made is not None:
             key, record, about, refusal = made
-            await self.engine.aupdate(key, record, about=about, refusal=refusal)
+            accept = self._accepts(return_val)
+            await self.engine.aupdate(key, record, about=about, refusal=refusal, accept=accept)
 
     def clear(self, **_kwargs: Any) -> None:
         """Remove every record of this store, and of no other.
@@ -144,6 +168,24 @@ class DOCache(BaseCache):
     async def aclear(self, **_kwargs: Any) -> None:
         """Awaiting twin of `clear`."""
         await self.engine.aclear()
+
+    def using(self, *, mode: ModeName | Mode) -> AbstractContextManager[None]:
+        """Return a block in which this cache has another mode: ``with cache.using(mode="refresh"):``.
+
+        It is for this thread or task, and for what LangChain starts in it; see `chatcache.ResponseCache.using`.
+
+        Raises:
+            InvalidModeError: there is no such mode.
+        """
+        return self.engine.using(mode=mode)
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """Return a block in which calls are made without this cache, as `using` does with mode ``off``."""
+        return self.engine.disabled()
+
+    def _accepts(self, generations: Sequence[Generation]) -> Accept | None:
+        accept = self.accept
+        return None if accept is None else lambda _record: accepts(accept, generations)
 
     def _unkeyed(self, error: UnkeyableError, llm_string: str) -> None:
         """Let a call that has no key be made, or raise where none may be."""

@@ -10,15 +10,16 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, ChatMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, ChatMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from chatcache import Refusal, raise_interrupt
+from chatcache import Accept, Refusal, raise_interrupt
 
 __all__ = [
     "Name",
+    "accepts",
     "answered_by",
     "from_record",
     "generation_of",
@@ -107,6 +108,22 @@ def refusal_of(generations: Sequence[Generation]) -> Refusal | None:
     if reasons & _FILTERED:
         return Refusal.CONTENT_FILTER
     return None if any(_holds_something(generation) for generation in generations) else Refusal.EMPTY
+
+
+def accepts(accept: Accept, generations: Sequence[Generation]) -> bool:
+    """Return whether a predicate accepts each of some generations.
+
+    Args:
+        accept: is called with the message of a chat model, a copy with all metadata, or with the text of another model.
+        generations: what the model returned.
+    """
+    return all(accept(_completed(each) if isinstance(each, ChatGeneration) else each.text) for each in generations)
+
+
+def _completed(generation: ChatGeneration) -> BaseMessage:
+    """Return a message as LangChain completes what a model returns."""
+    metadata = {**(generation.generation_info or {}), **generation.message.response_metadata}
+    return generation.message.model_copy(update={"response_metadata": metadata})
 
 
 def usage_of(generations: Sequence[Generation]) -> dict[str, int] | None:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
-from chatcache import MissingPackageError
+from chatcache import Accept, MissingPackageError, parse_accept
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -25,12 +25,14 @@ class DOCacheMiddleware(AgentMiddleware[Any, Any]):
     Args:
         cache: keeps the records.
         ignore: the names of fields of the model, and of arguments of calls, that do not change an answer.
+        accept: is called with a message before it is kept, instead of the `accept` of the cache: see `DOCache`.
     """
 
-    def __init__(self, cache: DOCache, *, ignore: Collection[str] = ()) -> None:
+    def __init__(self, cache: DOCache, *, ignore: Collection[str] = (), accept: Accept | None = None) -> None:
         super().__init__()
         self.cache = cache
         self._ignore = ignore
+        self._accept = parse_accept(accept)
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -45,4 +47,4 @@ class DOCacheMiddleware(AgentMiddleware[Any, Any]):
         return await handler(self._cached(request))
 
     def _cached(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        return request.override(model=cached(request.model, self.cache, ignore=self._ignore))
+        return request.override(model=cached(request.model, self.cache, ignore=self._ignore, accept=self._accept))

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from langchain_core.language_models import BaseChatModel
 
-from chatcache import InvalidInputError
+from chatcache import Accept, InvalidInputError, parse_accept
 
 from .cache import DOCache
 from .replaying import copy_of
@@ -15,7 +15,7 @@ __all__ = ["cached"]
 M = TypeVar("M", bound=BaseChatModel)
 
 
-def cached(model: M, cache: DOCache, *, ignore: Collection[str] = ()) -> M:
+def cached(model: M, cache: DOCache, *, ignore: Collection[str] = (), accept: Accept | None = None) -> M:
     """Return a copy of a chat model whose calls and streams are recorded by a cache, and replayed.
 
     It is of the model's own type, so it takes ``bind_tools``, ``with_structured_output``, ``with_retry`` and the like,
@@ -30,9 +30,10 @@ def cached(model: M, cache: DOCache, *, ignore: Collection[str] = ()) -> M:
         model: the model, which stays as it is.
         cache: keeps the records, by its mode, its TTL and its limits.
         ignore: the names of fields of the model, and of arguments of calls, that do not change an answer.
+        accept: is called with a message before it is kept, instead of the `accept` of the cache: see `DOCache`.
 
     Raises:
-        InvalidInputError: it is no chat model; bind tools and arguments afterwards.
+        InvalidInputError: it is no chat model, or `accept` no predicate; bind tools and arguments afterwards.
         ReplayMiss: from the copy, in mode ``replay``, there is no record.
     """
     if not isinstance(model, BaseChatModel):
@@ -42,4 +43,4 @@ def cached(model: M, cache: DOCache, *, ignore: Collection[str] = ()) -> M:
         )
     if isinstance(ignore, str):
         raise InvalidInputError(f"ignore={ignore!r}: pass a list of names")
-    return copy_of(model, cache, ignore)
+    return copy_of(model, cache, ignore, parse_accept(accept))

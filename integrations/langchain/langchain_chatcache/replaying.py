@@ -16,7 +16,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from chatcache import InvalidValueError, Mode
+from chatcache import Accept, InvalidValueError, Mode
 
 from .answers import refusal_of_chunks
 from .asked import Asked
@@ -35,12 +35,12 @@ _HAS_EVENTS = hasattr(BaseChatModel, "_should_use_protocol_streaming")  # which 
 _SHARED = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
 
-def copy_of(model: M, cache: "DOCache", ignore: Collection[str]) -> M:
+def copy_of(model: M, cache: "DOCache", ignore: Collection[str], accept: Accept | None = None) -> M:
     """Return a copy of a model that is replayed by a cache; one that is replayed already has this cache instead."""
     copy = model.model_copy()
     copy.__dict__.pop("_serialized", None)  # which LangChain keeps, also if a field was changed
     kind = model._replay.inner if isinstance(model, Replaying) else type(model)
-    _set(copy, "__class__", _class_of(cache, kind, frozenset(ignore)))
+    _set(copy, "__class__", _class_of(cache, kind, frozenset(ignore), accept))
     return copy
 
 
@@ -60,14 +60,24 @@ class _Replay:
         inner: the class of the model.
         cache: keeps the records.
         ignore: what does not change an answer.
+        accept: is asked whether to keep a message; None stands for the predicate of the cache.
         free: see `Asked`.
     """
 
-    def __init__(self, inner: type[BaseChatModel], cache: "DOCache", ignore: frozenset[str], *, free: bool) -> None:
+    def __init__(
+        self,
+        inner: type[BaseChatModel],
+        cache: "DOCache",
+        ignore: frozenset[str],
+        *,
+        accept: Accept | None,
+        free: bool,
+    ) -> None:
         self.inner = inner
         self.cache = cache
         self.engine = cache.engine
         self.ignore = ignore
+        self.accept = accept
         self._free = free
         self._settings = SettingsReader(inner, ignore)
 
@@ -106,7 +116,7 @@ class _Replay:
         key, request = keyed_request(self._settings, model, messages, stop, arguments, self.ignore)
         stable = f"lc_run--{key[:32]}" if self.cache.stable_ids else None
         left_out = partial(left_out_of, model, arguments, self.ignore)
-        return Asked(key, request, stable, left_out, free=self._free)
+        return Asked(key, request, stable, left_out, accept=self.accept or self.cache.accept, free=self._free)
 
     def is_within(self, model: BaseChatModel) -> bool:
         """Return whether it is the model itself that calls one of its methods."""
@@ -135,7 +145,7 @@ class Replaying:
         """Have one that was pickled made of its model, if that can be; its class is made at run time."""
         plain = self.model_copy()
         _set(plain, "__class__", self._replay.inner)
-        return copy_of, (plain, self._replay.cache, sorted(self._replay.ignore))
+        return copy_of, (plain, self._replay.cache, sorted(self._replay.ignore), self._replay.accept)
 
     def __repr_args__(self: Any) -> Iterator[tuple[str | None, Any]]:
         """Show the cache."""
@@ -182,7 +192,12 @@ class Replaying:
             return make(None)  # type: ignore[no-any-return]
         with asked.left_out:
             result: ChatResult = replay.engine.call(
-                asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=asked.from_chunks
+                asked.request,
+                make,
+                refuse=asked.refuses,
+                accept=asked.accept,
+                read=asked.returned,
+                from_chunks=asked.from_chunks,
             )
         return result
 
@@ -205,7 +220,12 @@ class Replaying:
             return await make(None)  # type: ignore[no-any-return]
         with asked.left_out:
             return await replay.engine.acall(
-                asked.request, make, refuse=asked.refuses, read=asked.returned, from_chunks=asked.from_chunks
+                asked.request,
+                make,
+                refuse=asked.refuses,
+                accept=asked.accept,
+                read=asked.returned,
+                from_chunks=asked.from_chunks,
             )
 
 
@@ -258,7 +278,12 @@ def _streamed(
         yield from make(None)
         return
     stream = replay.engine.stream(
-        asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=asked.to_chunks
+        asked.request,
+        make,
+        refuse=refusal_of_chunks,
+        accept=asked.accept_chunks,
+        read=asked.passed_on,
+        to_chunks=asked.to_chunks,
     )
     with asked.left_out, closing(stream) as chunks:
         yield from chunks
@@ -286,7 +311,12 @@ async def _astreamed(
             yield chunk
         return
     stream = replay.engine.astream(
-        asked.request, make, refuse=refusal_of_chunks, read=asked.passed_on, to_chunks=asked.to_chunks
+        asked.request,
+        make,
+        refuse=refusal_of_chunks,
+        accept=asked.accept_chunks,
+        read=asked.passed_on,
+        to_chunks=asked.to_chunks,
     )
     with asked.left_out:
         async with aclosing(stream) as chunks:
@@ -295,13 +325,20 @@ async def _astreamed(
 
 
 def _class_of(
-    cache: "DOCache", kind: type[BaseChatModel], ignore: frozenset[str], *, free: bool = False
+    cache: "DOCache",
+    kind: type[BaseChatModel],
+    ignore: frozenset[str],
+    accept: Accept | None = None,
+    *,
+    free: bool = False,
 ) -> type[BaseChatModel]:
     """Return the class of the models of a class that are replayed by a cache.
 
     It is the class that knows the cache: LangChain makes new models of it, where their fields are configurable.
     """
-    known: type[BaseChatModel] | None = cache.classes.get((kind, ignore, free))
+    classes: Any = cache.classes if accept is None else cache.accepting_classes
+    name = kind, ignore, accept, free
+    known: type[BaseChatModel] | None = classes.get(name)
     if known is not None:
         return known
     replays: type[Replaying] = Replaying
@@ -317,8 +354,8 @@ def _class_of(
     # only now, since pydantic would take them for the defaults of the fields
     made.cache = _NO_CACHE
     made.rate_limiter = _LIMITER
-    made._replay = _Replay(kind, cache, ignore, free=free)
-    cache.classes[kind, ignore, free] = made
+    made._replay = _Replay(kind, cache, ignore, accept=accept, free=free)
+    classes[name] = made
     return made  # type: ignore[no-any-return]
 
 

@@ -6,7 +6,7 @@ LiteLLM asks no class of the cache, only attributes, which over its versions it 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from os import PathLike
 from threading import Thread
@@ -16,6 +16,8 @@ from weakref import ref
 from chatcache import (
     TTL,
     About,
+    Accept,
+    Allowed,
     Form,
     Hit,
     InvalidInputError,
@@ -24,10 +26,12 @@ from chatcache import (
     Leader,
     LeftOut,
     Mode,
+    ModeName,
     PersistenceError,
     Refusal,
     ResponseCache,
     is_interrupt,
+    parse_accept,
     raise_interrupt,
 )
 
@@ -70,6 +74,9 @@ class DOCache(Hook):
             ``CHATCACHE_MODE`` decides where it is set.
         allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``,
             ``interrupted``.
+        accept: is called with LiteLLM's response before it is kept: a ``ModelResponse`` of a chat completion, also of a
+            stream, and an ``EmbeddingResponse`` of each single input. If it returns a false value or raises, the
+            response is returned but not kept, and counted as refused (``rejected``). Each kind of error is logged once.
         max_entries: how many records there may be in the store; those not used for longest go first.
         max_bytes: how many bytes they may take.
         store_requests: what is kept of a request beside its answer: ``full``, ``redacted`` or ``digest``; see
@@ -104,8 +111,9 @@ class DOCache(Hook):
         path: str | PathLike[str] | None = None,
         object: str = "default",  # noqa: A002 - Cloudflare's word for it
         ttl: TTL = None,
-        mode: str = "auto",
-        allow: Collection[str] = (),
+        mode: ModeName | Mode = "auto",
+        allow: Collection[Allowed | Refusal] = (),
+        accept: Accept | None = None,
         max_entries: int | None = None,
         max_bytes: int | None = None,
         store_requests: Literal["full", "redacted", "digest"] = "full",
@@ -139,6 +147,7 @@ class DOCache(Hook):
         self.record_errors = record_errors
         self.cache = self
         self._writing: dict[str, Thread] = {}  # what is just being written, by the keys of its requests
+        self._accept = parse_accept(accept)
         self._key = key
         self._ignore = _names(ignore)
         self._default_off = default_off
@@ -298,6 +307,7 @@ class DOCache(Hook):
             if kind is None or kind.streams is None or call.key is None:
                 return
             refusal = _stream_refusal(call, chunks, ended=ended)
+            whole = kind.streams.whole
             usage = kind.streams.usage(chunks)
             about = About(
                 request=call.request,
@@ -311,6 +321,7 @@ class DOCache(Hook):
                 chunks,
                 about=about,
                 refusal=refusal,
+                accept=self._accepts(lambda: kind.answer(whole(chunks))),
                 ttl=call.controls.ttl,
                 mode=call.mode,
                 form=call.stream_form,
@@ -397,6 +408,21 @@ class DOCache(Hook):
         read = self._reader(call)
         found = self.engine.lookup(key, request, read, mode=Mode.READ_ONLY, forms=[Form.FAILURE])
         return found.error if isinstance(found, Failure) else None
+
+    def using(self, *, mode: ModeName | Mode) -> AbstractContextManager[None]:
+        """Return a block in which this cache has another mode: ``with cache.using(mode="refresh"):``.
+
+        It is for this thread or task, and for the tasks that it starts. A call's own ``cache={"mode": ...}`` has
+        precedence; see `chatcache.ResponseCache.using`.
+
+        Raises:
+            InvalidModeError: there is no such mode.
+        """
+        return self.engine.using(mode=mode)
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """Return a block in which calls are made without this cache, as `using` does with mode ``off``."""
+        return self.engine.disabled()
 
     def supports_async(self) -> bool:
         """Say that `async_get_cache` is there."""
@@ -567,6 +593,7 @@ class DOCache(Hook):
                 record,
                 about=about,
                 refusal=kind.refusal(record),
+                accept=self._accepts(lambda: kind.answer(record)),
                 ttl=call.controls.ttl,
                 mode=call.mode,
                 leader=call.leader,
@@ -581,13 +608,20 @@ class DOCache(Hook):
         for value, record in zip(inputs, records, strict=True):
             key, request = self._keyed(call, {**arguments, "input": value})
             answers[key] = record, About(request=request, model=call.model, cost=cost)
-        self.engine.update_many(answers, ttl=call.controls.ttl, mode=call.mode)
+        accept = self._accept
+        each = None if accept is None else lambda record: accept(EMBEDDINGS.joined([record]))
+        self.engine.update_many(answers, accept=each, ttl=call.controls.ttl, mode=call.mode)
         leader, call.leader = call.leader, None
         if leader is not None:
             leader.recorded()
 
     def _mode(self, controls: Controls) -> Mode:
         return self.engine.mode_of(controls.mode)
+
+    def _accepts(self, response: Callable[[], Any]) -> Accept | None:
+        """Return what asks the caller's predicate about a response, which is made for it alone, if there is one."""
+        accept = self._accept
+        return None if accept is None else lambda _record: accept(response())
 
     def _too_long(self, arguments: Mapping[str, Any]) -> bool:
         return self.max_messages is not None and len(arguments.get("messages") or ()) > self.max_messages

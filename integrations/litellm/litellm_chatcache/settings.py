@@ -5,9 +5,9 @@ Two more the engine reads itself: ``CHATCACHE_DIR`` and ``CHATCACHE_MODE``.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from chatcache import InvalidInputError, Refusal, raise_interrupt
+from chatcache import Allowed, InvalidInputError, raise_interrupt
 
 from .kinds import FUNCTIONS
 
@@ -85,7 +85,7 @@ def _some_of(names: Iterable[str]) -> Callable[[str], list[str]]:
     return lambda text: [read(name) for name in _list(text)]
 
 
-_ALLOWABLE = [str(each) for each in Refusal if each is not Refusal.TOO_LARGE]
+_ALLOWABLE = get_args(Allowed)
 _REQUESTS = ("full", "redacted", "digest")
 _ON_OR_OFF = "true or false"
 _NUMBER = "a whole number above 0"

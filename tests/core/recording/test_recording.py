@@ -23,6 +23,7 @@ from chatcache import (
     About,
     InvalidInputError,
     Mode,
+    ModeName,
     NotRecordedError,
     Refusal,
     ReplayedError,
@@ -449,7 +450,7 @@ def test_an_error_that_cannot_be_recorded_is_raised_as_it_is(cache: ResponseCach
 
 
 @pytest.mark.parametrize("mode", ["off", "refresh", "auto", "read_only"])
-def test_a_calls_own_mode_does_not_count(cache: ResponseCache, bundle: Path, mode: str) -> None:
+def test_a_calls_own_mode_does_not_count(cache: ResponseCache, bundle: Path, mode: ModeName) -> None:
     with recording(bundle):
         cache.call(SKY, Model(), mode=mode)
     with recording(bundle, replaying()):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from threading import Thread, main_thread
 from typing import Any
@@ -36,7 +37,7 @@ def briefly(work: Callable[[], None]) -> Thread | None:
         work()
         done.put(None)
 
-    thread = Thread(target=write)
+    thread = Thread(target=copy_context().run, args=[write])  # in which the cache may have another mode, or a tape
     if not main_thread().is_alive():  # the program is ending, and Python 3.11 would wait forever for a new thread
         work()
         return None
