@@ -448,7 +448,7 @@ def _add_places(  # noqa: PLR0913 - a part, and where it stands
             elif _is_said(each):
                 add_leaves(found, value, each, inner, each)
             else:
-                is_its_place = _is_header(each) if is_header else is_credential_name(each)
+                is_its_place = _is_header(each) if is_header else is_credential_name(each) or _is_jar(each, value[each])
                 _add_places(found, value, each, inner, each, is_header=_holds_headers(each), is_place=is_its_place)
     elif isinstance(value, list | tuple):
         if is_header and not is_place and _is_pair(value):
@@ -466,6 +466,11 @@ def _add_places(  # noqa: PLR0913 - a part, and where it stands
 @lru_cache(maxsize=4096)
 def _holds_headers(name: str) -> bool:
     return _HEADERS.fullmatch(name) is not None
+
+
+def _is_jar(name: str, value: Any) -> bool:
+    """Whether it is the cookies of a client, each of which may be that of a session."""
+    return name.lower() == "cookies" and (isinstance(value, dict) or (isinstance(value, str) and "=" in value))
 
 
 def _is_pair(value: Sequence[Any]) -> bool:

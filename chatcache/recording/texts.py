@@ -397,7 +397,7 @@ class _Collected:
                     self.add(spot, f"{path}.{place}", place, value, place)
                 elif type(item) is dict or type(item) is list:
                     self.collect(item, spot, f"{path}.{place}", place)
-        else:
+        elif type(value) is list:
             for place, item in enumerate(value):
                 if type(item) is str:
                     self.add(_Spot((*spot.all, place), spot.ids), f"{path}[]", name, value, place)

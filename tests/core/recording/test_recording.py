@@ -120,6 +120,14 @@ def test_what_is_recorded_is_replayed_and_the_caches_own_records_are_left_alone(
     assert cache.call(SKY, model)["content"] == "answer 2"
 
 
+@pytest.mark.parametrize("chunks", [[1, 2.5], [None, True], [[1], "a"], [{"a": 1}, 2]])
+def test_the_chunks_of_a_stream_may_be_any_json(cache: ResponseCache, bundle: Path, chunks: list[Any]) -> None:
+    with recording(bundle):
+        assert [*cache.stream({"ask": 1}, lambda _request: chunks)] == chunks
+    with recording(bundle, Policy(mode=RecordMode.REPLAY)):
+        assert [*cache.stream({"ask": 1}, lambda _request: [])] == chunks
+
+
 async def test_it_is_for_both_colours_and_for_streams(cache: ResponseCache, bundle: Path) -> None:
     model = Model()
     with recording(bundle):

@@ -268,6 +268,13 @@ def test_what_is_passed_as_a_credential_is_masked_whatever_it_is(name: str) -> N
     assert secrets_in({name: "hunter2"})
 
 
+@pytest.mark.parametrize("jar", [{"sid": "correct horse", "theme": "dark"}, "sid=correct horse; theme=dark"])
+def test_the_cookies_of_a_client_are_masked(jar: Any) -> None:
+    assert "correct horse" not in str(scrubbed({"cookies": jar, "messages": []}))
+    for content in ({"cookies": ["oatmeal"]}, {"messages": [{"content": {"cookies": "flour = 2 cups"}}]}):
+        assert scrubbed(content) == content
+
+
 @pytest.mark.parametrize("name", ["X-Acme-Auth", "Cookie", "api-key", "X-Vault-Token"])
 def test_headers_that_hold_credentials_are_masked(name: str) -> None:
     assert scrubbed({"extra_headers": {name: "correct horse", "X-Team": "a"}}) == {
