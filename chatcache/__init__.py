@@ -46,7 +46,7 @@ from .persistence import Persistence, PersistenceStore, Stored
 from .queues import Attempt, PersistedQueue
 from .schema import PLAIN, FailureSchema, Persistable, Schema, typed
 from .storage import Alarm, DurableObject, ObjectInfo, ObjectNamespace, Storage, Transaction
-from .ttl import TTL
+from .ttl import TTL, parse_duration
 
 __all__ = [
     # what adapters are made of
@@ -65,6 +65,7 @@ __all__ = [
     "Allowed",
     "TTL",
     "parse_mode",
+    "parse_duration",
     "LeftOut",
     "is_interrupt",
     "raise_interrupt",

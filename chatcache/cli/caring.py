@@ -19,10 +19,12 @@ import click
 from chatcache.cache import ResponseCache
 from chatcache.clock import real_time
 from chatcache.errors import BundleError, CorruptRecordError
+from chatcache.interrupts import raise_interrupt
 from chatcache.mode import Mode
 from chatcache.recording import Bundle, Edits, Head, Record, secrets_of
 from chatcache.recording.bundle import at_of
 from chatcache.recording.stores import as_stored
+from chatcache.ttl import parse_duration
 
 from .group import chatcache, reading
 from .output import as_json, count, printable, progress, say, say_json, say_line, table
@@ -37,14 +39,27 @@ _EDITED = "its request was edited, so that its key is that of another one: run c
 _RAN = {0, 1}  # what pytest ends with where the tests ran: well, or not
 
 
-def _days(_context: click.Context, _option: click.Parameter, days: float | None) -> float | None:
-    if days is not None and not (math.isfinite(days) and days >= 0):
-        raise click.BadParameter(f"{days} is no number of days: pass a finite one, 0 or more")
-    return days
+def _seconds(_context: click.Context, _option: click.Parameter, age: str | None) -> float | None:
+    """Return the seconds of an age; a number without a unit is one of days."""
+    if age is None:
+        return None
+    try:
+        seconds = parse_duration(age) if age[-1:].isalpha() else float(age) * 86_400
+    except ValueError as error:
+        raise_interrupt(error)
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise click.BadParameter(f"{age} is no age: pass a number of days, or a number and a unit, such as 12h or 90d")
+    return seconds
 
 
 @chatcache.command()
-@click.option("--older-than", type=float, callback=_days, metavar="DAYS", help="Remove records that are older.")
+@click.option(
+    "--older-than",
+    callback=_seconds,
+    metavar="AGE",
+    help="Remove records that are older: 90d, 12h, or a number of days.",
+)
 @click.option("--test", help="Remove the records of a test; a store has none.")
 @click.option(
     "--dry-run", is_flag=True, help="Say which records would be removed, and remove nothing; of blobs it says nothing."
@@ -56,7 +71,7 @@ def prune(older_than: float | None, test: str | None, dry_run: bool, as_json: bo
     What a killed writer left in the folders of bundles is removed as well. Unused records: pytest --chatcache-prune.
     """
     found = places(**where)
-    limit = None if older_than is None else real_time() * 1000 - older_than * 86_400_000
+    limit = None if older_than is None else real_time() * 1000 - older_than * 1000
     removed: dict[str, int] = {}
     tests: set[str] = set()
     for bundle in found.bundles:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from chatcache.clock import Clock, real_time
 from chatcache.errors import InvalidInputError, shown
 from chatcache.interrupts import raise_interrupt
 from chatcache.mode import Mode, invalid_mode
-from chatcache.ttl import parse_ttl
+from chatcache.ttl import TTL, parse_ttl
 
 from .volatile import Volatile
 
@@ -107,7 +107,7 @@ class Policy:
         masked_answers: whether to record an answer with a secret that is not in its request. A replay has the mask in
             the place of the secret. By default such a call is not recorded, and `SecretError` says where the secret is.
         errors: whether errors are recorded, and replayed.
-        max_age: how old a record may be, in seconds; None for any age.
+        max_age: how old a record may be: seconds, a timedelta, a text such as ``90d``, or None for any age.
         faults: which calls are to fail.
         clock: gives the time at which a record is made, and by which it is too old, in seconds since the epoch; by
             default the real time, also where the program's time is frozen or moved.
@@ -120,7 +120,7 @@ class Policy:
     not_secret: tuple[str, ...] = ()
     masked_answers: bool = False
     errors: bool = False
-    max_age: float | None = None
+    max_age: TTL = None
     faults: list[Fault] = field(default_factory=_no_faults)
     clock: Clock = real_time
 
@@ -129,18 +129,23 @@ class Policy:
         """The pattern of the texts that are no secrets, if there are any."""
         return _any_of(self.not_secret) if self.not_secret else None
 
+    @property
+    def oldest(self) -> float | None:
+        """How old a record may be, in seconds, or None for any age."""
+        return cast(float | None, self.max_age)
+
     def __post_init__(self) -> None:
-        """Check the fields. A `max_age` of infinity is any age.
+        """Check the fields. `max_age` is in seconds from then on, and None where it was infinite.
 
         Raises:
             InvalidInputError: one of them cannot be right.
         """
         oldest = parse_ttl(self.max_age)
+        object.__setattr__(self, "max_age", None if oldest is None else oldest / 1000)
         object.__setattr__(self, "mode", parse_record_mode(self.mode))
         object.__setattr__(self, "exhausted", parse_exhausted(self.exhausted))
         object.__setattr__(self, "ignore", parse_ignore(self.ignore))
         object.__setattr__(self, "not_secret", parse_not_secret(self.not_secret))
-        object.__setattr__(self, "max_age", None if oldest is None else oldest / 1000)
 
     def counting(self, value: Any) -> Any:
         """Return a request without what is to be ignored."""

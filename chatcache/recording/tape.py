@@ -276,7 +276,7 @@ class _Track:
             why = self._why(ident, replaced.request, wanted)
         elif self._is_too_old(entry):
             tape.renew(entry)
-            why = {"reason": Reason.EXPIRED, "detail": f"max_age is {tape.policy.max_age:,.0f} s"}
+            why = {"reason": Reason.EXPIRED, "detail": f"max_age is {tape.policy.oldest:,.0f} s"}
         else:
             try:
                 record = tape.shelf.record(entry)
@@ -348,7 +348,7 @@ class _Track:
 
     def _is_too_old(self, entry: Entry) -> bool:
         policy = self._tape.policy
-        return policy.max_age is not None and policy.clock() - entry.at / 1000 > policy.max_age
+        return policy.oldest is not None and policy.clock() - entry.at / 1000 > policy.oldest
 
     def _why(self, ident: str, asked: Any, wanted: Collection[Form]) -> dict[str, Any]:
         tape = self._tape

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chatcache import InvalidTTLError, MemoryPersistence, ResponseCache
+from chatcache import InvalidTTLError, MemoryPersistence, ResponseCache, parse_duration
 from chatcache.recording import Policy, RecordMode
 from chatcache.ttl import expires_at, parse_ttl
 
@@ -33,6 +33,12 @@ DAY = 86_400_000
         (math.inf, None),
         (2**63, None),
         (1e300, None),
+        ("90d", 90 * DAY),
+        ("12h", DAY // 2),
+        ("1.5 m", 90_000),
+        ("0.001s", 1),
+        (" 4w ", 28 * DAY),
+        (f"{'9' * 400}d", None),
         (10**400, None),
         (-(10**400), -(2**63)),
     ],
@@ -54,7 +60,9 @@ def test_any_time_is_one_that_stores_take(ttl: Any, tmp_path: Path) -> None:
     cache.close()
 
 
-@pytest.mark.parametrize("ttl", [math.nan, -math.inf, True, "60", b"1", object()])
+@pytest.mark.parametrize(
+    "ttl", [math.nan, -math.inf, True, "60", "soon", "-1h", "1y", "1h30m", "", "٣h", b"1", object()]
+)
 def test_what_is_no_time_is_refused_before_anything_is_stored(ttl: Any, tmp_path: Path) -> None:
     uses: list[Callable[[], object]] = [
         lambda: parse_ttl(ttl),
@@ -64,6 +72,22 @@ def test_what_is_no_time_is_refused_before_anything_is_stored(ttl: Any, tmp_path
     for use in uses:
         with pytest.raises(InvalidTTLError, match="is no time to live; pass seconds"):
             use()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("3600", 3_600), ("1.5", 1.5), ("12h", 43_200), ("inf", math.inf)])
+def test_a_text_of_the_environment_may_be_a_number_of_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1y", "nan", "h"])
+def test_a_text_that_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(InvalidTTLError, match="is no duration: write seconds, or a number and a unit, such as"):
+        parse_duration(text)
+
+
+def test_the_age_of_a_record_may_be_any_duration() -> None:
+    for age in ("90d", timedelta(days=90), 90 * 86_400):
+        assert Policy(mode=RecordMode.AUTO, max_age=age).oldest == 90 * 86_400
 
 
 def test_a_number_of_more_digits_than_python_writes_is_for_ever() -> None:

@@ -69,7 +69,8 @@ class DOCache(Hook):
         store_id: the namespace of these records within the object: 1 to 512 bytes of UTF-8.
         path: the folder of the objects; by default ``CHATCACHE_DIR``, or else ``.chatcache``.
         object: the name of the object, which is one SQLite file.
-        ttl: how long a record lives: seconds, a timedelta, or None for no limit.
+        ttl: how long a record lives: seconds, a timedelta, a text such as ``90d`` or ``12h``, or None for
+            no limit.
         mode: ``auto``, ``read_only``, ``refresh``, ``replay`` or ``off``; see `chatcache.Mode`. In mode ``auto``,
             ``CHATCACHE_MODE`` decides where it is set.
         allow: which answers to keep that are refused by default: some of ``length``, ``content_filter``, ``empty``,

@@ -19,7 +19,7 @@ Variables of the environment say the rest. None needs to be set:
 ``CHATCACHE_MODE``
     ``auto``, ``read_only``, ``refresh``, ``replay`` or ``off``
 ``CHATCACHE_TTL``
-    how long a record lives, in seconds; by default forever
+    how long a record lives, such as ``3600`` (seconds), ``12h`` or ``90d``; by default forever
 ``CHATCACHE_MAX_ENTRIES``, ``CHATCACHE_MAX_BYTES``
     how much the store may hold
 ``CHATCACHE_STORE_REQUESTS``

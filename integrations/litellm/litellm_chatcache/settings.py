@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from chatcache import Allowed, InvalidInputError, raise_interrupt
+from chatcache import Allowed, InvalidInputError, parse_duration, raise_interrupt
 
 from .kinds import FUNCTIONS
 
@@ -50,8 +50,8 @@ def options_in(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not seconds > 0:  # nor is it, where it is no number
+    seconds = parse_duration(text)
+    if not seconds > 0:
         raise ValueError(text)
     return seconds
 
@@ -93,7 +93,7 @@ _NUMBER = "a whole number above 0"
 SETTINGS = {
     "CHATCACHE_STORE": _Setting("store_id", str, "a name"),
     "CHATCACHE_OBJECT": _Setting("object", str, "a name"),
-    "CHATCACHE_TTL": _Setting("ttl", _seconds, "a number of seconds above 0"),
+    "CHATCACHE_TTL": _Setting("ttl", _seconds, "seconds, or a number and a unit, such as 12h or 90d, above 0"),
     "CHATCACHE_ALLOW": _Setting("allow", _some_of(_ALLOWABLE), f"some of {', '.join(_ALLOWABLE)}, with commas"),
     "CHATCACHE_MAX_ENTRIES": _Setting("max_entries", _count, _NUMBER),
     "CHATCACHE_MAX_BYTES": _Setting("max_bytes", _count, _NUMBER),

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from chatcache import ChatcacheError, InvalidInputError
+from chatcache import ChatcacheError, InvalidInputError, parse_duration, raise_interrupt
 from chatcache.recording import (
     Policy,
     RecordMode,
@@ -30,7 +31,6 @@ __all__ = ["Layout", "Settings", "add_options"]
 _OPTION = "--chatcache"
 _MARKER = """chatcache(mode=, store=, ignore=, volatile=, not_secret=, masked_answers=, exhausted=, max_age=, errors=, \
 fail=, times=): how the LLM calls of a test are recorded and replayed; see docs/pytest.md of chatcache"""
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _TAKEN = (
     *("mode", "store", "ignore", "volatile", "not_secret", "masked_answers", "exhausted", "max_age", "errors"),
     *("fail", "times"),
@@ -271,9 +271,14 @@ def _flag(name: str, value: object) -> bool:
 
 
 def _seconds(age: object) -> float | None:
-    if age is None or (isinstance(age, int | float) and type(age) is not bool and age > 0):
-        return age
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", str(age))
-    if match is None:
-        raise InvalidInputError(f"max_age is {age!r}; write a number and a unit, such as 12h, 90d or 4w")
-    return float(match[1]) * _UNITS[match[2]]
+    """Return an age in seconds, however it is given."""
+    if age is None:
+        return None
+    try:
+        seconds = age.total_seconds() if isinstance(age, timedelta) else parse_duration(str(age))
+    except InvalidInputError as error:
+        raise_interrupt(error)
+        seconds = 0
+    if not seconds > 0:
+        raise InvalidInputError(f"max_age is {age!r}; write seconds, or a number and a unit, such as 12h, 90d or 4w")
+    return seconds

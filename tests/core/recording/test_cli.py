@@ -607,14 +607,15 @@ def test_prune_removes_by_test_and_by_age_and_blobs_without_records(bundle: Bund
     assert said("prune", bundle.path, "--test", "test_one") == {"records": {str(bundle.path): 2}, "blobs": 1}
     assert [each.scope for each in bundle.read()] == ["test_two"]
     assert [each.name for each in bundle.folder.iterdir()] == ["mine.json"]
-    run("prune", bundle.path, "--older-than", "1")
+    for age in ("1", "1d", "23h"):
+        run("prune", bundle.path, "--older-than", age)
     assert len(bundle.read()) == 1
-    for days in ("nan", "inf", "-1"):
-        result = run("prune", bundle.path, "--older-than", days)
+    for age in ("nan", "inf", "-1", "1y", "-1d"):
+        result = run("prune", bundle.path, "--older-than", age)
         assert result.exit_code == 2
-        assert "is no number of days" in result.stderr
+        assert "is no age: pass a number of days" in result.stderr
     assert len(bundle.read()) == 1
-    assert run("prune", bundle.path, "--older-than", "0").exit_code == 0
+    assert run("prune", bundle.path, "--older-than", "0s").exit_code == 0
     assert not bundle.path.exists()
 
 
