@@ -37,6 +37,7 @@ from chatcache import (
 
 from .call import CURRENT, Call
 from .controls import Controls
+from .copies import copied, copies_of
 from .explanation import Explanation
 from .failures import record_of
 from .found import Answer, Failure, Found, Stream, found_in, fresh
@@ -216,6 +217,8 @@ class DOCache(Hook):
             self._wait(key)
             try:
                 found = self.engine.lookup(key, call.request, read, mode=call.mode, forms=call.forms)
+                if found is None:
+                    call.request = copied(call.request)
                 if found is None and self._is_shared(call):
                     found = self._led(call, self.engine.lead(key, read, mode=call.mode, forms=call.forms))
             except InvalidNameError as error:  # the caller's own cache_key
@@ -237,6 +240,8 @@ class DOCache(Hook):
             await self._await(key)
             try:
                 found = await self.engine.alookup(key, call.request, read, mode=call.mode, forms=call.forms)
+                if found is None:
+                    call.request = copied(call.request)
                 if found is None and self._is_shared(call):
                     found = self._led(call, await self.engine.alead(key, read, mode=call.mode, forms=call.forms))
                     _end_with_its_task(call)
@@ -286,7 +291,7 @@ class DOCache(Hook):
     def keep(self, call: Call, answer: Any, arguments: Mapping[str, Any]) -> None:
         """Record the answer of a call. Never raises."""
         try:
-            if call.within is None and self.may_keep(call, arguments):
+            if call.within is None and self._may_keep(call, arguments):
                 self._keep(call, answer, arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is
             raise_interrupt(error)
@@ -358,6 +363,27 @@ class DOCache(Hook):
                 raise_interrupt(problem)
                 self.engine.bypass(problem)
         call.end()
+
+    def freeze(self, call: Call, arguments: Mapping[str, Any]) -> bool:
+        """Fix the key and the request of a call that LiteLLM is about to make. Never raises.
+
+        Args:
+            call: the call, which may not have been looked up, as with ``no-cache``.
+            arguments: what is passed to the function of LiteLLM, by name.
+
+        Returns:
+            Whether the call has a key. If so, LiteLLM must not edit the arguments: a later call may pass them again.
+        """
+        try:
+            if call.key is None and self._may_keep(call, arguments):
+                if call.kind is EMBEDDINGS:
+                    call.inputs = copied(self._keyed_inputs(call, arguments))
+                else:
+                    call.request = copied(call.request)
+        except Exception as error:  # noqa: BLE001 - it has no key, which is said when it is not stored
+            raise_interrupt(error)
+        call.asked = copies_of(call.asked)
+        return call.key is not None or bool(call.inputs or call.asked)
 
     def guard(self, call: Call, arguments: dict[str, Any]) -> None:
         """See to it that a call in mode ``replay`` is looked up, whatever it says, or is not made.
@@ -495,6 +521,10 @@ class DOCache(Hook):
         assert call.kind is not None  # noqa: S101 - who calls this has looked
         return keyed(arguments, call.kind, namespace=call.controls.namespace, ignore=self._ignore, key=self._key)
 
+    def _keyed_inputs(self, call: Call, arguments: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """Return the key and the request of each input of a call for embeddings."""
+        return [self._keyed(call, {**arguments, "input": value}) for value in EMBEDDINGS.inputs(arguments)]
+
     def _wait(self, key: str) -> None:
         """Wait for what is just being written under a key."""
         writing = self._writing.get(key)
@@ -542,7 +572,7 @@ class DOCache(Hook):
 
     def _joined(self, call: Call, arguments: Mapping[str, Any]) -> Any:
         """Return the embeddings of a call, if there is a record of each of its inputs; else None, and note which."""
-        keyed = [self._keyed(call, {**arguments, "input": value}) for value in EMBEDDINGS.inputs(arguments)]
+        keyed = self._keyed_inputs(call, arguments)
         requests = dict(keyed)
         for key in requests:
             self._wait(key)
@@ -570,8 +600,8 @@ class DOCache(Hook):
             call.missing.add(key)
         return None if hit is None else EMBEDDINGS.entry(hit.answer)
 
-    def may_keep(self, call: Call, arguments: Mapping[str, Any]) -> bool:
-        """Whether the answer of a call is to be kept, also of one that was not looked up, as with ``no-cache``."""
+    def _may_keep(self, call: Call, arguments: Mapping[str, Any]) -> bool:
+        """Return whether the answer of a call is to be kept, even if it was not looked up, as with ``no-cache``."""
         if call.key is None:
             self._note(call, arguments)
         if call.kind is None or not call.mode.writes or self._too_long(arguments):
@@ -601,14 +631,14 @@ class DOCache(Hook):
             )
 
     def _keep_each(self, call: Call, result: Any, arguments: Mapping[str, Any]) -> None:
-        inputs = EMBEDDINGS.inputs(arguments)
+        inputs = call.inputs or self._keyed_inputs(call, arguments)
         records = EMBEDDINGS.split(result, len(inputs))
         whole = cost_of(EMBEDDINGS, {"model": result.model, "usage": result.usage}, call.model)
         cost = whole and whole / len(inputs)
-        answers = {}
-        for value, record in zip(inputs, records, strict=True):
-            key, request = self._keyed(call, {**arguments, "input": value})
-            answers[key] = record, About(request=request, model=call.model, cost=cost)
+        answers = {
+            key: (record, About(request=request, model=call.model, cost=cost))
+            for (key, request), record in zip(inputs, records, strict=True)
+        }
         accept = self._accept
         each = None if accept is None else lambda record: accept(EMBEDDINGS.joined([record]))
         self.engine.update_many(answers, accept=each, ttl=call.controls.ttl, mode=call.mode)

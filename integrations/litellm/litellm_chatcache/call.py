@@ -41,6 +41,7 @@ class Call:
         leader: that others wait for it, if they do.
         answer: what LiteLLM is about to return, or None as long as there is none.
         items: the requests of its single inputs, by their keys, where they are cached one by one.
+        inputs: the keys and requests of the inputs that the provider is asked for, once it is.
         asked: the arguments of a call for embeddings, all inputs among them, once it was looked up.
         missing: the keys of its inputs that there is no record of.
         known: the records of some of its inputs, by their places, where there are not records of all.
@@ -67,6 +68,7 @@ class Call:
         self.leader: Leader | None = None
         self.answer: Any = None
         self.items: dict[str, dict[str, Any]] = {}
+        self.inputs: list[tuple[str, dict[str, Any]]] = []
         self.asked: dict[str, Any] = {}
         self.missing: set[str] = set()
         self.known: dict[int, Any] = {}

@@ -32,11 +32,15 @@ class Hook(ABC):
         """Return whether a call with these arguments may not reach a provider."""
 
     @abstractmethod
-    def may_keep(self, call: Call, arguments: Mapping[str, Any]) -> bool:
-        """Return whether the answer of a call is to be kept, also of one that was not looked up, as with ``no-cache``.
+    def freeze(self, call: Call, arguments: Mapping[str, Any]) -> bool:
+        """Fix the key and the request of a call that LiteLLM is about to make. Never raises.
 
-        Raises:
-            InvalidInputError: the call has no key.
+        Args:
+            call: the call, which may not have been looked up, as with ``no-cache``.
+            arguments: what is passed to the function of LiteLLM, by name.
+
+        Returns:
+            Whether the call has a key. If so, LiteLLM must not edit the arguments: a later call may pass them again.
         """
 
     @abstractmethod

@@ -26,7 +26,7 @@ from chatcache import InvalidValueError, raise_interrupt, request_key, without_c
 
 from .kinds import Kind
 
-__all__ = ["keyed", "left_out", "model_asked", "shown"]
+__all__ = ["counts", "keyed", "left_out", "model_asked", "shown"]
 
 _NOISE = frozenset(
     {
@@ -214,6 +214,11 @@ def left_out(arguments: Mapping[str, Any], ignore: Collection[str] = ()) -> list
     )
 
 
+def counts(name: str) -> bool:
+    """Return whether an argument may count, by its name."""
+    return name not in _NOISE and not name.startswith("_")
+
+
 def model_asked(arguments: Mapping[str, Any]) -> str | None:
     """Return the model that a call asks for, by the name of its caching group or model group, if it has one."""
     group = _group(arguments)
@@ -221,11 +226,7 @@ def model_asked(arguments: Mapping[str, Any]) -> str | None:
 
 
 def _counting(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    counting = {
-        name: value
-        for name, value in arguments.items()
-        if value is not None and name not in _NOISE and not name.startswith("_")
-    }
+    counting = {name: value for name, value in arguments.items() if value is not None and counts(name)}
     if "base_url" in counting and "api_base" not in counting:  # one is the other's alias
         counting["api_base"] = counting.pop("base_url")
     address = _address(arguments)

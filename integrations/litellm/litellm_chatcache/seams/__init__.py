@@ -5,6 +5,9 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
 ``handler``
     For each call LiteLLM makes an object that asks the cache. From it the cache knows what is called, which call is a
     part of which, and, in mode ``replay``, of the calls that LiteLLM would not ask it for.
+``arguments``
+    LiteLLM edits the caller's tools, schemas and messages for some providers. It is passed copies of them, so the next
+    call of an agent has the key that it had before.
 ``embeddings``
     They are recorded input by input. LiteLLM asks for less where some are known, but only in awaited calls, and before
     1.102 it then hands out wrong ones.
@@ -34,7 +37,20 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
     stream of one of its proxy's classes, and cannot import them (BerriAI/litellm#42195).
 """
 
-from . import callbacks, embeddings, failures, gathering, handler, imports, native, retries, streams, unasked, writes
+from . import (
+    arguments,
+    callbacks,
+    embeddings,
+    failures,
+    gathering,
+    handler,
+    imports,
+    native,
+    retries,
+    streams,
+    unasked,
+    writes,
+)
 from .handler import call_of
 from .writes import briefly, nothing_left
 
@@ -42,6 +58,7 @@ __all__ = ["briefly", "call_of", "install", "nothing_left"]
 
 _SEAMS = (
     handler,
+    arguments,
     embeddings,  # within which is what the handler does
     streams,
     failures,

@@ -16,7 +16,7 @@ from litellm_chatcache.kinds import MESSAGES
 from .gathering import note
 from .replacing import replace
 
-__all__ = ["begun_at", "call_in", "call_of", "install"]
+__all__ = ["begun_at", "call_in", "call_of", "handler_of", "install"]
 
 _CALL = "_chatcache_call"
 _OUTER = "_chatcache_outer"
@@ -41,19 +41,20 @@ def call_in(handler: Any) -> Call | None:
 
 def call_of(logging: Any) -> Call | None:
     """Return the call that the caller made, of which LiteLLM logs something."""
-    call = call_in(_handler_of(logging))
+    call = call_in(handler_of(logging))
     return call and (call.within or call)
 
 
 def begun_at(logging: Any, start_time: Any) -> Call | None:
     """Return the call of this logging object that was begun at a time, which is the very object."""
-    handler = _handler_of(logging)
+    handler = handler_of(logging)
     while handler is not None and handler.start_time is not start_time:
         handler = getattr(handler, _OUTER, None)
     return call_in(handler)
 
 
-def _handler_of(logging: Any) -> Any:
+def handler_of(logging: Any) -> Any:
+    """Return the object that a logging object's call asks the cache by, or None."""
     return getattr(logging, "_llm_caching_handler", None)  # its name in every version
 
 
@@ -64,7 +65,7 @@ def _begins(original: Callable[..., None]) -> Callable[..., None]:
     def begin(self: Any, original_function: Any, request_kwargs: dict[str, Any], start_time: Any) -> None:
         hook = hooked()
         if hook is not None:
-            outer = _handler_of(request_kwargs.get("litellm_logging_obj"))
+            outer = handler_of(request_kwargs.get("litellm_logging_obj"))
             whole = call_in(outer)
             whole = whole and (whole.within or whole)
             call = Call(

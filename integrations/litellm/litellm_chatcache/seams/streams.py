@@ -9,7 +9,6 @@ from litellm.caching.caching_handler import LLMCachingHandler
 from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
 from litellm.utils import TextCompletionStreamWrapper
 
-from chatcache import raise_interrupt
 from litellm_chatcache.call import BEGUN, Call
 from litellm_chatcache.hook import hooked
 from litellm_chatcache.kinds import CHAT, MESSAGES, RESPONSES, TEXT, Kind
@@ -108,25 +107,19 @@ def _tape_of(stream: Any, kind: Kind) -> "Tape | _Within | None":
     if _TAPE not in known:
         logging = known.get("logging_obj")
         call = known.get("_chatcache_call") or call_of(logging)
-        known[_TAPE] = _tape(call, kind, getattr(logging, "_llm_caching_handler", None))
+        known[_TAPE] = _tape(call, kind)
     tape: Tape | _Within | None = known[_TAPE]
     return tape
 
 
-def _tape(call: Call | None, kind: Kind, handler: Any) -> "Tape | _Within | None":
+def _tape(call: Call | None, kind: Kind) -> "Tape | _Within | None":
     """Return what a call's stream is to be recorded on, or None where it is not to be."""
     hook = hooked()
     if hook is None or call is None or call.over:
         return None
     if call.kind is not kind:
         return _Within(call) if kind is CHAT else None
-    arguments = getattr(handler, "request_kwargs", None) or {}
-    try:
-        keeps = call.key is not None or ("model" in arguments and hook.may_keep(call, arguments))
-    except Exception as error:  # noqa: BLE001 - it has no key, which was said when it was looked up
-        raise_interrupt(error)
-        return None
-    return Tape(call, hook) if keeps and call.key and call.mode.writes and call.controls.stores else None
+    return Tape(call, hook) if call.key and call.mode.writes and call.controls.stores else None
 
 
 def _ended(stream: Any) -> bool | None:
@@ -196,7 +189,7 @@ def _messages(original: Callable[..., Any]) -> Callable[..., Any]:
         call: Call | None = getattr(self, "_chatcache_call", None)
         tape: Any = None
         if call is not None and call.within is None and hasattr(result, "__anext__"):
-            tape = _tape(call, MESSAGES, self)
+            tape = _tape(call, MESSAGES)
         return result if tape is None else _Recorded(result, tape)
 
     return wrap
