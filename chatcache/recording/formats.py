@@ -379,10 +379,12 @@ def _private_keys(text: str, begin: int, end: int) -> Iterator[Span]:
     for match in _PEM.finditer(text, begin, end):
         after = match.end()
         limit = min(end, after + _LONGEST_PEM)
-        between = text.find(BETWEEN, after, limit)
-        limit = limit if between < 0 else between
         following = _PEM.search(text, after, limit)
-        last = _PEM_END.search(text, after, limit if following is None else following.start())
+        until = limit if following is None else following.start()
+        between = text.find(BETWEEN, after, until)
+        if between >= 0:
+            limit = until = between
+        last = _PEM_END.search(text, after, until)
         if last is not None:
             if any(map(_PEM_PART.fullmatch, _PEM_PARTS.split(text[after : last.start()]))):
                 yield Span(match.start(), last.end(), "private key")
