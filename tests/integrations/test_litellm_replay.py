@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import litellm
@@ -184,6 +184,30 @@ async def test_who_makes_several_calls_hears_of_a_miss(
     with pytest.raises(ReplayMiss):
         await called(gather, provider.url)
     assert provider.calls == 0
+
+
+async def test_a_miss_is_raised_in_the_batch_that_it_belongs_to(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed: Any = {"model": "openai/gpt-4o", "api_base": provider.url, "api_key": "none"}
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path))
+    (recorded,) = litellm.batch_completion(messages=[MESSAGES], **fixed)
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, mode="replay"))
+    replayed: list[Any] = []
+    done = Event()
+
+    def replay() -> None:
+        try:
+            replayed.extend(litellm.batch_completion(messages=[MESSAGES], **fixed) for _ in range(20))
+        except ReplayMiss as miss:
+            replayed.append(miss)
+        done.set()
+
+    Thread(target=replay).start()
+    while not done.is_set():
+        with pytest.raises(ReplayMiss, match="never asked"):
+            litellm.batch_completion(messages=[[{"role": "user", "content": "never asked"}]], **fixed)
+    assert [[each.model_dump() for each in batch] for batch in replayed] == [[recorded.model_dump()]] * 20
 
 
 @pytest.mark.parametrize("function", [litellm.ocr, litellm.aocr], ids=["ocr", "aocr"])
