@@ -6,7 +6,7 @@ there is no record, for what it leaves beside its lease (`chatcache.cache.leases
 """
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Hashable, Iterable
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from chatcache.ttl import TTL
 
 from .leases import Following, Lease, Leases, Left
 from .outcomes import Outcomes
+from .provider import TapedProvider
 from .records import Hit, is_read
 
 __all__ = ["Answer", "Call", "Calls", "items_of"]
@@ -52,6 +53,7 @@ class Call:
         on_hit: is called with the record that answers it, if one does.
         reads: makes what is asked for of a record, or raises: then it is a miss.
         budget: how long the cache may hold up the call.
+        provider: the tape between the cache and the provider, if one is in.
     """
 
     key: str
@@ -64,6 +66,12 @@ class Call:
     on_hit: Callable[[Hit], object]
     reads: Callable[[Hit], object]
     budget: Budget
+    provider: TapedProvider | None = None
+
+    @property
+    def flight(self) -> Hashable:
+        """What calls have in common that share one answer."""
+        return self.key, self.mode, None if self.provider is None else self.provider.tape
 
 
 class Answer:
@@ -222,7 +230,9 @@ class Calls:
         What that left in a form that is not known here is as good as nothing.
         """
         look = partial(self._recorded, colour, call)
-        if not (call.mode.reads and call.mode.writes):  # there will be no record for the others
+        if call.provider is not None or not (
+            call.mode.reads and call.mode.writes
+        ):  # there will be no record for others
             return await look() if call.mode.reads else None
         led = await self._leases.lead(colour, call.key, look, call.budget, follow=follow, followed=followed)
         if isinstance(led, Left):
@@ -238,6 +248,7 @@ class Calls:
 
     async def _called(self, colour: Colour, call: Call, fn: Callable[[Any], Any], lease: Lease | None) -> Answer:
         """Make a call, and keep its answer."""
+        fn = fn if call.provider is None else call.provider.answering(fn)
         async with lease or nullcontext():
             began = monotonic()
             try:
@@ -312,6 +323,7 @@ class Calls:
         self, colour: Colour, call: Call, fn: Callable[[Any], Any], lease: Lease | None
     ) -> AsyncGenerator[Answer, None]:
         """Yield the chunks of a stream that is made here, and keep it when it ended."""
+        fn = fn if call.provider is None else call.provider.streaming(colour, fn)
         chunks: list[Answer] = []
         offsets: list[float] = []
         async with lease or nullcontext():

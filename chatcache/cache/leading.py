@@ -130,19 +130,21 @@ class Leading:
         self._clock = clock
         self._timeout = timeout
 
-    async def lead(self, colour: Colour, key: str, look: Look) -> Hit | Leader | None:
+    async def lead(self, colour: Colour, key: str, look: Look, *, tape: object = None) -> Hit | Leader | None:
         """Return what was found meanwhile, or that the caller leads, or None where it makes its call for itself alone.
 
         Args:
             colour: that of the caller.
             key: the key of the request.
             look: looks its records up; None where there is none.
+            tape: the tape that is in; other tapes and other processes have no part in its calls.
 
         Raises:
             Exception: what the call of another one raised, which was waited for.
         """
+        flight = ("hook", tape, key)
         while True:
-            begun = await colour(self._flights.begin, self._flights.abegin, ("hook", key))
+            begun = await colour(self._flights.begin, self._flights.abegin, flight)
             if begun is None:
                 return None
             if isinstance(begun, Landing):
@@ -155,8 +157,19 @@ class Leading:
                 if found is not None:
                     return found
             else:
-                leader = Leader(self._flights, ("hook", key), begun, self._outcomes, Budget(self._timeout))
+                leader = Leader(self._flights, flight, begun, self._outcomes, Budget(self._timeout))
+                if tape is not None:
+                    return await self._led_alone(colour, look, leader)
                 return await self._led(colour, key, look, leader)
+
+    @staticmethod
+    async def _led_alone(colour: Colour, look: Look, leader: Leader) -> Hit | Leader:
+        """Lead this process, unless there is a record by now."""
+        found = await look(colour)
+        if found is None:
+            return leader
+        leader.recorded()
+        return found
 
     async def _led(self, colour: Colour, key: str, look: Look, leader: Leader) -> Hit | Leader:
         """Lead the other processes, too, or wait for the one of them that does."""

@@ -31,10 +31,11 @@ from chatcache.ttl import TTL, parse_ttl
 
 from .asked import Asked, Lookup, batch_key
 from .calls import Answer, Call
+from .held import HeldStore
 from .leases import Lease
 from .records import About, Requests, form_of, record_of, story_of
-from .statistics import Counts
-from .taping import Track
+from .statistics import Counts, HeldCounts
+from .taping import Replayed, Track
 from .versions import learn_versions, versions_of
 
 __all__ = ["Accept", "Made", "Recorder", "off_loop_if", "parse_accept"]
@@ -63,6 +64,7 @@ class Made:
         asked: the key that was looked up in vain, where a hook did so.
         budget: how long the cache may hold up the call.
         lease: that of the call, which is released when the answer is stored.
+        is_provided: whether the provider made it, so that a tape that is in records it.
     """
 
     key: str
@@ -75,14 +77,13 @@ class Made:
     asked: str = ""
     budget: Budget = field(default_factory=Budget)
     lease: Lease | None = None
+    is_provided: bool = True
 
 
 class Recorder:
     """Keeps the answers of one cache.
 
     Args:
-        store: where they are kept.
-        counts: is told of what is kept, and of what is not.
         errors: what is done where the store fails.
         asked: the lookups that had no answer.
         allowed: the reasons for which answers are not refused.
@@ -92,15 +93,17 @@ class Recorder:
         clock: gives the time in seconds since the epoch.
 
     Attributes:
-        track: what takes the place of the store, while a tape is in.
+        store: where they are kept.
+        counts: is told of what is kept, and of what is not.
+        track: the tape that records what the provider answers, while one is in.
     """
 
+    store: ObjectStore | HeldStore
+    counts: Counts | HeldCounts
     track: Track | None = None
 
     def __init__(  # noqa: PLR0913 - one place makes it
         self,
-        store: ObjectStore,
-        counts: Counts,
         errors: StoreErrors,
         asked: Asked,
         *,
@@ -110,8 +113,6 @@ class Recorder:
         packages: tuple[str, ...],
         clock: Clock,
     ) -> None:
-        self._store = store
-        self._counts = counts
         self._errors = errors
         self._asked = asked
         self._allowed = allowed
@@ -125,7 +126,7 @@ class Recorder:
         """Return whether an answer is not to be kept for this reason, and count it if so."""
         if refusal in self._allowed:
             return False
-        self._counts.refuse(refusal)
+        self.counts.refuse(refusal)
         return True
 
     async def keep_call(  # noqa: PLR0913, PLR0917 - what `Keep` takes
@@ -138,6 +139,9 @@ class Recorder:
         offsets: list[float] | None,
     ) -> bool:
         """Keep what a call made; see `chatcache.cache.calls.Keep`."""
+        replayed = None if call.provider is None else call.provider.replayed
+        if replayed is not None and replayed.form == form_of(call.key):
+            return self.restore(call.key, call.request, replayed, call.ttl, call.mode)
         pieces = [made] if isinstance(made, Answer) else made
         size = sum(each.size for each in pieces)
         copied = await off_loop_if(colour, size, lambda: [each.copy() for each in pieces])
@@ -147,18 +151,60 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - whatever the caller's function raises
             raise_interrupt(error)
             return self._unstored(answer, error, self._asked.pop(call.key))
+        if replayed is not None:
+            refusal = replayed.refusal
         about = About(took=took)
-        record = Made(call.key, answer, about, call.canonical, call.accept, offsets, size, call.key, call.budget, lease)
+        record = Made(
+            call.key,
+            answer,
+            about,
+            call.canonical,
+            call.accept,
+            offsets,
+            size,
+            call.key,
+            call.budget,
+            lease,
+            is_provided=replayed is None,
+        )
         return await self.keep(colour, record, refusal, call.ttl, call.mode)
 
     def keep_failure(self, call: Call, error: Exception) -> None:
         """Keep the error of a call, where a tape wants that; a store never does."""
-        if self.track is not None:
+        provider = call.provider
+        if provider is not None and not provider.is_replaying:
             try:
-                self.track.keep_failure(call.key, call.request, error)
+                provider.track.keep_failure(call.key, call.request, error)
             except Exception as problem:  # noqa: BLE001 - the caller gets the error of the call
                 raise_interrupt(problem)
-                self.track.reject(problem)
+                provider.track.reject(problem)
+
+    def restore(self, key: str, request: Any, replayed: Replayed[Any], ttl: TTL, mode: Mode) -> bool:
+        """Keep what a tape answered in the place of the provider; return whether it was kept.
+
+        Args:
+            key: the key of the record.
+            request: the request.
+            replayed: what it answered.
+            ttl: how long the record lives.
+            mode: that of the call.
+        """
+        self._asked.pop(key)
+        if not isinstance(self.store, HeldStore) or not self._admits(replayed.refusal, ttl, mode):
+            return False
+        size: int = replayed.size
+        if self._max_bytes is not None and size > self._max_bytes:
+            self.refuses(Refusal.TOO_LARGE)
+            return False
+
+        def story() -> dict[str, Any]:
+            record = replayed.stored()
+            answer = record["answer" if "answer" in record else "chunks"]
+            return story_of(answer, About(), request, self._requests, versions_of(self._packages))
+
+        self.store.put(key, replayed.stored, ttl, note=story, size=size)
+        self.counts.add(stores=1, bytes_stored=size)
+        return True
 
     async def keep(self, colour: Colour, made: Made, refusal: Refusal | None, ttl: TTL, mode: Mode) -> bool:
         """Keep an answer, unless it is to be refused; return whether it was kept.
@@ -171,9 +217,10 @@ class Recorder:
         if colour is awaiting:
             current_loop()  # not in `try`: without asyncio the caller is refused
             await learn_versions(self._packages)
-        if self.track is not None:
-            return self._taped(self.track, made, about, lookup)
-        if not self._admits(refusal, ttl, mode):
+        is_taped = self.track is not None and made.is_provided
+        if is_taped and self._admits_taped(made, about, refusal, lookup, ttl, mode):
+            made = replace(made, accept=None)  # it was asked
+        elif is_taped or not self._admits(refusal, ttl, mode):
             return False
         try:
             record, story, size = await off_loop_if(colour, made.size, lambda: self._built(made, about))
@@ -183,16 +230,16 @@ class Recorder:
             if not self._accepts(made):
                 return False
             with made.budget.spent():
-                stored = await self._store.keep(colour, made.key, record, ttl, note=story, lease=made.lease)
+                stored = await self.store.keep(colour, made.key, record, ttl, note=story, lease=made.lease)
         except TransactionError:
             self._set_later(made.key, record, ttl, story, lookup)
         except CANCELLATIONS:  # what was begun is written all the same
-            self._counts.add(stores=1, bytes_stored=made.size)
+            self.counts.add(stores=1, bytes_stored=made.size)
             raise
         except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
             return self._unstored(made.answer, as_persistence_error(error), lookup)
         if stored:
-            self._counts.add(stores=1, bytes_stored=size)
+            self.counts.add(stores=1, bytes_stored=size)
         return stored
 
     def keep_many(self, answers: Mapping[str, Made], ttl: TTL, mode: Mode, budget: Budget) -> int:
@@ -202,11 +249,7 @@ class Recorder:
             NotStoredError: the store failed, and that is to be an error.
         """
         if self.track is not None:
-            lookups = [self._asked.pop(key) for key in answers]
-            return sum(
-                self._taped(self.track, made, _timed(lookup, made.about), lookup)
-                for made, lookup in zip(answers.values(), lookups, strict=True)
-            )
+            answers = {key: made for key, made in answers.items() if self._taped_one(self.track, key, made)}
         if not answers or not self._admits(None, ttl, mode):
             return 0
         lookup = self._asked.pop(batch_key(answers))
@@ -220,19 +263,36 @@ class Recorder:
                     stored += size
             if entries:
                 with budget.spent():
-                    self._store.set_many(entries, notes=notes)
+                    self.store.set_many(entries, notes=notes)
         except Exception as error:  # noqa: BLE001 - the answers were paid for, whatever is wrong with them
             self._unstored([made.answer for made in answers.values()], as_persistence_error(error), lookup)
             return 0
-        self._counts.add(stores=len(entries), bytes_stored=stored)
+        self.counts.add(stores=len(entries), bytes_stored=stored)
         return len(entries)
 
-    def _taped(self, track: Track, made: Made, about: About, lookup: Lookup | None) -> bool:
+    def _admits_taped(  # noqa: PLR0913, PLR0917 - what `keep` knows
+        self, made: Made, about: About, refusal: Refusal | None, lookup: Lookup | None, ttl: TTL, mode: Mode
+    ) -> bool:
+        """Record an answer on the tape, with why it is not to be kept; return whether the store is to keep it."""
+        assert self.track is not None  # noqa: S101 - one is in
+        admitted = self._admits(refusal, ttl, mode)
+        if admitted and not self._accepts(made):
+            admitted, refusal = False, Refusal.REJECTED
+        return self._taped(self.track, made, about, refusal, lookup) and admitted
+
+    def _taped_one(self, track: Track, key: str, made: Made) -> bool:
+        """Record one of several answers on a tape; return whether it is accepted, too."""
+        lookup = self._asked.pop(key)
+        refusal = None if self._accepts(made) else Refusal.REJECTED
+        return self._taped(track, made, _timed(lookup, made.about), refusal, lookup) and refusal is None
+
+    def _taped(self, track: Track, made: Made, about: About, refusal: Refusal | None, lookup: Lookup | None) -> bool:
+        """Record what the provider answered on a tape; return whether it was."""
         form = form_of(made.key)
         try:
             request = about.request if made.canonical is None else _request_of(about, made.canonical)
             about = replace(about, request=request, versions=versions_of(self._packages))
-            return track.keep(made.key.removesuffix(form), form, made.answer, about, made.offsets)
+            return track.keep(made.key.removesuffix(form), form, made.answer, about, made.offsets, refusal)
         except Exception as error:  # noqa: BLE001 - the answer was paid for, whatever is wrong with it
             raise_interrupt(error)
             return self._unstored(made.answer, error, lookup)
@@ -272,7 +332,7 @@ class Recorder:
                     shortened(printable(str(error)), 200),
                 )
         if not accepted:
-            self._counts.refuse(Refusal.REJECTED)
+            self.counts.refuse(Refusal.REJECTED)
         return accepted
 
     def _built(self, made: Made, about: About) -> tuple[dict[str, Any], Any, int]:
@@ -299,7 +359,7 @@ class Recorder:
 
         def write() -> None:
             try:
-                self._store.set(key, record, ttl, note=story)
+                self.store.set(key, record, ttl, note=story)
             except Exception as error:  # noqa: BLE001 - whatever the store raises, it is said
                 self._errors.excuse(as_persistence_error(error), counts=_counts(lookup))
 

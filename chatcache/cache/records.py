@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from chatcache.clock import Clock
 from chatcache.errors import InvalidInputError, shown
@@ -24,7 +24,18 @@ from chatcache.interrupts import raise_interrupt
 
 from .usage import model_of, tokens_of, usage_of
 
-__all__ = ["About", "Form", "Hit", "Requests", "Story", "is_read", "parse_requests", "record_of", "story_of"]
+__all__ = [
+    "About",
+    "Form",
+    "Hit",
+    "ProvidedHit",
+    "Requests",
+    "Story",
+    "is_read",
+    "parse_requests",
+    "record_of",
+    "story_of",
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = -62_000_000_000_000, 253_000_000_000_000  # milliseconds since the epoch: from year 5 to year 9987
@@ -111,7 +122,7 @@ class Hit:
         self._clock = clock
 
     @classmethod
-    def of(cls, key: str, record: Any, clock: Clock) -> "Hit":
+    def of(cls, key: str, record: Any, clock: Clock) -> Self:
         """Return the hit of what is stored under a key, which may be anything that somebody put there.
 
         Raises:
@@ -125,6 +136,11 @@ class Hit:
     def form(self) -> Form:
         """In what form the request was recorded."""
         return form_of(self.key)
+
+    @property
+    def is_provided(self) -> bool:
+        """Whether a tape answers in the place of the provider, so that for the program it is no hit."""
+        return False
 
     @property
     def answer(self) -> Any:
@@ -179,10 +195,21 @@ class Hit:
 
     def holding(self, **content: Any) -> "Hit":
         """Return a hit that holds an answer, or chunks and offsets, which were made of what is recorded."""
-        return Hit(self.key, {**self._record, **content}, self._clock)
+        return type(self)(self.key, {**self._record, **content}, self._clock)
 
     def __repr__(self) -> str:
         return f"<Hit {self.key} recorded at {self.recorded_at:%Y-%m-%d %H:%M:%S} UTC>"
+
+
+class ProvidedHit(Hit):
+    """A record of a tape, which answers in the place of the provider."""
+
+    __slots__ = ()
+
+    @property
+    def is_provided(self) -> bool:
+        """Say so."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, each, off_loop, steps
-from chatcache.backing import DurableObjectPersistence, Limits, sweep_expired
+from chatcache.backing import DurableObjectPersistence, Limits, ObjectStore, sweep_expired
 from chatcache.clock import Clock, now, real_time
 from chatcache.errors import (
     CorruptRecordError,
@@ -49,14 +49,16 @@ from chatcache.ttl import TTL, parse_ttl
 
 from .asked import Asked, batch_key
 from .calls import Answer, Call, Calls, items_of
+from .held import HeldStore
 from .leading import Leader, Leading
 from .leases import Leases
 from .outcomes import Errors, Outcomes
+from .provider import TapedProvider
 from .recorder import Accept, Made, Recorder, off_loop_if, parse_accept
 from .records import About, Form, Hit, Story, is_read, parse_requests
 from .replay import Pace, apaced, paced, parse_pace
 from .sharing import Sharing
-from .statistics import Counts, Statistics
+from .statistics import Counts, HeldCounts, Statistics
 from .taping import Tape, Track, follow
 from .using import MODES, Using
 
@@ -146,16 +148,18 @@ class ResponseCache:
         self.object = object
         self.ttl = _checked(ttl)
         self._own_mode = _mode_of(mode)
+        self._set_mode = parse_mode(mode)
         writes = self._own_mode.writes
         handler = sweep_expired if writes else None
         namespace = ObjectNamespace(path, NAMESPACE, alarm=handler, durability="normal", timeout=timeout, clock=clock)
         self._object = namespace.get_by_name(object)
         self._timeout = timeout
         persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=writes, tidies=writes)
-        self._store = persistence.make(store_id, limits=Limits(max_entries, max_bytes), evicted=self._evicted)
-        self._counts = Counts.of(self._object, store_id, writes=writes)
+        self._limits, self._clock = Limits(max_entries, max_bytes), dating
+        self._own_store = persistence.make(store_id, limits=self._limits, evicted=self._evicted)
+        self._own_counts = Counts.of(self._object, store_id, writes=writes)
+        self._expires_by = clock
         self._unlimited = max_entries is None and max_bytes is None  # else each use is to be noted
-        self._recalls = self._unlimited
         self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
         self._accept = parse_accept(accept)
         self._asked = Asked(dating)
@@ -163,8 +167,6 @@ class ResponseCache:
         self._sharing = Sharing.of(str(self._object.path), store_id)
         self._outcomes = outcomes = Outcomes(errors)
         self._recorder = Recorder(
-            self._store,
-            self._counts,
             self._errors,
             self._asked,
             allowed=parse_refusals(allow),
@@ -183,8 +185,7 @@ class ResponseCache:
             outcomes,
         )
         self._leading = Leading(self._sharing.flights, self._leases, outcomes, self._joined, dating, timeout)
-        self._clock = dating
-        self._track: Track | None = None
+        self.play(None)
         follow(self)
 
     @property
@@ -194,24 +195,23 @@ class ResponseCache:
 
     @property
     def mode(self) -> Mode:
-        """The mode of calls that name none: that of the tape, of the innermost `using` block, or of the cache.
+        """The mode of calls that name none: that of the innermost `using` block, or of the cache.
 
-        Setting it sets that of the cache.
+        Setting it sets that of the cache. While a tape is in, ``CHATCACHE_MODE`` is the tape's, and no cache's.
         """
-        if self._track is not None:
-            return self._track.mode
+        own = self._own_mode if self._track is None else self._set_mode
         modes = MODES.get()
-        return modes.get(self, self._own_mode) if modes else self._own_mode
+        return modes.get(self, own) if modes else own
 
     @mode.setter
     def mode(self, mode: Mode) -> None:
-        self._own_mode = parse_mode(mode)
+        self._own_mode = self._set_mode = parse_mode(mode)
 
     def using(self, *, mode: ModeName | Mode) -> Using:
         """Return a block in which calls that name no mode have this one: ``with cache.using(mode="refresh"):``.
 
         The block is for this thread or task, and for the tasks and ``asyncio.to_thread`` calls that it starts. Other
-        threads and tasks keep the mode that they had. The mode of a tape has precedence.
+        threads and tasks keep the mode that they had.
 
         Args:
             mode: a mode; ``CHATCACHE_MODE`` has no part in it.
@@ -264,7 +264,7 @@ class ResponseCache:
         """
         if ttl is not None:
             parse_ttl(ttl)
-        chosen = self.mode if mode is None else self.mode_of(mode)
+        chosen = self.mode if mode is None and self._track is None else self.mode_of(mode)
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return fn(request)
@@ -274,13 +274,14 @@ class ResponseCache:
             if answer is not None:
                 return answer
         if read is from_chunks is None:
-            hit = self.lookup(key, request, _answered, mode=chosen)
+            hit = self._find(key, request, _answered, chosen, _ANSWER)
         else:
             forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
-            hit = self.lookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
+            hit = self._find(key, request, partial(_as_answer, read, from_chunks), chosen, forms)
         if hit is None:
+            provider = None if self._track is None else self._answering(self._track, key, read, from_chunks)
             reads = partial(_as_answer, read, None)
-            call = self._to_make(key, request, canonical, refuse, accept, ttl, chosen, on_hit, reads)
+            call = self._to_make(key, request, canonical, refuse, accept, ttl, chosen, on_hit, reads, provider)
             made, joined = self._flown(call, lambda: drive(self._calls.lead(blocking, call, fn)))
             answer = made.copy() if joined else made.original
             return answer if read is None else read(answer)
@@ -304,7 +305,7 @@ class ResponseCache:
         """Awaiting twin of `call`; `fn` is awaited. A task that is cancelled leaves the call to those who share it."""
         if ttl is not None:
             parse_ttl(ttl)
-        chosen = self.mode if mode is None else self.mode_of(mode)
+        chosen = self.mode if mode is None and self._track is None else self.mode_of(mode)
         canonical = self._canonical(request, chosen)
         if canonical is None:
             return await fn(request)
@@ -314,13 +315,14 @@ class ResponseCache:
             if answer is not None:
                 return answer
         if read is from_chunks is None:
-            hit = await self.alookup(key, request, _answered, mode=chosen)
+            hit = await self._afind(key, request, _answered, chosen, _ANSWER)
         else:
             forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
-            hit = await self.alookup(key, request, partial(_as_answer, read, from_chunks), mode=chosen, forms=forms)
+            hit = await self._afind(key, request, partial(_as_answer, read, from_chunks), chosen, forms)
         if hit is None:
+            provider = None if self._track is None else self._answering(self._track, key, read, from_chunks)
             reads = partial(_as_answer, read, None)
-            call = self._to_make(key, request, canonical, refuse, accept, ttl, chosen, on_hit, reads)
+            call = self._to_make(key, request, canonical, refuse, accept, ttl, chosen, on_hit, reads, provider)
             made, joined = await self._aflown(call, lambda: self._calls.lead(awaiting, call, fn))
             answer = await off_loop_if(awaiting, made.size, made.copy) if joined else made.original
             return cast(T, answer if read is None else read(answer))
@@ -396,14 +398,16 @@ class ResponseCache:
         chosen = self.mode_of(mode)
         return self._streamed(awaiting, request, fn, refuse, accept, ttl, chosen, pace, on_hit, read, to_chunks)
 
-    def lookup(
+    def lookup(  # noqa: PLR0913 - all by keyword, all with a default
         self,
         key: str,
         request: Any,
         read: Callable[[Hit], T],
         *,
         mode: Mode | None = None,
-        forms: Sequence[Form] = (Form.ANSWER,),
+        forms: Sequence[Form] = _ANSWER,
+        ttl: TTL = None,
+        asks_tape: bool = True,
     ) -> T | None:
         """Return what `read` makes of the record of a request, or None: then the provider is to be called.
 
@@ -413,14 +417,20 @@ class ResponseCache:
             read: makes the answer of a record; whatever it raises makes that record a miss.
             mode: instead of the mode of the cache.
             forms: in which forms it may be recorded, the best one first.
+            ttl: of a record that is kept because a tape answers in the place of the provider, instead of the TTL of the
+                cache.
+            asks_tape: whether the provider is called next, so that a tape that is in may answer in its place.
 
         Raises:
             ReplayMiss: in mode ``replay``, there is no such record.
             PersistenceError: in mode ``replay``, or with ``on_store_error="raise"``, the records could not be read.
         """
         if self._track is not None:
-            return self._track.look(key, request, read, forms)
-        mode = mode or self.mode
+            return self._find_or_replay(self._track, key, request, read, mode, forms, ttl, asks_tape=asks_tape)
+        return self._find(key, request, read, mode or self.mode, forms)
+
+    def _find(self, key: str, request: Any, read: Callable[[Hit], T], mode: Mode, forms: Sequence[Form]) -> T | None:
+        """Return what `lookup` does, of the store alone."""
         if not mode.reads:
             return None
         reason = _NOTHING
@@ -440,19 +450,26 @@ class ResponseCache:
         self._missed(key, request, mode, reason)
         return None
 
-    async def alookup(
+    async def alookup(  # noqa: PLR0913 - as `lookup`
         self,
         key: str,
         request: Any,
         read: Callable[[Hit], T],
         *,
         mode: Mode | None = None,
-        forms: Sequence[Form] = (Form.ANSWER,),
+        forms: Sequence[Form] = _ANSWER,
+        ttl: TTL = None,
+        asks_tape: bool = True,
     ) -> T | None:
         """Awaiting twin of `lookup`."""
         if self._track is not None:
-            return self._track.look(key, request, read, forms)
-        mode = mode or self.mode
+            return self._find_or_replay(self._track, key, request, read, mode, forms, ttl, asks_tape=asks_tape)
+        return await self._afind(key, request, read, mode or self.mode, forms)
+
+    async def _afind(
+        self, key: str, request: Any, read: Callable[[Hit], T], mode: Mode, forms: Sequence[Form]
+    ) -> T | None:
+        """Awaiting twin of `_find`."""
         if not mode.reads:
             return None
         reason = _NOTHING
@@ -496,7 +513,13 @@ class ResponseCache:
         return None
 
     def lookup_many(
-        self, requests: Mapping[str, Any], read: Callable[[Hit], T], *, mode: Mode | None = None
+        self,
+        requests: Mapping[str, Any],
+        read: Callable[[Hit], T],
+        *,
+        mode: Mode | None = None,
+        ttl: TTL = None,
+        asks_tape: bool = True,
     ) -> list[T | None]:
         """Return what `lookup` returns of each of some requests, read at once.
 
@@ -504,13 +527,19 @@ class ResponseCache:
             requests: the requests, by their keys.
             read: as in `lookup`.
             mode: instead of the mode of the cache.
+            ttl: as in `lookup`.
+            asks_tape: as in `lookup`.
 
         Raises:
             ReplayMiss: in mode ``replay``, there is no record of one of them.
             PersistenceError: in mode ``replay``, or with ``on_store_error="raise"``, the records could not be read.
         """
         if self._track is not None:
-            return [self._track.look(key, request, read, _ANSWER) for key, request in requests.items()]
+            track = self._track
+            return [
+                self._find_or_replay(track, key, request, read, mode, _ANSWER, ttl, asks_tape=asks_tape)
+                for key, request in requests.items()
+            ]
         mode = mode or self.mode
         if not mode.reads:
             return [None] * len(requests)
@@ -555,7 +584,7 @@ class ResponseCache:
         made = {
             key: Made(key, answer, about, accept=accept or self._accept) for key, (answer, about) in answers.items()
         }
-        return self._recorder.keep_many(made, self._lives(ttl), mode or self.mode, Budget(self._timeout))
+        return self._recorder.keep_many(made, self._lives(ttl), self._chosen(mode), Budget(self._timeout))
 
     def lead(
         self,
@@ -576,7 +605,7 @@ class ResponseCache:
         Raises:
             Exception: what the call of another one raised.
         """
-        return drive(self._lead(blocking, key, read, mode or self.mode, forms))
+        return drive(self._lead(blocking, key, read, self._chosen(mode), forms))
 
     async def alead(
         self,
@@ -587,7 +616,7 @@ class ResponseCache:
         forms: Sequence[Form] = (Form.ANSWER,),
     ) -> T | Leader | None:
         """Awaiting twin of `lead`."""
-        return await self._lead(awaiting, key, read, mode or self.mode, forms)
+        return await self._lead(awaiting, key, read, self._chosen(mode), forms)
 
     def lead_many(self, keys: Collection[str], *, mode: Mode | None = None) -> Leader | bool:
         """As `lead`, for a call whose answer is recorded in parts, by who asks for all of them that are missing.
@@ -603,11 +632,11 @@ class ResponseCache:
         Raises:
             Exception: what the call of another one raised.
         """
-        return drive(self._lead_many(blocking, keys, mode or self.mode))
+        return drive(self._lead_many(blocking, keys, self._chosen(mode)))
 
     async def alead_many(self, keys: Collection[str], *, mode: Mode | None = None) -> Leader | bool:
         """Awaiting twin of `lead_many`."""
-        return await self._lead_many(awaiting, keys, mode or self.mode)
+        return await self._lead_many(awaiting, keys, self._chosen(mode))
 
     def update(  # noqa: PLR0913 - all by keyword, all with a default
         self,
@@ -622,6 +651,7 @@ class ResponseCache:
         form: Form = Form.ANSWER,
         offsets: list[float] | None = None,
         leader: Leader | None = None,
+        is_provided: bool = True,
     ) -> bool:
         """Keep an answer under a key; return whether it was kept. Where the cache cannot, the call is bypassed.
 
@@ -636,12 +666,13 @@ class ResponseCache:
             form: the form that it is recorded in.
             offsets: when each chunk came, in seconds since the stream was asked for.
             leader: from `lead`: those who wait get the answer, whether it is kept or not.
+            is_provided: whether the provider made the answer, so that a tape that is in records it.
 
         Raises:
             NotStoredError: with ``on_store_error="raise"``, it could not be stored.
         """
-        made = self._made(key, form, answer, about, accept, offsets, leader)
-        return drive(self._led(blocking, made, refusal, self._lives(ttl), mode or self.mode, leader))
+        made = self._made(key, form, answer, about, accept, offsets, leader, is_provided=is_provided)
+        return drive(self._led(blocking, made, refusal, self._lives(ttl), self._chosen(mode), leader))
 
     async def aupdate(  # noqa: PLR0913 - as `update`
         self,
@@ -656,10 +687,11 @@ class ResponseCache:
         form: Form = Form.ANSWER,
         offsets: list[float] | None = None,
         leader: Leader | None = None,
+        is_provided: bool = True,
     ) -> bool:
         """Awaiting twin of `update`."""
-        made = self._made(key, form, answer, about, accept, offsets, leader)
-        return await self._led(awaiting, made, refusal, self._lives(ttl), mode or self.mode, leader)
+        made = self._made(key, form, answer, about, accept, offsets, leader, is_provided=is_provided)
+        return await self._led(awaiting, made, refusal, self._lives(ttl), self._chosen(mode), leader)
 
     def story(self, key: str) -> Story | None:
         """Return how the record of a key came to be, or None where there is none.
@@ -755,22 +787,24 @@ class ResponseCache:
             StorageError: the records could not be removed.
         """
         self._store.clear()
-        self._leases.clear()
+        if self._track is None:
+            self._leases.clear()
 
     async def aclear(self) -> None:
         """Awaiting twin of `clear`."""
         await self._store.aclear()
-        await self._leases.aclear()
+        if self._track is None:
+            await self._leases.aclear()
 
     def close(self) -> None:
         """Write the counts, and release the file, as the end of ``with`` does. The next use opens it again."""
-        self._counts.save()
+        self._own_counts.save()
         self._leases.close()
         self._object.close()
 
     async def aclose(self) -> None:
         """Awaiting twin of `close`; it waits for the transactions of other tasks, too."""
-        await self._counts.asave()
+        await self._own_counts.asave()
         await off_loop(self._leases.close)
         await self._object.aclose()
 
@@ -791,8 +825,8 @@ class ResponseCache:
         await self.aclose()
 
     def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:
-        """Return the miss of a request in mode ``replay``, to be raised."""
-        if self._track is not None:
+        """Return the miss of a request that may not be called, to be raised."""
+        if self._track is not None and not self._track.calls:
             return self._track.miss(key, request, reason)
         return ReplayMiss(key=key, request=request, store_id=self.store_id, reason=reason, where=str(self._object.path))
 
@@ -802,8 +836,30 @@ class ResponseCache:
         Raises:
             InvalidModeError: there is no such mode.
         """
-        asked = None if mode is None else parse_mode(mode)
-        return self.mode if asked is None or self._track is not None else asked
+        return self._chosen(None if mode is None else parse_mode(mode))
+
+    def _chosen(self, mode: Mode | None) -> Mode:
+        """Return the mode of a call; one of `chatcache.recording.sample` is the provider's to answer."""
+        if self._track is not None and self._track.is_numbered:
+            return Mode.OFF
+        return mode or self.mode
+
+    @property
+    def is_taped(self) -> bool:
+        """Whether a tape is in."""
+        return self._track is not None
+
+    def calls(self, mode: Mode) -> bool:
+        """Return whether a call in a mode may reach the provider, as far as a tape that is in allows it."""
+        return mode.calls and (self._track is None or self._track.calls)
+
+    def asks(self, mode: Mode) -> bool:
+        """Return whether a call in a mode is looked up, in the store or on a tape that is in."""
+        return mode.reads or self._track is not None
+
+    def keeps(self, mode: Mode) -> bool:
+        """Return whether the answer of a call in a mode is kept, in the store or on a tape that is in."""
+        return mode.writes or self._track is not None
 
     @property
     def records_errors(self) -> bool:
@@ -811,10 +867,17 @@ class ResponseCache:
         return self._track is not None and self._track.errors
 
     def play(self, tape: Tape | None) -> None:
-        """Read and write a tape from now on, or its own store again; see `chatcache.cache.taping`."""
-        self._track = None if tape is None else tape.track(self.store_id, self._outcomes)
-        self._recalls = self._unlimited and self._track is None
-        self._recorder.track = self._track
+        """Ask a tape in the place of the provider from now on, or use its own store again: see `Tape`."""
+        self._store: ObjectStore | HeldStore = self._own_store
+        self._counts: Counts | HeldCounts = self._own_counts
+        self._track: Track | None = None
+        self._recalls = self._unlimited and tape is None
+        if tape is not None:
+            held = partial(tape.held, str(self._object.path), self.store_id)
+            self._store = HeldStore(held, self._limits, self._evicted, clock=self._expires_by)
+            self._counts = HeldCounts(lambda: held().tally)
+            self._track = tape.track(self.store_id, self._outcomes)
+        self._recorder.store, self._recorder.counts, self._recorder.track = self._store, self._counts, self._track
 
     def refuses(self, refusal: Refusal) -> bool:
         """Return whether an answer is not to be kept for this reason, and count it if so."""
@@ -847,9 +910,9 @@ class ResponseCache:
         mode: Mode,
         on_hit: Callable[[Hit], object] | None,
         reads: Callable[[Hit], object],
+        provider: TapedProvider | None,
     ) -> Call:
-        """Return a call that is to be made; for a tape each one is, and none of them shared."""
-        made_in = mode if self._track is None else Mode.REFRESH
+        """Return a call that is to be made."""
         return Call(
             key,
             request,
@@ -857,11 +920,47 @@ class ResponseCache:
             refuse or _refusal,
             accept or self._accept,
             self._lives(ttl),
-            made_in,
+            mode,
             on_hit or _ignored,
             reads,
             Budget(self._timeout),
+            provider,
         )
+
+    @staticmethod
+    def _answering(
+        track: Track,
+        key: str,
+        read: Callable[[Any], Any] | None,
+        from_chunks: Callable[[list[Any]], Any] | None,
+    ) -> TapedProvider:
+        """Return the provider of a call while a tape is in."""
+        reads, raw = partial(_as_answer, read, from_chunks), partial(_as_answer, None, from_chunks)
+        return TapedProvider(track, key, reads, raw, _ANSWER if from_chunks is None else _ANSWER_OR_STREAM)
+
+    def _find_or_replay(  # noqa: PLR0913, PLR0917 - what `lookup` was passed
+        self,
+        track: Track,
+        key: str,
+        request: Any,
+        read: Callable[[Hit], T],
+        mode: Mode | None,
+        forms: Sequence[Form],
+        ttl: TTL,
+        *,
+        asks_tape: bool,
+    ) -> T | None:
+        """Return what is in the store, or else what a tape answers in the place of the provider, which is kept."""
+        mode = self._chosen(mode)
+        with track.tape.held(str(self._object.path), self.store_id).lock:  # so that the next one finds it
+            found = self._find(key, request, read, mode, forms)
+            if found is not None or not asks_tape:
+                return found
+            replayed = track.look(key, request, read, forms)
+            if replayed is None:
+                return None
+            self._recorder.restore(key + replayed.form, request, replayed, self._lives(ttl), mode)
+            return replayed.result
 
     def _made(  # noqa: PLR0913, PLR0917 - what `update` was passed
         self,
@@ -872,6 +971,8 @@ class ResponseCache:
         accept: Accept | None,
         offsets: list[float] | None,
         leader: Leader | None,
+        *,
+        is_provided: bool,
     ) -> Made:
         budget = Budget(self._timeout) if leader is None else leader.budget
         lease = None if leader is None else leader.lease
@@ -884,17 +985,18 @@ class ResponseCache:
             asked=key,
             budget=budget,
             lease=lease,
+            is_provided=is_provided,
         )
 
     def _canonical(self, request: Any, mode: Mode) -> bytes | None:
         """Return the canonical form of a request, or None where the call goes on without the cache."""
-        if not (mode.reads or mode.writes):
+        if not (mode.reads or mode.writes) and self._track is None:
             return None
         try:
             return canonical_json(request)
         except InvalidValueError as error:
             unkeyed = InvalidValueError(f"the request has no key: {error.problem}", error.path)
-            if not mode.calls:
+            if not self.calls(mode):
                 raise self.miss(None, f"<{type(request).__name__}>", str(unkeyed)) from error
             self.bypass(unkeyed)
             return None
@@ -903,7 +1005,7 @@ class ResponseCache:
         """Lead, or join who does, where somebody else's answer will do."""
         if not call.mode.reads:
             return lead(), False
-        made, joined = self._sharing.flights.run((call.key, call.mode), lead)
+        made, joined = self._sharing.flights.run(call.flight, lead)
         if joined:
             self._joined()
         return made, joined
@@ -911,7 +1013,7 @@ class ResponseCache:
     async def _aflown(self, call: Call, lead: Callable[[], Awaitable[Answer]]) -> tuple[Answer, bool]:
         if not call.mode.reads:
             return await lead(), False
-        made, joined = await self._sharing.flights.arun((call.key, call.mode), lead)
+        made, joined = await self._sharing.flights.arun(call.flight, lead)
         if joined:
             self._joined()
         return made, joined
@@ -935,11 +1037,15 @@ class ResponseCache:
             source = items_of(colour, fn, request)
         else:
             key = key_of(canonical) + Form.STREAM
-            own = partial(_as_chunks, read, None)
-            call = self._to_make(key, request, canonical, refuse, accept, ttl, mode, on_hit, own)
             looked_up, forms = (key, _ANSWER) if to_chunks is None else (key_of(canonical), _STREAM_OR_ANSWER)
             reads = partial(_as_chunks, read, to_chunks)
-            hit = await colour(self.lookup, self.alookup, looked_up, request, reads, mode=mode, forms=forms)
+            provider = None
+            if self._track is not None:
+                raw = partial(_as_chunks, None, to_chunks)
+                provider = TapedProvider(self._track, looked_up, reads, raw, forms, pace=pace)
+            whole = partial(_as_chunks, read, None)
+            call = self._to_make(key, request, canonical, refuse, accept, ttl, mode, on_hit, whole, provider)
+            hit = await colour(self._find, self._afind, looked_up, request, reads, mode, forms)
             if hit is None:
                 source = self._shared(colour, call, fn, read)
             else:
@@ -961,9 +1067,9 @@ class ResponseCache:
         if colour is awaiting:
             source = begin()
             if call.mode.reads:
-                source, joined = broadcasts.arun((call.key, call.mode), begin)
+                source, joined = broadcasts.arun(call.flight, begin)
         elif call.mode.reads:
-            source, joined = broadcasts.run((call.key, call.mode), lambda: steps(begin()))
+            source, joined = broadcasts.run(call.flight, lambda: steps(begin()))
         else:
             source = steps(begin())
         if joined:
@@ -986,7 +1092,8 @@ class ResponseCache:
         """Let the provider be called, or raise where nothing may be."""
         self._counts.add(misses=1)
         if not mode.calls:
-            raise self.miss(key, request, reason)
+            where = str(self._object.path)
+            raise ReplayMiss(key=key, request=request, store_id=self.store_id, reason=reason, where=where)
         self._asked.add(key)
 
     def _read(self, key: str, record: Any, read: Callable[[Hit], T]) -> T:
@@ -997,7 +1104,7 @@ class ResponseCache:
     async def _lead(
         self, colour: Colour, key: str, read: Callable[[Hit], T], mode: Mode, forms: Sequence[Form]
     ) -> T | Leader | None:
-        if not (mode.reads and mode.writes) or self._track is not None:  # there will be no record for the others
+        if not (mode.reads and mode.writes):  # there will be no record for the others
             return None
 
         async def look(colour: Colour) -> Hit | None:
@@ -1007,13 +1114,13 @@ class ResponseCache:
                     return hit
             return None
 
-        led = await self._leading.lead(colour, key, look)
+        led = await self._leading.lead(colour, key, look, tape=None if self._track is None else self._track.tape)
         if isinstance(led, Hit):
             return read(led) if is_read(led, read) else None
         return led
 
     async def _lead_many(self, colour: Colour, keys: Collection[str], mode: Mode) -> Leader | bool:
-        if not (mode.reads and mode.writes) or self._track is not None:
+        if not (mode.reads and mode.writes):
             return False
         parts, whole = sorted(keys), batch_key(keys)
 
@@ -1026,7 +1133,7 @@ class ResponseCache:
             hits = list(map(self._hit, parts, records))
             return hits[-1] if all(hits) else None
 
-        led = await self._leading.lead(colour, whole, look)
+        led = await self._leading.lead(colour, whole, look, tape=None if self._track is None else self._track.tape)
         return led if isinstance(led, Leader) else led is not None
 
     async def _led(  # noqa: PLR0913, PLR0917 - what `update` was passed

@@ -1,35 +1,67 @@
-"""A tape in the place of every cache's store: what is recorded, and replayed, for as long as one is in.
+"""A tape between every cache and its provider: while one is in, it answers what it has recorded of the provider.
 
-A cache that is there when a tape is put in, and one that is made meanwhile, reads and writes nothing but the tape: it
-is the tape that decides what a call finds, and whether it may be made. Its own records, modes and limits are as if they
-were not there. What tapes are is said in `chatcache.recording`.
+A cache works as usual: it finds what it holds, refuses what it would refuse, and lets records expire. But it holds its
+records in memory, and begins empty (`chatcache.cache.held`). On a miss it asks the tape, and the provider only for what
+the tape has not, and may have called. What the provider answers is recorded. What tapes are is said in
+`chatcache.recording`.
 
 A tape is in for the whole process, as that of a test is, or for a context: a thread or a task, and what it starts.
 """
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakSet
 
 from chatcache._bridge import RLock
 from chatcache.errors import ReplayMiss
-from chatcache.mode import Mode
+from chatcache.mode import Refusal
 
+from .held import Held
 from .outcomes import Outcomes
 from .records import About, Form, Hit
 
-__all__ = ["Follower", "Inserted", "Tape", "Track", "follow", "put_in", "take_out"]
+__all__ = ["Follower", "Inserted", "Replayed", "Tape", "Track", "follow", "put_in", "take_out"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed(Generic[T]):
+    """What a tape answers in the place of the provider.
+
+    Attributes:
+        result: what `read` made of the record.
+        form: the form of the record.
+        stored: returns the record as a cache stores it, dated now, a new object each time.
+        size: how many bytes the answer takes.
+        refusal: why the answer was not worth keeping when it was recorded, if it was not.
+    """
+
+    result: T
+    form: Form
+    stored: Callable[[], dict[str, Any]]
+    size: int
+    refusal: Refusal | None
 
 
 class Track(Protocol):
     """What a tape holds for one store."""
 
     @property
-    def mode(self) -> Mode:
-        """What is done with its calls."""
+    def tape(self) -> "Tape":
+        """The tape: calls of one tape share nothing with those of another."""
+        ...
+
+    @property
+    def calls(self) -> bool:
+        """Whether what is not recorded may be called."""
+        ...
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether each call of this context is the provider's, whatever the cache holds."""
         ...
 
     @property
@@ -37,8 +69,8 @@ class Track(Protocol):
         """Whether the errors of its calls are to be recorded."""
         ...
 
-    def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> T | None:
-        """Return what `read` makes of the next record of a request, or None: then the provider is to be called.
+    def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> Replayed[T] | None:
+        """Return the next record of a request, or None: then the provider is to be called.
 
         Args:
             key: the key of the request.
@@ -51,8 +83,16 @@ class Track(Protocol):
             Exception: the record is that of an error.
         """
 
-    def keep(self, key: str, form: Form, answer: Any, about: About, offsets: list[float] | None) -> bool:
-        """Record an answer; return whether it was.
+    def keep(  # noqa: PLR0913, PLR0917 - one place calls it
+        self,
+        key: str,
+        form: Form,
+        answer: Any,
+        about: About,
+        offsets: list[float] | None,
+        refusal: Refusal | None,
+    ) -> bool:
+        """Record an answer of the provider; return whether it was.
 
         Args:
             key: the key of the request.
@@ -60,6 +100,7 @@ class Track(Protocol):
             answer: a JSON value; of a stream the list of its chunks.
             about: what else is known of the call, its request among it.
             offsets: when each chunk of a stream came, in seconds since it was asked for.
+            refusal: why a cache need not keep it, if it need not.
         """
 
     def keep_failure(self, key: str, request: Any, error: Exception) -> None:
@@ -84,12 +125,21 @@ class Tape(Protocol):
         """
         ...
 
+    def held(self, location: str, store_id: str) -> Held:
+        """Return what a store holds in memory while the tape is in.
+
+        Args:
+            location: the file of the store.
+            store_id: its id.
+        """
+        ...
+
 
 class Follower(Protocol):
     """A cache."""
 
     def play(self, tape: Tape | None) -> None:
-        """Read and write a tape from now on, or its own store again."""
+        """Ask a tape in the place of the provider from now on, or use its own store again."""
         ...
 
 
@@ -208,6 +258,10 @@ class _ByContext:
         """Return a track that asks that of the right tape."""
         return _TrackByContext(store_id, outcomes)
 
+    def held(self, location: str, store_id: str) -> Held:
+        """Return what a store holds for the right tape."""
+        return _deck.tape_of_context().held(location, store_id)
+
 
 _BY_CONTEXT = _ByContext()
 
@@ -220,18 +274,34 @@ class _TrackByContext:
         self._outcomes = outcomes
 
     @property
-    def mode(self) -> Mode:
-        return self._track.mode
+    def tape(self) -> Tape:
+        return _deck.tape_of_context()
+
+    @property
+    def calls(self) -> bool:
+        return self._track.calls
+
+    @property
+    def is_numbered(self) -> bool:
+        return self._track.is_numbered
 
     @property
     def errors(self) -> bool:
         return self._track.errors
 
-    def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> T | None:
+    def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> Replayed[T] | None:
         return self._track.look(key, request, read, forms)
 
-    def keep(self, key: str, form: Form, answer: Any, about: About, offsets: list[float] | None) -> bool:
-        return self._track.keep(key, form, answer, about, offsets)
+    def keep(  # noqa: PLR0913, PLR0917 - as `Track`
+        self,
+        key: str,
+        form: Form,
+        answer: Any,
+        about: About,
+        offsets: list[float] | None,
+        refusal: Refusal | None,
+    ) -> bool:
+        return self._track.keep(key, form, answer, about, offsets, refusal)
 
     def keep_failure(self, key: str, request: Any, error: Exception) -> None:
         self._track.keep_failure(key, request, error)
@@ -244,4 +314,4 @@ class _TrackByContext:
 
     @property
     def _track(self) -> Track:
-        return _deck.tape_of_context().track(self._store_id, self._outcomes)
+        return self.tape.track(self._store_id, self._outcomes)

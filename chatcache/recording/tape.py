@@ -1,7 +1,8 @@
-"""What one scope, a test or a fixture, replays and records.
+"""What one scope, a test or a fixture, replays and records of the provider.
 
-Equal requests of a scope are told apart by their numbers: the first is answered by the first record, and so on. While
-it is recorded each of them is called, whatever the caches of the program would do, so that there is a record for each.
+Equal requests of a scope are told apart by their numbers: the first that reaches the provider is answered by the first
+record, and so on. A program's cache asks the provider once. A program without a cache, a cache that is to ask again,
+and a `sample` ask each time.
 """
 
 import contextlib
@@ -13,15 +14,17 @@ from typing import Any, TypeVar
 
 from chatcache._bridge import RLock
 from chatcache.cache import About, Form, Hit
+from chatcache.cache.held import Held
 from chatcache.cache.outcomes import Outcomes
-from chatcache.cache.records import form_of, record_of
-from chatcache.cache.taping import Track
+from chatcache.cache.records import ProvidedHit, form_of, record_of
+from chatcache.cache.taping import Replayed, Track
 from chatcache.clock import milliseconds
+from chatcache.codec import decode, encode
 from chatcache.errors import BundleError, InvalidValueError, NotRecordedError, SecretError
 from chatcache.exit import Failure, outcome
 from chatcache.interrupts import raise_interrupt
 from chatcache.keys import request_key
-from chatcache.mode import Mode
+from chatcache.mode import Refusal
 
 from .bundle import STREAMS, Record, model_of
 from .masks import has_marks
@@ -40,16 +43,13 @@ T = TypeVar("T")
 
 _DIGITS = 64  # of a key
 _SAMPLE: ContextVar[str] = ContextVar("chatcache_sample", default="")
-_MODES = {
-    RecordMode.REPLAY: Mode.REPLAY,
-    RecordMode.REFRESH: Mode.REFRESH,
-    RecordMode.AUTO: Mode.AUTO,
-}
 
 
 @contextlib.contextmanager
 def sample(number: int, *, epoch: int = 0) -> Iterator[None]:
     """Number the requests of a body on their own: for loops that ask the same again and again, at the same time, too.
+
+    Each of them is the provider's to answer: no cache answers it from what it holds, or holds its answer.
 
     Args:
         number: the number of the sample.
@@ -115,6 +115,7 @@ class Tape:
         self._asked: dict[tuple[str, str], int] = {}  # how often, by store and key
         self._played: set[str] = set()  # the rows of the records that were replayed, in this round
         self._stale: dict[tuple[str, str], list[int]] = {}
+        self._held: dict[tuple[str, str], Held] = {}
         self._lock = RLock()
 
     sample = staticmethod(sample)
@@ -122,6 +123,11 @@ class Tape:
     def track(self, store_id: str, outcomes: Outcomes) -> Track:
         """Return what it holds for a store."""
         return _Track(self, store_id, outcomes)
+
+    def held(self, location: str, store_id: str) -> Held:
+        """Return what a store holds in memory; nothing at first."""
+        held = self._held.get((location, store_id))
+        return self._held.setdefault((location, store_id), Held()) if held is None else held
 
     def keyed(self, key: str, request: Any) -> tuple[str, Replaced]:
         """Return the key of a request on a tape, and the request as it is recorded."""
@@ -249,15 +255,19 @@ class _Track:
     """What a tape holds for one store."""
 
     def __init__(self, tape: Tape, store: str, outcomes: Outcomes) -> None:
-        self._tape = tape
+        self.tape = tape
         self._store = store
         self._outcomes = outcomes
-        self.mode = _MODES[tape.mode]
+        self.calls = tape.mode is not RecordMode.REPLAY
         self.errors = tape.policy.errors
         self._replays = tape.mode is not RecordMode.REFRESH
 
-    def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> T | None:
-        tape = self._tape
+    @property
+    def is_numbered(self) -> bool:
+        return bool(_SAMPLE.get())
+
+    def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> Replayed[T] | None:
+        tape = self.tape
         self._fail_if_wanted(request)
         if not self._replays:
             return None
@@ -280,7 +290,7 @@ class _Track:
         else:
             try:
                 record = tape.shelf.record(entry)
-                result = self._read(record, replaced.put_back(record.answer), read)
+                found = self._replayed(record, replaced, read)
             except _RaisedError as raised:
                 tape.replayed(record, entry)
                 raise raised.error from None
@@ -289,13 +299,21 @@ class _Track:
                 why = {"reason": Reason.UNREADABLE, "detail": f"{type(error).__name__}: {error}"}
             else:
                 tape.replayed(record, entry)
-                return result
+                return found
         if tape.mode is RecordMode.AUTO:
             return None
         raise tape.missed(self._store, ident, replaced.request, replaced.volatile, asked=times, **why)
 
-    def keep(self, key: str, form: Form, answer: Any, about: About, offsets: list[float] | None) -> bool:
-        tape = self._tape
+    def keep(  # noqa: PLR0913, PLR0917 - as `Track`
+        self,
+        key: str,
+        form: Form,
+        answer: Any,
+        about: About,
+        offsets: list[float] | None,
+        refusal: Refusal | None,
+    ) -> bool:
+        tape = self.tape
         if tape.mode is RecordMode.REPLAY:
             return False
         check_answer(answer)
@@ -322,6 +340,7 @@ class _Track:
                 cost=cost,
                 took=round(took, 3),
                 versions=about.versions,
+                refusal="" if refusal is None else str(refusal),
             )
 
         return tape.add(self._store, ident, made, lost)
@@ -329,29 +348,37 @@ class _Track:
     def keep_failure(self, key: str, request: Any, error: Exception) -> None:
         note = self._outcomes.written(Failure(error)) if self.errors else None
         if note is not None:
-            self.keep(key.removesuffix(form_of(key)), Form.FAILURE, note, About(request=request), None)
+            self.keep(key.removesuffix(form_of(key)), Form.FAILURE, note, About(request=request), None, None)
 
     def miss(self, key: str | None, request: Any, reason: str) -> ExplainedMiss:
-        return self._tape.missed(self._store, key, scrubbed(request), {}, reason=Reason.NO_KEY, detail=reason)
+        return self.tape.missed(self._store, key, scrubbed(request), {}, reason=Reason.NO_KEY, detail=reason)
 
     def reject(self, problem: Exception) -> None:
-        self._tape.reject(self._store, problem)
+        self.tape.reject(self._store, problem)
 
-    def _read(self, record: Record, answer: Any, read: Callable[[Hit], T]) -> T:
+    def _replayed(self, record: Record, replaced: Replaced, read: Callable[[Hit], T]) -> Replayed[T]:
+        """Return what answers a request; raise `_RaisedError` if that is an error."""
+        clock = self.tape.policy.clock
+        at = milliseconds(clock)
+        answer = replaced.put_back(record.answer)
         if record.form is Form.FAILURE and isinstance(answer, dict) and answer.get("_tag") == "Failure":
             try:
                 outcome(self._outcomes.read(answer))
             except Exception as error:
                 raise_interrupt(error)
                 raise _RaisedError(error) from error
-        return read(Hit.of(record.key + record.form, record.stored(answer, size=0), self._tape.policy.clock))
+        data = encode(answer)
+        size = len(data)
+        result = read(ProvidedHit.of(record.key + record.form, record.stored(answer, size=size, at=at), clock))
+        refusal = Refusal(record.refusal) if record.refusal else None
+        return Replayed(result, record.form, lambda: record.stored(decode(data), size=size, at=at), size, refusal)
 
     def _is_too_old(self, entry: Entry) -> bool:
-        policy = self._tape.policy
+        policy = self.tape.policy
         return policy.oldest is not None and policy.clock() - entry.at / 1000 > policy.oldest
 
     def _why(self, ident: str, asked: Any, wanted: Collection[Form]) -> dict[str, Any]:
-        tape = self._tape
+        tape = self.tape
         recorded = tape.shelf.find(tape.scope, self._store, ident)
         number = sum(entry.form in wanted for entry in recorded)
         if number:
@@ -373,7 +400,7 @@ class _Track:
         return {"reason": Reason.DIFFERS, "nearest": near}
 
     def _fail_if_wanted(self, request: Any) -> None:
-        for fault in self._tape.policy.faults:
+        for fault in self.tape.policy.faults:
             if fault.times > 0:
                 fault.times -= 1
                 raise fault.make(model_of(request))

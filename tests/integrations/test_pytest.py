@@ -22,6 +22,9 @@ cache = ResponseCache("app")
 def ask(question, **more):
     return cache.call({"question": question, **more}, model)["answer"]
 
+def again(question):
+    return cache.call({"question": question}, model, mode="refresh")["answer"]
+
 def model(request):
     with open(os.environ["CALLS"], "a") as file:
         file.write("x")
@@ -204,12 +207,12 @@ def test_a_refresh_that_fails_leaves_what_was_there(run: Run) -> None:
 
 
 def test_the_nth_answer_and_the_policy_when_they_run_out(run: Run) -> None:
-    run.tests("def test_one(): assert [ask('why')[7] for _ in range(3)] == ['1', '2', '3']\n")
+    run.tests("def test_one(): assert [again('why')[7] for _ in range(3)] == ['1', '2', '3']\n")
     run().assert_outcomes(passed=1)
     run("--chatcache=replay").assert_outcomes(passed=1)
     run.tests(
         "@pytest.mark.chatcache(exhausted='cycle')\n"
-        "def test_one(): assert [ask('why')[7] for _ in range(5)] == ['1', '2', '3', '1', '2']\n"
+        "def test_one(): assert [again('why')[7] for _ in range(5)] == ['1', '2', '3', '1', '2']\n"
     )
     run("--chatcache=replay").assert_outcomes(passed=1)
 
@@ -465,7 +468,7 @@ def test_what_is_unused_or_orphaned_is_told_judged_and_pruned(run: Run) -> None:
 
 
 def test_what_became_of_each_bundle_is_told(run: Run) -> None:
-    run.tests("def test_one(): ask('why'); ask('why')\n")
+    run.tests("def test_one(): again('why'); again('why')\n")
     run.tests("def test_two(): ask('two')\n", "test_same")
     run().stdout.fnmatch_lines(
         [
@@ -481,7 +484,7 @@ def test_what_became_of_each_bundle_is_told(run: Run) -> None:
 
 
 def test_the_order_of_the_tests_does_not_matter(run: Run) -> None:
-    body = "first, second = (int(ask('why').split()[1]) for _ in range(2)); assert second == first + 1"
+    body = "first, second = (int(again('why').split()[1]) for _ in range(2)); assert second == first + 1"
     run.tests("".join(f"def test_{each}(): {body}; assert first == {2 * each + 1}\n" for each in range(5)))
     run()
     recorded = run.bundle().path.read_bytes()

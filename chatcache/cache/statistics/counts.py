@@ -17,7 +17,7 @@ by ``os._exit``, as the processes that `multiprocessing` forks do, is killed in 
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from typing import Any, TypedDict, Unpack, cast
@@ -34,7 +34,7 @@ from chatcache.storage import DurableObject, Storage, Transaction
 from .saver import Saver
 from .telemetry import Telemetry
 
-__all__ = ["Counts", "Statistics"]
+__all__ = ["Counts", "HeldCounts", "Statistics", "Tally"]
 
 _MOST_NOTED = 1_000  # hits that are added up together
 _WAIT = 1.0  # seconds for somebody else who is saving the same counts
@@ -119,7 +119,7 @@ _SAVED = ("bytes_served", "tokens_saved", "cost_saved", "seconds_saved")
 _NAMES = (*(each.name for each in fields(Statistics) if each.name != "refusals"), *_REFUSED.values())
 
 
-class _Tally:
+class Tally:
     """What was counted in this process.
 
     Attributes:
@@ -154,6 +154,37 @@ class _Tally:
             return dict(self._counted)
 
 
+class HeldCounts:
+    """What is counted for one store while a tape is in; it is in no file, and no part of what was counted before.
+
+    Args:
+        tally: returns what is counted for the call at hand.
+    """
+
+    def __init__(self, tally: Callable[[], Tally]) -> None:
+        self._tally = tally
+
+    def add(self, **increments: Unpack[Increments]) -> None:
+        """Add to some of the counts."""
+        self._tally().add(cast("Mapping[str, float]", increments))
+
+    def refuse(self, reason: Refusal) -> None:
+        """Count an answer that is not kept."""
+        self._tally().add({_REFUSED[reason]: 1})
+
+    def hit(self, saves: Sequence[float]) -> None:
+        """Count a call that a record answered; as `Counts.hit`."""
+        self._tally().noted.append(saves)
+
+    def stats(self) -> Statistics:
+        """Return what was counted."""
+        return _statistics(self._tally().counted())
+
+    async def astats(self) -> Statistics:
+        """Awaiting twin of `stats`."""
+        return self.stats()
+
+
 class Counts:
     """What is counted for one store in this process; `of` returns it."""
 
@@ -163,7 +194,7 @@ class Counts:
         self._writes = writes
         self._row = f"%stats:{escape(store_id)}"  # no row of a store: what is escaped has no %s
         self._stored: Mapping[str, float] = {}  # the row, as far as it is known
-        self._tally = _Tally()
+        self._tally = Tally()
         self.begin_anew()
         anew_in_children(self)
         finalize(self, _ALL.keep, store_id, self._tally).atexit = False
@@ -321,7 +352,7 @@ class _All:
                 found = self._held[thing, store_id, writes] = Counts(thing, store_id, writes=writes)
             return found
 
-    def keep(self, store_id: str, tally: _Tally) -> None:
+    def keep(self, store_id: str, tally: Tally) -> None:
         with self._lock:
             self._kept[store_id] = _sum(self._kept.get(store_id, {}), tally.counted())
 

@@ -20,6 +20,7 @@ from typing import Any
 from chatcache.cache import Form
 from chatcache.errors import BundleError, shown
 from chatcache.interrupts import raise_interrupt
+from chatcache.mode import Refusal
 
 from .layout import Blobs, restored, sorted_names, written
 
@@ -57,6 +58,7 @@ class Record:
         cost: what the call cost, in US dollars, as far as that is known.
         took: how long it took, in seconds.
         versions: the versions of the packages that recorded it.
+        refusal: why a cache does not keep the answer by default, such as ``length``; ``""`` if it does.
     """
 
     scope: str
@@ -73,6 +75,7 @@ class Record:
     cost: float = 0
     took: float = 0
     versions: Mapping[str, str] = field(default_factory=dict)
+    refusal: str = ""
 
     @property
     def place(self) -> tuple[str, int, str, str, str, int]:
@@ -84,15 +87,16 @@ class Record:
         """What no other record of its bundle has: it takes the place of one that has it."""
         return self.scope, self.store, self.key, self.number
 
-    def stored(self, answer: Any, *, size: int) -> dict[str, Any]:
+    def stored(self, answer: Any, *, size: int, at: int | None = None) -> dict[str, Any]:
         """Return the record as a cache stores it, with an answer in the place of its own.
 
         Args:
             answer: the answer; of a stream the list of its chunks.
             size: how many bytes it takes.
+            at: when it was recorded, in milliseconds since the epoch, if not when this one was.
         """
         held = {"answer": answer} if self.offsets is None else {"chunks": answer, "offsets": self.offsets}
-        return {**held, "at": self.at, "saves": [size, self.tokens, self.cost, self.took]}
+        return {**held, "at": self.at if at is None else at, "saves": [size, self.tokens, self.cost, self.took]}
 
     def says(self, other: "Record") -> bool:
         """Whether another record says what this one says, if at another time."""
@@ -110,6 +114,7 @@ class Record:
             "took": self.took,
             "tokens": self.tokens,
             "cost": self.cost,
+            "refusal": self.refusal,
             "versions": dict(sorted(self.versions.items())),
             "sketch": self.sketch,
         }
@@ -157,6 +162,7 @@ class Record:
                 cost=said.get("cost", 0),
                 took=said.get("took", 0),
                 versions=said.get("versions", {}),
+                refusal=said.get("refusal", ""),
             )
         except BundleError:
             raise
@@ -353,6 +359,10 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_refusal(value: Any) -> bool:
+    return isinstance(value, str) and value in [*Refusal]
+
+
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "test": (_is_text, "a text"),
     "store": (_is_text, "a text"),
@@ -365,4 +375,5 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "tokens": (_is_amount, "a number"),
     "cost": (_is_amount, "a number"),
     "versions": (_is_object, "an object"),
+    "refusal": (_is_refusal, f"one of {', '.join(Refusal)}"),
 }

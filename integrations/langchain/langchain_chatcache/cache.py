@@ -26,7 +26,7 @@ from chatcache import (
 )
 
 from .generations import accepts, answered_by, from_record, refusal_of, same_id, to_record, usage_of
-from .hook import install
+from .hook import IN_CALL, install
 from .keys import UnkeyableError, keyed, left_out_of_texts, model_of
 
 __all__ = ["DOCache"]
@@ -128,7 +128,7 @@ class DOCache(BaseCache):
         if found is not None:
             return found
         with LeftOut(lambda: left_out_of_texts(llm_string)):
-            return self.engine.lookup(key, request, self._generations)
+            return self.engine.lookup(key, request, self._generations, asks_tape=IN_CALL.get())
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Awaiting twin of `lookup`."""
@@ -141,22 +141,23 @@ class DOCache(BaseCache):
         if found is not None:
             return found
         with LeftOut(lambda: left_out_of_texts(llm_string)):
-            return await self.engine.alookup(key, request, self._generations)
+            return await self.engine.alookup(key, request, self._generations, asks_tape=IN_CALL.get())
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Record generations. Never raises: an answer that was paid for is returned whatever becomes of its record."""
         made = self._made(prompt, llm_string, return_val)
         if made is not None:
             key, record, about, refusal = made
-            self.engine.update(key, record, about=about, refusal=refusal, accept=self._accepts(return_val))
+            accept, made_now = self._accepts(return_val), IN_CALL.get()
+            self.engine.update(key, record, about=about, refusal=refusal, accept=accept, is_provided=made_now)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Awaiting twin of `update`."""
         made = self._made(prompt, llm_string, return_val)
         if made is not None:
             key, record, about, refusal = made
-            accept = self._accepts(return_val)
-            await self.engine.aupdate(key, record, about=about, refusal=refusal, accept=accept)
+            accept, made_now = self._accepts(return_val), IN_CALL.get()
+            await self.engine.aupdate(key, record, about=about, refusal=refusal, accept=accept, is_provided=made_now)
 
     def clear(self, **_kwargs: Any) -> None:
         """Remove every record of this store, and of no other.
@@ -190,16 +191,17 @@ class DOCache(BaseCache):
 
     def _unkeyed(self, error: UnkeyableError, llm_string: str) -> None:
         """Let a call that has no key be made, or raise where none may be."""
-        if self.engine.mode is Mode.REPLAY:
+        mode = self.engine.mode_of(None)
+        if not self.engine.calls(mode):
             raise self.engine.miss(None, llm_string, str(error)) from error
-        if self.engine.mode is not Mode.OFF:
+        if self.engine.asks(mode) or mode.writes:
             self.engine.bypass(error)
 
     def _made(
         self, prompt: str, llm_string: str, generations: Sequence[Generation]
     ) -> tuple[str, list[Any], About, Refusal | None] | None:
         """Return the key and the record of generations, what is known of them, and why they are not worth keeping."""
-        if not self.engine.mode.writes:
+        if not self.engine.keeps(self.engine.mode):
             return None
         try:
             key, request = keyed(prompt, llm_string)

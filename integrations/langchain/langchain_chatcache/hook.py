@@ -3,22 +3,29 @@
 LangChain asks its cache in calls, but not in streams, and shows it a text that may name no more of a model than its
 class. So this module wraps the methods of chat models that ask a cache, or should, once per process. If the cache that
 LangChain would ask is ours, the wrapper calls the method with a view of the model that the cache replays (`view_of`).
+
+Language models of texts ask the cache themselves. While they do, the cache knows that a provider is called next, which
+nothing else tells it.
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.caches import BaseCache
 from langchain_core.globals import get_llm_cache
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, BaseLLM
 
 from .replaying import Replaying, view_of
 
 if TYPE_CHECKING:
     from .cache import DOCache
 
-__all__ = ["install"]
+__all__ = ["IN_CALL", "install"]
+
+IN_CALL: ContextVar[bool] = ContextVar("langchain_chatcache_in_call", default=False)
+"""Whether a language model of texts asks the cache, and not the program itself."""
 
 _METHODS = (
     "_generate_with_cache",
@@ -44,6 +51,32 @@ def install(of: "type[DOCache]") -> None:
     for name in _METHODS:
         if hasattr(BaseChatModel, name):
             setattr(BaseChatModel, name, _wrapped(getattr(BaseChatModel, name), of))
+    BaseLLM.generate = _in_call(BaseLLM.generate)  # type: ignore[method-assign]
+    BaseLLM.agenerate = _in_acall(BaseLLM.agenerate)  # type: ignore[method-assign]
+
+
+def _in_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def method(*args: Any, **kwargs: Any) -> Any:
+        before = IN_CALL.set(True)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            IN_CALL.reset(before)
+
+    return method
+
+
+def _in_acall(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    async def method(*args: Any, **kwargs: Any) -> Any:
+        before = IN_CALL.set(True)
+        try:
+            return await original(*args, **kwargs)
+        finally:
+            IN_CALL.reset(before)
+
+    return method
 
 
 def _wrapped(original: Callable[..., Any], of: "type[DOCache]") -> Callable[..., Any]:

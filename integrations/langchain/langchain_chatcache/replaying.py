@@ -16,7 +16,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from chatcache import Accept, InvalidValueError, Mode
+from chatcache import Accept, InvalidValueError
 
 from .answers import refusal_of_chunks
 from .asked import Asked
@@ -90,12 +90,12 @@ class _Replay:
             ReplayMiss: in mode ``replay``, the request has no key.
         """
         mode = self.engine.mode_of(None)
-        if mode is Mode.OFF:
+        if not (self.engine.asks(mode) or mode.writes):
             return None
         try:
             return self._asked(model, messages, stop, arguments)
         except (UnkeyableError, InvalidValueError) as error:
-            if mode is Mode.REPLAY:
+            if not self.engine.calls(mode):
                 raise self.engine.miss(None, repr(messages), str(error)) from error
             self.engine.bypass(error)
             return None

@@ -216,7 +216,7 @@ class DOCache(Hook):
             key, read = call.key or "", self._reader(call)
             self._wait(key)
             try:
-                found = self.engine.lookup(key, call.request, read, mode=call.mode, forms=call.forms)
+                found = self.engine.lookup(key, call.request, read, **self._looking(call), forms=call.forms)
                 if found is None:
                     call.request = copied(call.request)
                 if found is None and self._is_shared(call):
@@ -239,7 +239,7 @@ class DOCache(Hook):
             key, read = call.key or "", self._reader(call)
             await self._await(key)
             try:
-                found = await self.engine.alookup(key, call.request, read, mode=call.mode, forms=call.forms)
+                found = await self.engine.alookup(key, call.request, read, **self._looking(call), forms=call.forms)
                 if found is None:
                     call.request = copied(call.request)
                 if found is None and self._is_shared(call):
@@ -256,7 +256,7 @@ class DOCache(Hook):
         Of a stream nothing is recorded here, but chunk by chunk as it is read.
         """
         if arguments.get("stream") is not True:
-            self.keep(CURRENT.get() or Call(_function(arguments, result)), result, arguments)
+            self.keep(CURRENT.get() or Call(_function(arguments, result), is_made=False), result, arguments)
 
     def async_add_cache(self, /, result: Any, dynamic_cache_object: Any = None, **arguments: Any) -> Awaitable[None]:  # noqa: ARG002 - LiteLLM's
         """Record a response before this returns, and return what there is left to await: nothing.
@@ -386,7 +386,7 @@ class DOCache(Hook):
         return call.key is not None or bool(call.inputs or call.asked)
 
     def guard(self, call: Call, arguments: dict[str, Any]) -> None:
-        """See to it that a call in mode ``replay`` is looked up, whatever it says, or is not made.
+        """See to it that a call in mode ``replay``, or while a tape is in, is looked up, whatever it says, or not made.
 
         Args:
             call: the call.
@@ -396,21 +396,32 @@ class DOCache(Hook):
             ReplayMiss: LiteLLM asks no cache for it.
             InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
         """
-        if self._mode(Controls.of(arguments)) is not Mode.REPLAY:
+        mode = self._mode(Controls.of(arguments))
+        calls = self.engine.calls(mode)
+        if calls and not self.engine.is_taped:
             return
         if call.function not in self.supported_call_types:
+            if calls:
+                return
             raise self.engine.miss(None, shown(arguments), f"calls of {call.function} are not recorded")
-        arguments["caching"] = True
         given = arguments.get("cache")
+        call.passes_by = mode.calls and (arguments.get("caching") is False or bool(given and given.get("no-cache")))
+        arguments["caching"] = True
         if given and "no-cache" in given:
             arguments["cache"] = {name: value for name, value in given.items() if name != "no-cache"}
+        if calls:
+            return
         arguments.pop("context_window_fallback_dict", None)  # it would call another model, past the cache
         if call.kind is EMBEDDINGS and not arguments.get("input", True):
             raise self.engine.miss(None, shown(arguments), "it has no input")
 
     def replays(self, arguments: Mapping[str, Any]) -> bool:
         """Return whether a call may not reach a provider."""
-        return self._mode(Controls.of(arguments)) is Mode.REPLAY
+        return not self.engine.calls(self._mode(Controls.of(arguments)))
+
+    def keeps(self, call: Call) -> bool:
+        """Return whether the stream of a call is to be kept."""
+        return self.engine.keeps(call.mode) and call.controls.stores
 
     def recorded_since(self, call: Call) -> bool:
         """Wait for whoever just asks for the embeddings that a call lacks; return whether they are recorded now."""
@@ -479,7 +490,11 @@ class DOCache(Hook):
 
     def _call(self, arguments: Mapping[str, Any]) -> Call:
         """Return the call that LiteLLM is about, or one for who asks without LiteLLM."""
-        return CURRENT.get() or Call(_function(arguments))
+        return CURRENT.get() or Call(_function(arguments), is_made=False)
+
+    def _looking(self, call: Call) -> dict[str, Any]:
+        """Return how a call is looked up."""
+        return {"mode": call.mode, "ttl": call.controls.ttl, "asks_tape": call.is_made}
 
     def _asked(self, arguments: dict[str, Any]) -> Call | None:
         """Return a call that is to be looked up, with its key, or None where it is none of the cache's."""
@@ -487,16 +502,16 @@ class DOCache(Hook):
         if call.kind is None or call.within is not None:
             return None
         self._note(call, arguments)
-        if not call.mode.reads and not call.mode.writes:
+        if not self.engine.asks(call.mode) and not call.mode.writes:
             return None
         if self._too_long(arguments):
-            if call.mode is Mode.REPLAY:
+            if not self.engine.calls(call.mode):
                 raise self.engine.miss(None, shown(arguments), f"it has more than max_messages={self.max_messages}")
             return None
         try:
             key, call.request = self._keyed(call, arguments)
         except InvalidValueError as error:
-            if call.mode is Mode.REPLAY:
+            if not self.engine.calls(call.mode):
                 raise self.engine.miss(None, shown(arguments), str(error)) from error
             self.engine.bypass(error)
             return None
@@ -512,6 +527,8 @@ class DOCache(Hook):
         call.mode = self._mode(call.controls)
         if self._default_off and not call.controls.opted_in and call.mode is not Mode.REPLAY:
             call.mode = Mode.OFF
+        if call.passes_by:
+            call.mode = Mode.REFRESH if call.mode.writes else Mode.OFF
         call.model = model_asked(arguments)
         call.streamed = arguments.get("stream") is True
         call.with_usage = bool((arguments.get("stream_options") or {}).get("include_usage"))
@@ -567,7 +584,8 @@ class DOCache(Hook):
             logging.model_call_details["cache_hit"] = True
         if isinstance(found, Failure):
             raise found.error
-        call.ages.append(found.age)
+        if not found.is_provided:
+            call.ages.append(found.age)
         return found.replay(arguments) if isinstance(found, Stream) else found.marked()
 
     def _joined(self, call: Call, arguments: Mapping[str, Any]) -> Any:
@@ -576,7 +594,7 @@ class DOCache(Hook):
         requests = dict(keyed)
         for key in requests:
             self._wait(key)
-        hits = self.engine.lookup_many(requests, partial(fresh, call=call), mode=call.mode)
+        hits = self.engine.lookup_many(requests, partial(fresh, call=call), **self._looking(call))
         found = {key: hit for key, hit in zip(requests, hits, strict=True) if hit is not None}
         call.missing = requests.keys() - found.keys()
         if not found or len(found) < len(requests):
@@ -589,12 +607,12 @@ class DOCache(Hook):
     async def _entry(self, call: Call, key: str) -> Any:
         """Return what LiteLLM wants of one input of an awaited call, or None."""
         request = call.items.get(key)
-        if request is None or call.mode is Mode.OFF:
-            if call.mode is Mode.REPLAY:
+        if request is None or not (self.engine.asks(call.mode) or call.mode.writes):
+            if not self.engine.calls(call.mode):
                 raise self.engine.miss(None, repr(key), "its arguments have no key")
             return None
         await self._await(key)
-        hit = await self.engine.alookup(key, request, partial(fresh, call=call), mode=call.mode)
+        hit = await self.engine.alookup(key, request, partial(fresh, call=call), **self._looking(call))
         call.ages.append(None if hit is None else hit.age)
         if hit is None:
             call.missing.add(key)
@@ -604,7 +622,7 @@ class DOCache(Hook):
         """Return whether the answer of a call is to be kept, even if it was not looked up, as with ``no-cache``."""
         if call.key is None:
             self._note(call, arguments)
-        if call.kind is None or not call.mode.writes or self._too_long(arguments):
+        if call.kind is None or not self.engine.keeps(call.mode) or self._too_long(arguments):
             return False
         if call.key is None and call.kind is not EMBEDDINGS:
             key, call.request = self._keyed(call, arguments)
@@ -628,6 +646,7 @@ class DOCache(Hook):
                 ttl=call.controls.ttl,
                 mode=call.mode,
                 leader=call.leader,
+                is_provided=call.is_made,
             )
 
     def _keep_each(self, call: Call, result: Any, arguments: Mapping[str, Any]) -> None:

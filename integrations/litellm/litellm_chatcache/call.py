@@ -24,11 +24,14 @@ class Call:
         function: the function of LiteLLM that was called.
         within: the call that it is a part of, if it is.
         awaited: whether it is awaited.
+        is_made: whether LiteLLM makes it, and not the program itself asks the cache.
 
     Attributes:
         function: as above.
         awaited: as above.
         within: as above.
+        is_made: as above.
+        passes_by: whether it wants nothing of what the cache holds, while a tape is in that it is to ask.
         kind: what it asks for, or None where that is not cached.
         key: the key of its request, or None as long as it was not looked up.
         request: its request.
@@ -52,11 +55,15 @@ class Call:
         began: when it was begun, by the monotonic clock.
     """
 
-    def __init__(self, function: str, within: "Call | None" = None, *, awaited: bool = False) -> None:
+    def __init__(
+        self, function: str, within: "Call | None" = None, *, awaited: bool = False, is_made: bool = True
+    ) -> None:
         self.kind: Kind | None = FUNCTIONS.get(function)
         self.function = function
         self.awaited = awaited
         self.within = within
+        self.is_made = is_made
+        self.passes_by = False
         self.key: str | None = None
         self.request: dict[str, Any] | None = None
         self.mode = Mode.OFF

@@ -21,14 +21,18 @@ class Answer:
     Attributes:
         answer: LiteLLM's object.
         age: how old the record is, in seconds.
+        is_provided: whether a tape answers in the place of the provider, so that it is no hit.
     """
 
     answer: Any
     age: float
+    is_provided: bool = False
 
     def marked(self) -> Any:
         """Return the answer, marked as a hit where LiteLLM's users look for that."""
         hidden = getattr(self.answer, "_hidden_params", None)
+        if self.is_provided:
+            return self.answer
         if isinstance(hidden, dict):
             hidden.update(cache_hit=True, cache_age=self.age)
         elif hidden is not None:  # that of a text completion is an object
@@ -46,6 +50,7 @@ class Stream:
         records: what they were made of.
         age: how old the record is, in seconds.
         error: what is raised after them, if it broke off.
+        is_provided: as of an `Answer`.
     """
 
     call: Call
@@ -53,6 +58,7 @@ class Stream:
     records: list[Any]
     age: float
     error: Exception | None = None
+    is_provided: bool = False
 
     def replay(self, arguments: Mapping[str, Any]) -> Any:
         """Return the stream, as the function of LiteLLM does that was called with these arguments."""
@@ -63,7 +69,10 @@ class Stream:
             stream = ReplayedMessages(self.chunks, self.error, arguments)
         else:
             stream = ReplayedStream(self.chunks, self.error, self._whole, arguments)
-        stream._hidden_params["cache_age"] = self.age  # noqa: SLF001 - where LiteLLM's users look for that
+        if self.is_provided:
+            stream._hidden_params.pop("cache_hit", None)  # noqa: SLF001 - where LiteLLM's users look for that
+        else:
+            stream._hidden_params["cache_age"] = self.age  # noqa: SLF001 - as above
         return stream
 
     def _whole(self) -> Any:
@@ -102,12 +111,14 @@ def found_in(hit: Hit, *, call: Call) -> Found:
         return _failed(hit, failure_of(hit.answer), call)
     if not call.streamed or kind.streams is None:
         record = hit.answer if kind.streams is None or hit.form is Form.ANSWER else kind.streams.whole(hit.chunks)
-        return Answer(kind.answer(record), hit.age)
+        return Answer(kind.answer(record), hit.age, hit.is_provided)
     if hit.form is call.stream_form:
-        return Stream(call, [kind.streams.chunk(each) for each in hit.chunks], hit.chunks, hit.age)
+        chunks = [kind.streams.chunk(each) for each in hit.chunks]
+        return Stream(call, chunks, hit.chunks, hit.age, is_provided=hit.is_provided)
     record = hit.answer if hit.form is Form.ANSWER else kind.streams.whole(hit.chunks)
     chunks = [*kind.streams.chunks(record, with_usage=call.with_usage)]
-    return Stream(call, chunks, [kind.streams.chunk_record(each) for each in chunks], hit.age)
+    records = [kind.streams.chunk_record(each) for each in chunks]
+    return Stream(call, chunks, records, hit.age, is_provided=hit.is_provided)
 
 
 def _failed(hit: Hit, error: Exception, call: Call) -> Found:
@@ -116,7 +127,7 @@ def _failed(hit: Hit, error: Exception, call: Call) -> Found:
     streams = None if call.kind is None else call.kind.streams
     if not call.streamed or streams is None or not records:
         return Failure(error)
-    return Stream(call, [streams.chunk(each) for each in records], records, hit.age, error)
+    return Stream(call, [streams.chunk(each) for each in records], records, hit.age, error, hit.is_provided)
 
 
 def fresh(hit: Hit, *, call: Call) -> Hit:
@@ -126,6 +137,6 @@ def fresh(hit: Hit, *, call: Call) -> Hit:
         ValueError: it is.
     """
     age = call.controls.max_age
-    if age is not None and hit.age >= age:
+    if age is not None and not hit.is_provided and hit.age >= age:
         raise ValueError(f"it is {hit.age:.0f} s old, and s-maxage is {age:g}")
     return hit

@@ -18,6 +18,8 @@ class Hook(ABC):
     def guard(self, call: Call, arguments: dict[str, Any]) -> None:
         """See to it that a call in mode ``replay`` is looked up, whatever it says, or is not made.
 
+        While a tape is in, it sees to it that each call is looked up.
+
         Args:
             call: the call.
             arguments: its arguments, which are changed so that LiteLLM asks the cache.
@@ -30,6 +32,10 @@ class Hook(ABC):
     @abstractmethod
     def replays(self, arguments: Mapping[str, Any]) -> bool:
         """Return whether a call with these arguments may not reach a provider."""
+
+    @abstractmethod
+    def keeps(self, call: Call) -> bool:
+        """Return whether the stream of a call is to be kept."""
 
     @abstractmethod
     def freeze(self, call: Call, arguments: Mapping[str, Any]) -> bool:

@@ -119,7 +119,7 @@ def _tape(call: Call | None, kind: Kind) -> "Tape | _Within | None":
         return None
     if call.kind is not kind:
         return _Within(call) if kind is CHAT else None
-    return Tape(call, hook) if call.key and call.mode.writes and call.controls.stores else None
+    return Tape(call, hook) if call.key and hook.keeps(call) else None
 
 
 def _ended(stream: Any) -> bool | None:
