@@ -579,12 +579,15 @@ class DOCache(Hook):
         if found is None:
             return None
         call.over = True
+        call.is_provided = not isinstance(found, Failure) and found.is_provided
         logging = arguments.get("litellm_logging_obj")
-        if logging is not None:  # then LiteLLM prices nothing, neither for the caller nor for callbacks
+        if (
+            logging is not None and not call.is_provided
+        ):  # then LiteLLM prices nothing, neither for the caller nor for callbacks
             logging.model_call_details["cache_hit"] = True
         if isinstance(found, Failure):
             raise found.error
-        if not found.is_provided:
+        if not call.is_provided:
             call.ages.append(found.age)
         return found.replay(arguments) if isinstance(found, Stream) else found.marked()
 

@@ -31,6 +31,7 @@ class Call:
         awaited: as above.
         within: as above.
         is_made: as above.
+        is_provided: whether a tape answered it in the place of the provider.
         passes_by: whether it wants nothing of what the cache holds, while a tape is in that it is to ask.
         kind: what it asks for, or None where that is not cached.
         key: the key of its request, or None as long as it was not looked up.
@@ -63,6 +64,7 @@ class Call:
         self.awaited = awaited
         self.within = within
         self.is_made = is_made
+        self.is_provided = False
         self.passes_by = False
         self.key: str | None = None
         self.request: dict[str, Any] | None = None

@@ -169,12 +169,19 @@ def _where_there_are_any(original: Callable[..., dict[str, Any]]) -> Callable[..
 
 
 def _messages_as_they_are(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a message of Anthropic on, which is a dictionary; LiteLLM would import its proxy to do so."""
+    """Pass a message of Anthropic on, which is a dictionary; LiteLLM would import its proxy to do so.
+
+    An answer of a tape that takes the place of the provider is not marked as a hit.
+    """
 
     def method(self: Any, cached_result: Any, *args: Any, **kwargs: Any) -> Any:
         call = call_in(self)
         if call is not None and call.kind is MESSAGES and isinstance(cached_result, Mapping):
             return cached_result
-        return original(self, cached_result, *args, **kwargs)
+        answer = original(self, cached_result, *args, **kwargs)
+        hidden = getattr(answer, "_hidden_params", None)
+        if call is not None and call.is_provided and isinstance(hidden, dict):
+            hidden.pop("cache_hit", None)
+        return answer
 
     return method
