@@ -195,7 +195,7 @@ def calls(folder: Path) -> Iterator[Callable[[], object]]:
 
     def save() -> None:
         cache.call("hit", lambda _: "b")
-        assert cache._counts.save()
+        assert cache._own_counts.save()
 
     yield save
 

@@ -72,7 +72,7 @@ class Program:
 
     def run(self) -> None:
         answer = {"call": self._call, "stream": self._stream, "hook": self._hook}[self._form]()
-        say("answered", json.dumps(answer), self.cache._counts.counted()["bypasses"])
+        say("answered", json.dumps(answer), self.cache._own_counts.counted()["bypasses"])
 
     def _call(self) -> Any:
         return self.cache.call(REQUEST, lambda _request: self._made())

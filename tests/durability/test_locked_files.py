@@ -129,7 +129,7 @@ def ours() -> int:
 
 
 def counted(cache: ResponseCache, name: str) -> float:
-    return cache._counts.counted()[name]
+    return cache._own_counts.counted()[name]
 
 
 @pytest.mark.usefixtures("holder")
