@@ -4,8 +4,25 @@ The adapters are distributions of their own: ``litellm_chatcache.DOCache`` and `
 package is the engine under them, and imports neither framework.
 """
 
+from typing import NoReturn
+
 from .backing import Backing, BackingStore, DurableObjectPersistence, Limits, MemoryPersistence, sweep_expired
-from .cache import About, Accept, Form, Hit, Leader, ResponseCache, Statistics, Story, parse_accept
+from .cache import (
+    SETTINGS,
+    About,
+    Accept,
+    Facade,
+    Form,
+    Hit,
+    Leader,
+    ResponseCache,
+    Setting,
+    Statistics,
+    Story,
+    cached,
+    options_in,
+    parse_accept,
+)
 from .chats import Chat, Chats, MessageLog
 from .credentials import without_credentials
 from .errors import (
@@ -51,6 +68,8 @@ from .ttl import TTL, parse_duration
 __all__ = [
     # what adapters are made of
     "ResponseCache",
+    "cached",
+    "Facade",
     "About",
     "Accept",
     "parse_accept",
@@ -66,6 +85,9 @@ __all__ = [
     "TTL",
     "parse_mode",
     "parse_duration",
+    "SETTINGS",
+    "Setting",
+    "options_in",
     "LeftOut",
     "is_interrupt",
     "raise_interrupt",
@@ -137,3 +159,23 @@ __all__ = [
     "MissingPackageError",
     "UnsupportedLibraryError",
 ]
+
+_OF_ADAPTERS = {
+    "DOCache": ("litellm", "langchain"),
+    "enable": ("litellm",),
+    "disable": ("litellm",),
+    "DOCacheMiddleware": ("langchain",),
+    "DOByteStore": ("langchain",),
+    "DOChatMessageHistory": ("langchain",),
+    "DONodeCache": ("langchain",),
+}
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in _OF_ADAPTERS:
+        ways = " or ".join(
+            f"from {adapter}_chatcache import {name} (in a clone: pip install ./integrations/{adapter})"
+            for adapter in _OF_ADAPTERS[name]
+        )
+        raise MissingPackageError(f"chatcache has no {name}, its adapters have: {ways}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -49,6 +49,7 @@ from chatcache.ttl import TTL, parse_ttl
 
 from .asked import Asked, batch_key
 from .calls import Answer, Call, Calls, items_of
+from .environment import SETTINGS, from_environment
 from .held import HeldStore
 from .leading import Leader, Leading
 from .leases import Leases
@@ -187,6 +188,20 @@ class ResponseCache:
         self._leading = Leading(self._sharing.flights, self._leases, outcomes, self._joined, dating, timeout)
         self.play(None)
         follow(self)
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """Return a cache with the options that the environment names: ``CHATCACHE_STORE``, ``CHATCACHE_TTL`` and more.
+
+        docs/cache.md lists the variables. ``CHATCACHE_STORE`` has to be set, unless `store_id` is passed.
+
+        Args:
+            options: arguments of the class, which count more than the environment.
+
+        Raises:
+            InvalidInputError: a variable or an argument cannot be right, or the store has no name.
+        """
+        return cls(**from_environment(SETTINGS, options))
 
     @property
     def location(self) -> Path:
@@ -1228,9 +1243,9 @@ def _checked(ttl: TTL) -> TTL:
 
 def _mode_of(mode: str) -> Mode:
     chosen = parse_mode(mode)
-    from_environment = os.environ.get("CHATCACHE_MODE")
-    if chosen is not Mode.AUTO or not from_environment:
+    of_environment = os.environ.get("CHATCACHE_MODE")
+    if chosen is not Mode.AUTO or not of_environment:
         return chosen
-    if from_environment == _ONCE:  # whether a test has records decides in pytest-chatcache; a cache has no tests
+    if of_environment == _ONCE:  # whether a test has records decides in pytest-chatcache; a cache has no tests
         return Mode.AUTO
-    return parse_mode(from_environment, "CHATCACHE_MODE")
+    return parse_mode(of_environment, "CHATCACHE_MODE")

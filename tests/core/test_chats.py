@@ -392,7 +392,7 @@ async def test_a_prompt_that_is_none_is_refused_before_anything_is_called(
 
 def test_bad_input_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InvalidTTLError):
-        Chats(path=tmp_path, ttl="soon")  # type: ignore[arg-type]
+        Chats(path=tmp_path, ttl="soon")
     with pytest.raises(InvalidNameError):
         Chats(path=tmp_path, store_id="")
     with pytest.raises(InvalidNameError):

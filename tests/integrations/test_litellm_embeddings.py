@@ -166,3 +166,10 @@ async def test_no_input_at_all_is_a_miss_in_mode_replay(
         with pytest.raises(ReplayMiss, match="it has no input"):
             await ask("embedding", model=MODEL, input=[], cache=controls)
     assert embedder.asked == []
+
+
+async def test_one_input_of_a_call_is_invalidated_by_itself(cache: DOCache, embedder: Embedder, ask: Ask) -> None:
+    await ask("embedding", model=MODEL, input=["one", "two"])
+    cache.invalidate(model=MODEL, input=["one"])
+    await ask("embedding", model=MODEL, input=["one", "two"])
+    assert embedder.asked == [["one", "two"], ["one"]]

@@ -1,13 +1,13 @@
 """LangChain's cache hook."""
 
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from os import PathLike
 from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 from langchain_core.caches import BaseCache
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.outputs import Generation
 
 from chatcache import (
@@ -15,6 +15,7 @@ from chatcache import (
     About,
     Accept,
     Allowed,
+    Facade,
     Hit,
     LeftOut,
     Mode,
@@ -28,11 +29,12 @@ from chatcache import (
 from .generations import accepts, answered_by, from_record, refusal_of, same_id, to_record, usage_of
 from .hook import IN_CALL, install
 from .keys import UnkeyableError, keyed, left_out_of_texts, model_of
+from .replaying import key_of_call
 
 __all__ = ["DOCache"]
 
 
-class DOCache(BaseCache):
+class DOCache(Facade, BaseCache):
     """A cache for ``set_llm_cache``, or for the ``cache=`` of one model, that keeps its records in one SQLite file.
 
     The calls and streams of a chat model are those of `cached`: see there. For that, methods of ``BaseChatModel`` are
@@ -159,6 +161,29 @@ class DOCache(BaseCache):
             accept, made_now = self._accepts(return_val), IN_CALL.get()
             await self.engine.aupdate(key, record, about=about, refusal=refusal, accept=accept, is_provided=made_now)
 
+    def invalidate(
+        self, model: Any, asked: LanguageModelInput, *, stop: list[str] | None = None, **arguments: Any
+    ) -> None:
+        """Remove the records of a call of a chat model, whether it was streamed or not.
+
+        Args:
+            model: the model, whether `cached` returned it or not, or what its ``bind_tools`` returns.
+            asked: as for the model's ``invoke``.
+            stop: as for the model's ``invoke``.
+            arguments: as for the model's ``invoke``.
+
+        Raises:
+            InvalidInputError: it is no chat model, or the call has no key.
+            StorageError: the records could not be removed.
+        """
+        self.engine.remove(key_of_call(model, self, asked, stop, arguments))
+
+    async def ainvalidate(
+        self, model: Any, asked: LanguageModelInput, *, stop: list[str] | None = None, **arguments: Any
+    ) -> None:
+        """Awaiting twin of `invalidate`."""
+        await self.engine.aremove(key_of_call(model, self, asked, stop, arguments))
+
     def clear(self, **_kwargs: Any) -> None:
         """Remove every record of this store, and of no other.
 
@@ -170,20 +195,6 @@ class DOCache(BaseCache):
     async def aclear(self, **_kwargs: Any) -> None:
         """Awaiting twin of `clear`."""
         await self.engine.aclear()
-
-    def using(self, *, mode: ModeName | Mode) -> AbstractContextManager[None]:
-        """Return a block in which this cache has another mode: ``with cache.using(mode="refresh"):``.
-
-        It is for this thread or task, and for what LangChain starts in it; see `chatcache.ResponseCache.using`.
-
-        Raises:
-            InvalidModeError: there is no such mode.
-        """
-        return self.engine.using(mode=mode)
-
-    def disabled(self) -> AbstractContextManager[None]:
-        """Return a block in which calls are made without this cache, as `using` does with mode ``off``."""
-        return self.engine.disabled()
 
     def _accepts(self, generations: Sequence[Generation]) -> Accept | None:
         accept = self.accept

@@ -11,12 +11,13 @@ from contextvars import ContextVar
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.rate_limiters import BaseRateLimiter
+from langchain_core.runnables import RunnableBinding
 
-from chatcache import Accept, InvalidValueError
+from chatcache import Accept, InvalidInputError, InvalidValueError
 
 from .answers import refusal_of_chunks
 from .asked import Asked
@@ -26,7 +27,7 @@ from .limiter import await_call, for_calls, of_calls, wait_for_call
 if TYPE_CHECKING:
     from .cache import DOCache
 
-__all__ = ["Replaying", "copy_of", "view_of"]
+__all__ = ["Replaying", "copy_of", "key_of_call", "view_of"]
 
 M = TypeVar("M", bound=BaseChatModel)
 
@@ -51,6 +52,28 @@ def view_of(model: M, cache: "DOCache") -> M:
     for name in _SHARED:
         _set(view, name, getattr(model, name))
     return view  # type: ignore[return-value]  # its class derives from that of the model
+
+
+def key_of_call(
+    model: Any, cache: "DOCache", asked: LanguageModelInput, stop: list[str] | None, arguments: dict[str, Any]
+) -> str:
+    """Return the key of a call of a model, which may have tools and arguments bound to it.
+
+    Raises:
+        InvalidInputError: it is no chat model, or the call has no key.
+    """
+    while isinstance(model, RunnableBinding):
+        arguments = {**model.kwargs, **arguments}
+        model = model.bound
+    if not isinstance(model, BaseChatModel):
+        raise InvalidInputError(
+            f"a {type(model).__name__} was passed, which is no chat model: pass the model, or what bind_tools returns"
+        )
+    kind: Any = type(model) if isinstance(model, Replaying) else _class_of(cache, type(model), frozenset(), free=True)
+    replay: _Replay = kind._replay
+    arguments = {name: value for name, value in arguments.items() if name != "ls_structured_output_format"}
+    stop = arguments.pop("stop", stop)
+    return replay.key_of(model, model._convert_input(asked).to_messages(), stop, arguments)
 
 
 class _Replay:
@@ -109,6 +132,19 @@ class _Replay:
         except (UnkeyableError, InvalidValueError):  # `asks` says so
             return None
         return self.engine.recall(asked.key, asked.completed, mode=self.engine.mode_of(None))
+
+    def key_of(
+        self, model: BaseChatModel, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
+    ) -> str:
+        """Return the key of a call.
+
+        Raises:
+            InvalidInputError: it has none.
+        """
+        try:
+            return keyed_request(self._settings, model, messages, stop, arguments, self.ignore)[0]
+        except UnkeyableError as error:
+            raise InvalidInputError(str(error)) from error
 
     def _asked(
         self, model: BaseChatModel, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]

@@ -6,7 +6,7 @@ LiteLLM asks no class of the cache, only attributes, which over its versions it 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from functools import partial
 from os import PathLike
 from threading import Thread
@@ -18,6 +18,7 @@ from chatcache import (
     About,
     Accept,
     Allowed,
+    Facade,
     Form,
     Hit,
     InvalidInputError,
@@ -46,13 +47,14 @@ from .kinds import EMBEDDINGS, FUNCTIONS, KINDS
 from .prices import billed, cost_of
 from .request import keyed, left_out, model_asked, shown
 from .seams import briefly, install, nothing_left
+from .settings import SETTINGS
 
 __all__ = ["DOCache"]
 
 _LOGGER = logging.getLogger("chatcache")
 
 
-class DOCache(Hook):
+class DOCache(Facade, Hook):
     """A cache for ``litellm.cache`` that keeps its records in one SQLite file.
 
     It serves chat and text completions, embeddings, transcriptions, reranking, responses and Anthropic messages,
@@ -104,6 +106,7 @@ class DOCache(Hook):
     """
 
     __slots__ = ("cache", "engine")  # not in vars(), which the proxy shows whoever has a key, at /cache/ping
+    settings = SETTINGS
     type = "local"  # what the proxy is told; "redis" would make it ask for more
 
     def __init__(  # noqa: PLR0913 - all by keyword, all with a default
@@ -197,6 +200,25 @@ class DOCache(Hook):
         stories = {form: self.engine.story(f"{key}{form}") for form in Form}
         recorded = [str(form).removeprefix("/") or "answer" for form, story in stories.items() if story is not None]
         return Explanation(key, request, omitted, None, recorded)
+
+    def invalidate(self, function: str | None = None, /, **arguments: Any) -> None:
+        """Remove the records of a call: of embeddings those of each input.
+
+        Args:
+            function: as for `explain`.
+            arguments: as they would be passed to that function.
+
+        Raises:
+            InvalidInputError: there is no such function, its calls cannot be cached, or the call has no key.
+            StorageError: the records could not be removed.
+        """
+        for key in self._keys(function, arguments):
+            self.engine.remove(key)
+
+    async def ainvalidate(self, function: str | None = None, /, **arguments: Any) -> None:
+        """Awaiting twin of `invalidate`."""
+        for key in self._keys(function, arguments):
+            await self.engine.aremove(key)
 
     def get_cache(self, /, **arguments: Any) -> Any:
         """Return the recorded response, as a stream where one was asked for, or None.
@@ -447,21 +469,6 @@ class DOCache(Hook):
         found = self.engine.lookup(key, request, read, mode=Mode.READ_ONLY, forms=[Form.FAILURE])
         return found.error if isinstance(found, Failure) else None
 
-    def using(self, *, mode: ModeName | Mode) -> AbstractContextManager[None]:
-        """Return a block in which this cache has another mode: ``with cache.using(mode="refresh"):``.
-
-        It is for this thread or task, and for the tasks that it starts. A call's own ``cache={"mode": ...}`` has
-        precedence; see `chatcache.ResponseCache.using`.
-
-        Raises:
-            InvalidModeError: there is no such mode.
-        """
-        return self.engine.using(mode=mode)
-
-    def disabled(self) -> AbstractContextManager[None]:
-        """Return a block in which calls are made without this cache, as `using` does with mode ``off``."""
-        return self.engine.disabled()
-
     def supports_async(self) -> bool:
         """Say that `async_get_cache` is there."""
         return True
@@ -517,6 +524,17 @@ class DOCache(Hook):
             return None
         call.key = arguments.get("cache_key") or key
         return call
+
+    def _keys(self, function: str | None, arguments: dict[str, Any]) -> list[str]:
+        """Return the keys of a call, of which one for embeddings has one for each input."""
+        call = Call(_supported([function])[0] if function is not None else _function(arguments))
+        self._note(call, arguments)
+        if arguments.get("cache_key"):
+            return [arguments["cache_key"]]
+        asked = [arguments]
+        if call.kind is EMBEDDINGS:
+            asked += [{**arguments, "input": value} for value in EMBEDDINGS.inputs(arguments)]
+        return [self._keyed(call, each)[0] for each in asked]
 
     def _left_out(self, arguments: Mapping[str, Any]) -> LeftOut:
         return LeftOut(lambda: left_out(arguments, self._ignore))

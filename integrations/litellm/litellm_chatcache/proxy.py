@@ -46,9 +46,11 @@ from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
+from chatcache import options_in
+
 from .hook import hooked
 from .seams import call_of
-from .settings import options_in
+from .settings import SETTINGS
 from .switch import enable
 
 __all__ = ["callback"]
@@ -117,5 +119,5 @@ def _leave_out(source: Any, names: tuple[str, ...]) -> None:
 
 # Not DOCache by itself: a request that is cancelled, because its client has gone, lets those go at once that wait for
 # its answer. And one answer for all who ask at a time is what a proxy is there for.
-enable(**{"store_id": "litellm-proxy", **options_in(os.environ)})
+enable(**{"store_id": "litellm-proxy", **options_in(os.environ, SETTINGS)})
 callback = _Callback()
