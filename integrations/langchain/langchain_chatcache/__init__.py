@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from .byte_store import DOByteStore
 from .cache import DOCache
 from .history import DOChatMessageHistory
+from .keys import node_key
 from .model import cached
 
 if TYPE_CHECKING:
     from .middleware import DOCacheMiddleware
     from .node_cache import DONodeCache
 
-__all__ = ["DOByteStore", "DOCache", "DOCacheMiddleware", "DOChatMessageHistory", "DONodeCache", "cached"]
+__all__ = ["DOByteStore", "DOCache", "DOCacheMiddleware", "DOChatMessageHistory", "DONodeCache", "cached", "node_key"]
 
 _ON_USE = {"DOCacheMiddleware": ".middleware", "DONodeCache": ".node_cache"}  # of packages that others need not have
 

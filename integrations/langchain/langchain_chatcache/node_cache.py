@@ -35,6 +35,9 @@ _logger = logging.getLogger("chatcache")
 class DONodeCache(BaseCache[V]):
     """What the nodes of a graph return, kept in one SQLite file; for ``compile(cache=)`` with a ``CachePolicy``.
 
+    ``CachePolicy(key_func=node_key)`` has equal inputs hit in each process, see `node_key`: the keys that LangGraph
+    makes by default change from process to process for messages and pydantic models.
+
     Two namespaces have never an entry in common, whatever their parts are called. Where the file cannot be read or
     written the nodes run, which is said once by the logger ``chatcache``; so they do where an entry cannot be read.
 

@@ -3,10 +3,11 @@
 A chat model is keyed by what it holds at the moment of the call (`keys.live`, `keys.settings`, `keys.data`). A client
 counts by its address (`keys.clients`). What does not change the answer is left out: of messages in `keys.messages`, of
 models and arguments in `keys.noise`. Of a language model of texts, LangChain's cache gets two texts, which are taken
-apart in `keys.texts`.
+apart in `keys.texts`. What the nodes of a graph are given is keyed in `keys.nodes`.
 """
 
 from .live import asks_for_several, keyed_request, left_out_of
+from .nodes import node_key
 from .noise import UnkeyableError
 from .settings import SettingsReader
 from .texts import keyed, left_out_of_texts, model_of
@@ -20,4 +21,5 @@ __all__ = [
     "left_out_of",
     "left_out_of_texts",
     "model_of",
+    "node_key",
 ]
