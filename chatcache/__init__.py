@@ -63,7 +63,7 @@ from .persistence import Persistence, PersistenceStore, Stored
 from .queues import Attempt, PersistedQueue
 from .schema import PLAIN, FailureSchema, Persistable, Schema, typed
 from .storage import Alarm, DurableObject, ObjectInfo, ObjectNamespace, Storage, Transaction
-from .ttl import TTL, parse_duration
+from .ttl import TTL, parse_duration, parse_ttl
 
 __all__ = [
     # what adapters are made of
@@ -85,6 +85,7 @@ __all__ = [
     "TTL",
     "parse_mode",
     "parse_duration",
+    "parse_ttl",
     "SETTINGS",
     "Setting",
     "options_in",

@@ -45,7 +45,7 @@ from .found import Answer, Failure, Found, Stream, found_in, fresh
 from .hook import Hook
 from .kinds import EMBEDDINGS, FUNCTIONS, KINDS
 from .prices import billed, cost_of
-from .request import keyed, left_out, model_asked, shown
+from .request import keyed, left_out, model_asked, own_key, shown
 from .seams import briefly, install, nothing_left
 from .settings import SETTINGS
 
@@ -63,7 +63,8 @@ class DOCache(Facade, Hook):
     ``_hidden_params``: ``cache_hit``, ``cache_key``, ``cache_age`` in seconds, and a ``response_cost`` of 0.
 
     ``cache={...}`` of one call takes ``mode``, ``ttl``, ``namespace``, ``s-maxage`` (how old a record may be, in
-    seconds), and LiteLLM's ``no-cache``, ``no-store`` and ``use-cache``.
+    seconds), and LiteLLM's ``no-cache``, ``no-store`` and ``use-cache``. LiteLLM's ``ttl=``, ``redis_namespace`` in the
+    metadata, ``cache_key=`` and an assigned `get_cache_key` are honoured. Anything else is an `InvalidInputError`.
 
     In mode ``replay`` nothing is called: whatever LiteLLM function is called, with whatever arguments, gets its record,
     or raises `chatcache.ReplayMiss`.
@@ -154,23 +155,39 @@ class DOCache(Facade, Hook):
         self._writing: dict[str, Thread] = {}  # what is just being written, by the keys of its requests
         self._accept = parse_accept(accept)
         self._key = key
+        self._assigned: Callable[..., str] | None = None
         self._ignore = _names(ignore)
         self._default_off = default_off
         install()
 
-    def get_cache_key(self, /, **arguments: Any) -> str:
-        """Return the key of a call: 64 hex digits, the caller's own ``cache_key``, or ``""`` where it has none."""
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OF_LITELLM:
+            raise InvalidInputError(f"{name} of a DOCache cannot be assigned: pass {_OF_LITELLM[name]}= to DOCache()")
+        super().__setattr__(name, value)
+
+    @property
+    def get_cache_key(self) -> Callable[..., str]:
+        """A function that returns the key of a call: 64 hex digits, or the caller's own, or ``""`` if it has none.
+
+        Assign another function to make keys by it, as LiteLLM documents it. It is called with the arguments of a call.
+        """
+        return partial(self._cache_key, self._assigned)
+
+    @get_cache_key.setter
+    def get_cache_key(self, function: Callable[..., str]) -> None:
+        self._assigned = function
+
+    def _cache_key(self, assigned: Callable[..., str] | None, /, **arguments: Any) -> str:
         call = self._call(arguments)
-        given: str | None = arguments.get("cache_key")
-        if given:
-            return given
+        if arguments.get("cache_key"):
+            return str(arguments["cache_key"])
         if call.within is not None or call.kind is None:
             return ""
         if call.key is not None and call.function != "aembedding":
             return call.key
         self._note(call, arguments)
         try:
-            key, request = self._keyed(call, arguments)
+            key, request = self._keyed(call, arguments, assigned)
         except InvalidValueError:
             return ""
         if call.function == "aembedding":  # LiteLLM asks for the key of each input, and then passes nothing but that
@@ -193,10 +210,9 @@ class DOCache(Facade, Hook):
         omitted = left_out(arguments, self._ignore)
         self._note(call, arguments)
         try:
-            key, request = self._keyed(call, arguments)
+            key, request = self._keyed(call, arguments, self._assigned)
         except InvalidValueError as error:
             return Explanation(None, {"arguments": shown(arguments)}, omitted, str(error), [])
-        key = arguments.get("cache_key") or key
         stories = {form: self.engine.story(f"{key}{form}") for form in Form}
         recorded = [str(form).removeprefix("/") or "answer" for form, story in stories.items() if story is not None]
         return Explanation(key, request, omitted, None, recorded)
@@ -418,7 +434,12 @@ class DOCache(Facade, Hook):
             ReplayMiss: LiteLLM asks no cache for it.
             InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
         """
-        mode = self._mode(Controls.of(arguments))
+        controls = Controls.of(arguments)
+        if call.kind is EMBEDDINGS and own_key(arguments):
+            raise InvalidInputError(
+                f"the key {own_key(arguments)!r:.200}: each input of embeddings has a key of its own"
+            )
+        mode = self._mode(controls)
         calls = self.engine.calls(mode)
         if calls and not self.engine.is_taped:
             return
@@ -516,25 +537,22 @@ class DOCache(Facade, Hook):
                 raise self.engine.miss(None, shown(arguments), f"it has more than max_messages={self.max_messages}")
             return None
         try:
-            key, call.request = self._keyed(call, arguments)
+            call.key, call.request = self._keyed(call, arguments, self._assigned)
         except InvalidValueError as error:
             if not self.engine.calls(call.mode):
                 raise self.engine.miss(None, shown(arguments), str(error)) from error
             self.engine.bypass(error)
             return None
-        call.key = arguments.get("cache_key") or key
         return call
 
     def _keys(self, function: str | None, arguments: dict[str, Any]) -> list[str]:
         """Return the keys of a call, of which one for embeddings has one for each input."""
         call = Call(_supported([function])[0] if function is not None else _function(arguments))
         self._note(call, arguments)
-        if arguments.get("cache_key"):
-            return [arguments["cache_key"]]
         asked = [arguments]
         if call.kind is EMBEDDINGS:
             asked += [{**arguments, "input": value} for value in EMBEDDINGS.inputs(arguments)]
-        return [self._keyed(call, each)[0] for each in asked]
+        return [self._keyed(call, each, self._assigned)[0] for each in asked]
 
     def _left_out(self, arguments: Mapping[str, Any]) -> LeftOut:
         return LeftOut(lambda: left_out(arguments, self._ignore))
@@ -552,13 +570,28 @@ class DOCache(Facade, Hook):
         call.with_usage = bool((arguments.get("stream_options") or {}).get("include_usage"))
         call.several = (arguments.get("n") or 1) > 1
 
-    def _keyed(self, call: Call, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    def _keyed(
+        self, call: Call, arguments: Mapping[str, Any], assigned: Callable[..., str] | None
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the key of a call, and its request.
+
+        Raises:
+            InvalidValueError: the call has no key.
+        """
         assert call.kind is not None  # noqa: S101 - who calls this has looked
-        return keyed(arguments, call.kind, namespace=call.controls.namespace, ignore=self._ignore, key=self._key)
+        key, request = keyed(
+            arguments, call.kind, namespace=call.controls.namespace, ignore=self._ignore, key=self._key
+        )
+        own = own_key(arguments) or (key if assigned is None else assigned(**arguments))
+        if not isinstance(own, str) or not own:
+            raise InvalidValueError(f"get_cache_key returned {own!r:.100}, which is no key: return a text")
+        return own, request
 
     def _keyed_inputs(self, call: Call, arguments: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         """Return the key and the request of each input of a call for embeddings."""
-        return [self._keyed(call, {**arguments, "input": value}) for value in EMBEDDINGS.inputs(arguments)]
+        return [
+            self._keyed(call, {**arguments, "input": value}, self._assigned) for value in EMBEDDINGS.inputs(arguments)
+        ]
 
     def _wait(self, key: str) -> None:
         """Wait for what is just being written under a key."""
@@ -590,7 +623,7 @@ class DOCache(Facade, Hook):
 
     def _whole(self, call: Call) -> tuple[str, dict[str, Any] | None]:
         """Return the key of a call, and its request; of one for embeddings that of all its inputs together."""
-        return (call.key, call.request) if call.key is not None else self._keyed(call, call.asked)
+        return (call.key, call.request) if call.key is not None else self._keyed(call, call.asked, self._assigned)
 
     def _replayed(self, found: Found | None, call: Call, arguments: Mapping[str, Any]) -> Any:
         """Return what LiteLLM is to have of what was found."""
@@ -646,8 +679,7 @@ class DOCache(Facade, Hook):
         if call.kind is None or not self.engine.keeps(call.mode) or self._too_long(arguments):
             return False
         if call.key is None and call.kind is not EMBEDDINGS:
-            key, call.request = self._keyed(call, arguments)
-            call.key = arguments.get("cache_key") or key
+            call.key, call.request = self._keyed(call, arguments, self._assigned)
         return True
 
     def _keep(self, call: Call, result: Any, arguments: Mapping[str, Any]) -> None:
@@ -760,6 +792,9 @@ def _function(arguments: Mapping[str, Any], answer: Any = None) -> str:
         return str(named)
     return next((function for name, function in _TOLD_BY.items() if name in arguments), "completion")
 
+
+_OF_LITELLM = {"mode": "mode", "namespace": "store_id", "ttl": "ttl"}
+"""What a program may assign to LiteLLM's own cache, and the argument of `DOCache` for it."""
 
 _TOLD_BY = {
     "messages": "completion",

@@ -1,14 +1,20 @@
-"""What one call asks of the cache: ``cache={...}``, in LiteLLM's words and one of ours, ``mode``."""
+"""What one call asks of the cache: ``cache={...}``, in LiteLLM's words and one of ours, ``mode``.
+
+Beside it LiteLLM has ``ttl=``, which its proxy makes of a header, and ``redis_namespace`` in the metadata.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chatcache import InvalidInputError, Mode, parse_mode
+from chatcache import InvalidInputError, InvalidTTLError, Mode, parse_duration, parse_mode, parse_ttl
 
-__all__ = ["Controls"]
+__all__ = ["Controls", "metadata_of"]
 
 _MAX_AGE = ("s-maxage", "s-max-age")
+_SWITCHES = ("no-cache", "no-store", "use-cache")
+_KNOWN = ("mode", "ttl", "namespace", *_MAX_AGE, *_SWITCHES)
+_METADATA = ("metadata", "litellm_metadata")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +23,7 @@ class Controls:
 
     Attributes:
         mode: instead of the mode of the cache.
-        ttl: instead of its TTL, in seconds.
+        ttl: instead of its TTL, as `chatcache.TTL`.
         namespace: the requests of another namespace are other requests.
         max_age: how old a record may be, in seconds; 0 for none at all.
         stores: whether its answer may be stored.
@@ -26,7 +32,7 @@ class Controls:
 
     mode: Mode | None = None
     ttl: Any = None
-    namespace: Any = None
+    namespace: str | None = None
     max_age: float | None = None
     stores: bool = True
     opted_in: bool = False
@@ -36,29 +42,67 @@ class Controls:
         """Return those of a call.
 
         Raises:
-            InvalidInputError: ``cache`` is no dictionary, its mode is none, or its ``s-maxage`` no number.
+            InvalidInputError: ``cache`` is no dictionary, or holds an unknown name or an invalid value.
         """
-        given = arguments.get("cache")
-        if not given:
+        given = arguments.get("cache") or {}
+        ttl, namespace = arguments.get("ttl"), metadata_of(arguments, "redis_namespace")
+        if not given and ttl is None and namespace is None:
             return _NONE
         if not isinstance(given, Mapping):
             raise InvalidInputError(f"cache={given!r:.100}: pass a dictionary, such as {{'ttl': 60}}")
+        unknown = [name for name in given if name not in _KNOWN]
+        if unknown:
+            raise InvalidInputError(f"cache= has no {unknown[0]!r:.100}: use some of {', '.join(_KNOWN)}")
         mode = given.get("mode")
+        switches = {name: _is_on(given, name) for name in _SWITCHES}
+        namespace = given.get("namespace") or namespace
+        if namespace is not None and not isinstance(namespace, str):
+            raise InvalidInputError(f"a namespace of {namespace!r:.100}: pass a text")
         return cls(
             mode=None if mode is None else parse_mode(mode, "cache="),
-            ttl=given.get("ttl"),
-            namespace=given.get("namespace"),
+            ttl=_ttl(given, ttl),
+            namespace=namespace,
             max_age=_max_age(given),
-            stores=given.get("no-store") is not True,
-            opted_in=given.get("use-cache") is True,
+            stores=not switches["no-store"],
+            opted_in=switches["use-cache"],
         )
 
 
 _NONE = Controls()
 
 
+def metadata_of(arguments: Mapping[str, Any], name: str) -> Any:
+    """Return what the metadata of a call has under a name, or None."""
+    for each in _METADATA:
+        metadata = arguments.get(each)
+        if isinstance(metadata, Mapping) and metadata.get(name):
+            return metadata[name]
+    return None
+
+
+def _ttl(given: Mapping[str, Any], other: Any) -> Any:
+    ttl = given.get("ttl")
+    if ttl is None:
+        ttl = other
+    try:
+        if ttl is other and isinstance(other, str):  # a header is a text
+            ttl = parse_duration(other)
+        parse_ttl(ttl)
+    except InvalidTTLError as error:
+        raise InvalidTTLError(f"ttl={ttl!r:.100} of a call: {error}") from None
+    return ttl
+
+
+def _is_on(given: Mapping[str, Any], name: str) -> bool:
+    value = given.get(name)
+    if value is None or isinstance(value, bool):
+        return value is True
+    raise InvalidInputError(f"{name}={value!r:.100} in cache=: pass True or False")
+
+
 def _max_age(given: Mapping[str, Any]) -> float | None:
     asked = next((given[name] for name in _MAX_AGE if given.get(name) is not None), None)
-    if asked is None or (isinstance(asked, int | float) and not isinstance(asked, bool)):
+    is_number = isinstance(asked, int | float) and not isinstance(asked, bool) and asked == asked  # noqa: PLR0124 - a NaN is not
+    if asked is None or is_number:
         return asked
     raise InvalidInputError(f"s-maxage={asked!r:.100} in cache=: pass a number of seconds")

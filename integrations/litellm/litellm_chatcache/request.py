@@ -26,7 +26,7 @@ from chatcache import InvalidValueError, raise_interrupt, request_key, without_c
 
 from .kinds import Kind
 
-__all__ = ["counts", "keyed", "left_out", "model_asked", "shown"]
+__all__ = ["counts", "keyed", "left_out", "model_asked", "own_key", "shown"]
 
 _NOISE = frozenset(
     {
@@ -219,6 +219,13 @@ def counts(name: str) -> bool:
     return name not in _NOISE and not name.startswith("_")
 
 
+def own_key(arguments: Mapping[str, Any]) -> Any:
+    """Return the caller's own key: LiteLLM's ``cache_key``, or ``preset_cache_key`` in ``litellm_params``, or None."""
+    inner = arguments.get("litellm_params")
+    preset = inner.get("preset_cache_key") if isinstance(inner, Mapping) else None
+    return arguments.get("cache_key") or preset
+
+
 def model_asked(arguments: Mapping[str, Any]) -> str | None:
     """Return the model that a call asks for, by the name of its caching group or model group, if it has one."""
     group = _group(arguments)
@@ -244,7 +251,25 @@ def _counting(arguments: Mapping[str, Any]) -> dict[str, Any]:
             counting[name] = _digest(counting[name].encode("utf-8", "surrogatepass"))
     if "file" in counting:
         counting["file"] = _digest(counting["file"])
+    messages = counting.get("messages")
+    if isinstance(messages, list):
+        counting["messages"] = [_without_indexes(each) for each in messages]
     return counting
+
+
+def _without_indexes(message: Any) -> Any:
+    """Return a message without the `index` of its tool calls, which some providers give in whole answers only.
+
+    No provider is sent it: the order of the calls says the same.
+    """
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    if not isinstance(calls, list) or not any(isinstance(call, dict) and "index" in call for call in calls):
+        return message
+    unnumbered = [
+        {name: value for name, value in call.items() if name != "index"} if isinstance(call, dict) else call
+        for call in calls
+    ]
+    return {**message, "tool_calls": unnumbered}
 
 
 def _address(arguments: Mapping[str, Any]) -> str | None:
@@ -321,6 +346,6 @@ def _plain(value: Any) -> Any:
         case type() if issubclass(value, BaseModel):
             return {"title": value.__name__, "schema": value.model_json_schema()}
         case BaseModel():
-            return value.model_dump(mode="json", exclude_none=True)
+            return _without_indexes(value.model_dump(mode="json", exclude_none=True))
         case _:
             return value

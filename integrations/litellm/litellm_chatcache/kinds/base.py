@@ -66,6 +66,9 @@ class Streamed:
         """Return the record of a chunk."""
         return dumped(chunk)
 
+    def complete(self, record: JSON, chunk: Any) -> None:
+        """Add to the record of the last chunk what LiteLLM adds to that chunk when the stream is over."""
+
     def chunk(self, record: JSON) -> Any:
         """Return the chunk of a record, a new one.
 

@@ -16,6 +16,7 @@ __all__ = ["CHAT", "HIDDEN_USAGE", "refusal_of_choices"]
 HIDDEN_USAGE = "hidden_usage"
 """Where the record of a chunk has the tokens that LiteLLM hides in it for who did not ask for them."""
 
+_HIDDEN_TOO = "vertex_ai_"
 _WORDS = re.compile(r"\s*\S+\s*|\s+")
 _SAID_ONCE = ("choices", "object", "usage")
 _CONTINUED = {"content", "reasoning", "reasoning_content", "refusal", "text"}
@@ -33,6 +34,8 @@ class _Chat(Kind):
         for choice, each in zip(answer.choices, record["choices"], strict=True):
             if "logprobs" in each and "logprobs" not in vars(choice):
                 choice.logprobs = None  # as LiteLLM has it where the provider said null
+        beside = {name: value for name, value in record.items() if value and name.startswith(_HIDDEN_TOO)}
+        answer._hidden_params.update(beside)  # noqa: SLF001 - where LiteLLM's users find it, too
         return answer
 
     def refusal(self, record: JSON) -> Refusal | None:
@@ -42,10 +45,13 @@ class _Chat(Kind):
 class _Chunks(Streamed):
     def chunk_record(self, chunk: Any) -> JSON:
         record = dumped(chunk)
+        self.complete(record, chunk)
+        return record
+
+    def complete(self, record: JSON, chunk: Any) -> None:
         usage = chunk._hidden_params.get("usage")  # noqa: SLF001 - where LiteLLM's users find it
         if usage is not None:
             record[HIDDEN_USAGE] = dumped(usage)
-        return record
 
     def chunk(self, record: JSON) -> ModelResponseStream:
         usage = record.get(HIDDEN_USAGE)

@@ -48,7 +48,7 @@ class Tape:
         if self._broken or not self._chunks or self._call.over:
             self._call.end()
             return
-        self._chunks[-1] = self._streams.chunk_record(self._last)  # LiteLLM hides the tokens in it when all is over
+        self._streams.complete(self._chunks[-1], self._last)
         said = not self._call.cut and (self._streams.ended(self._chunks) if ended is None else ended)
         self._recorder.keep_stream(self._call, self._chunks, self._offsets, ended=said)
 
