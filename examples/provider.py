@@ -1,4 +1,4 @@
-"""A provider on this machine that speaks OpenAI's chat completions: no key, no network, and it counts its calls.
+"""A provider on this machine that speaks OpenAI's chat completions and embeddings: no key, no network, calls counted.
 
 ::
 
@@ -6,8 +6,8 @@
         litellm.completion(model="gpt-4o", base_url=provider.url, api_key="any", messages=[...])
         print(provider.calls)
 
-Its answers are canned: the same prompt gets the same answer. A tool is called where a user says the name of what it
-takes. As a program it serves until it is interrupted::
+Its answers are canned: the same prompt gets the same answer, and texts that share words get similar vectors. A tool is
+called where a user says the name of what it takes. As a program it serves until it is interrupted::
 
     python examples/provider.py --port 8000 --delay 0.3
 """
@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Self
 from uuid import uuid4
+from zlib import crc32
 
 __all__ = ["Provider", "answer_to"]
 
@@ -49,7 +50,7 @@ class Provider(ThreadingHTTPServer):
 
     Attributes:
         url: what a client takes as its base URL.
-        prompts: the last message of every request that arrived, in order.
+        prompts: the last message, or the last text to embed, of every request that arrived, in order.
     """
 
     request_queue_size = 128  # calls that come at once are all taken
@@ -80,8 +81,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: Provider
 
     def do_POST(self) -> None:
-        """Answer ``.../chat/completions``, and nothing else."""
+        """Answer ``.../chat/completions`` and ``.../embeddings``, and nothing else."""
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/embeddings"):
+            texts = [request["input"]] if isinstance(request["input"], str) else request["input"]
+            self.server.prompts.append(texts[-1])
+            self._send("application/json", [json.dumps(_embeddings(request, texts))])
+            return
         if not self.path.endswith("/chat/completions"):
             self.send_error(404)
             return
@@ -114,6 +120,21 @@ def _completion(request: dict[str, Any], answer: str) -> dict[str, Any]:
         message = {"role": "assistant", "content": None, "tool_calls": [call]}
         choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
     return {**_head(request, "chat.completion"), "choices": [choice], "usage": _usage(request, answer)}
+
+
+def _embeddings(request: dict[str, Any], texts: list[str]) -> dict[str, Any]:
+    data = [{"object": "embedding", "index": index, "embedding": _vector(text)} for index, text in enumerate(texts)]
+    tokens = sum(map(_tokens, texts))
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": request["model"], "usage": usage}
+
+
+def _vector(text: str) -> list[float]:
+    """Return a vector of a text that is near to those of texts with the same words."""
+    vector = [0.0] * 64
+    for word in re.findall(r"\w+", text.lower()):
+        vector[crc32(word.encode()) % len(vector)] += 1.0
+    return vector
 
 
 def _called(request: dict[str, Any]) -> dict[str, str] | None:

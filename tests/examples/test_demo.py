@@ -217,7 +217,7 @@ def test_the_provider_streams_the_same_answer(client: OpenAI) -> None:
 
 def test_the_provider_serves_nothing_else(provider: "Provider", client: OpenAI) -> None:
     with pytest.raises(NotFoundError):
-        client.embeddings.create(model="any", input="text")
+        client.moderations.create(model="any", input="text")
     assert provider.calls == 0
 
 

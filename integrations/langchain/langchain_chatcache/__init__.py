@@ -1,8 +1,8 @@
 """chatcache behind LangChain and LangGraph.
 
 ``set_llm_cache(DOCache(store_id=...))`` records the calls of all models, ``cached(model, cache)`` the calls and streams
-of one, `DOCacheMiddleware` those of an agent. `DOChatMessageHistory` keeps conversations, `DOByteStore` embeddings and
-documents, `DONodeCache` what the nodes of a graph return.
+of one, ``cached(embeddings, cache)`` vectors, and `DOCacheMiddleware` the calls of an agent. `DOChatMessageHistory`
+keeps conversations, `DOByteStore` documents and other bytes, `DONodeCache` what the nodes of a graph return.
 """
 
 from importlib import import_module
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .byte_store import DOByteStore
 from .cache import DOCache
+from .embeddings import CachedEmbeddings
 from .history import DOChatMessageHistory
 from .keys import node_key
 from .model import cached
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
     from .middleware import DOCacheMiddleware
     from .node_cache import DONodeCache
 
-__all__ = ["DOByteStore", "DOCache", "DOCacheMiddleware", "DOChatMessageHistory", "DONodeCache", "cached", "node_key"]
+__all__ = [
+    "CachedEmbeddings",
+    "DOByteStore",
+    "DOCache",
+    "DOCacheMiddleware",
+    "DOChatMessageHistory",
+    "DONodeCache",
+    "cached",
+    "node_key",
+]
 
 _ON_USE = {"DOCacheMiddleware": ".middleware", "DONodeCache": ".node_cache"}  # of packages that others need not have
 

@@ -6,6 +6,7 @@ models and arguments in `keys.noise`. Of a language model of texts, LangChain's 
 apart in `keys.texts`. What the nodes of a graph are given is keyed in `keys.nodes`.
 """
 
+from .embeddings import left_out_of_embeddings, settings_of_embeddings
 from .live import asks_for_several, keyed_request, left_out_of
 from .nodes import node_key
 from .noise import UnkeyableError
@@ -19,7 +20,9 @@ __all__ = [
     "keyed",
     "keyed_request",
     "left_out_of",
+    "left_out_of_embeddings",
     "left_out_of_texts",
     "model_of",
     "node_key",
+    "settings_of_embeddings",
 ]
