@@ -22,7 +22,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from os import PathLike
@@ -60,7 +60,7 @@ from .records import About, Form, Hit, Story, is_read, parse_requests
 from .replay import Pace, apaced, paced, parse_pace
 from .sharing import Sharing
 from .statistics import Counts, HeldCounts, Statistics
-from .taping import Tape, Track, follow
+from .taping import PROVIDING, Tape, Track, follow
 from .using import MODES, Using
 
 __all__ = ["NAMESPACE", "ResponseCache"]
@@ -858,6 +858,16 @@ class ResponseCache:
         if self._track is not None and self._track.is_numbered:
             return Mode.OFF
         return mode or self.mode
+
+    @staticmethod
+    @contextmanager
+    def providing() -> Iterator[None]:
+        """Have a tape record what is called in the body as a part of the call that it is made for."""
+        before = PROVIDING.set(True)
+        try:
+            yield
+        finally:
+            PROVIDING.reset(before)
 
     @property
     def is_taped(self) -> bool:

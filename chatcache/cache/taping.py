@@ -22,7 +22,7 @@ from .held import Held
 from .outcomes import Outcomes
 from .records import About, Form, Hit
 
-__all__ = ["Follower", "Inserted", "Replayed", "Tape", "Track", "follow", "put_in", "take_out"]
+__all__ = ["PROVIDING", "Follower", "Inserted", "Replayed", "Tape", "Track", "follow", "put_in", "take_out"]
 
 T = TypeVar("T")
 
@@ -249,6 +249,10 @@ def take_out(inserted: Inserted) -> None:
     if _of_context.get() is inserted:
         _of_context.set(inserted.outer)
     _deck.remove(inserted)
+
+
+PROVIDING: ContextVar[bool] = ContextVar("chatcache_providing", default=False)
+"""Whether the provider's answer is being made, so that what is called on the way is no call of its own."""
 
 
 class _ByContext:

@@ -17,7 +17,7 @@ from chatcache.cache import About, Form, Hit
 from chatcache.cache.held import Held
 from chatcache.cache.outcomes import Outcomes
 from chatcache.cache.records import ProvidedHit, form_of, record_of
-from chatcache.cache.taping import Replayed, Track
+from chatcache.cache.taping import PROVIDING, Replayed, Track
 from chatcache.clock import milliseconds
 from chatcache.codec import decode, encode
 from chatcache.errors import BundleError, InvalidValueError, NotRecordedError, SecretError
@@ -268,8 +268,7 @@ class _Track:
 
     def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> Replayed[T] | None:
         tape = self.tape
-        self._fail_if_wanted(request)
-        if not self._replays:
+        if PROVIDING.get() or not self._asks(request):
             return None
         try:
             check_request(request)
@@ -314,6 +313,8 @@ class _Track:
         refusal: Refusal | None,
     ) -> bool:
         tape = self.tape
+        if PROVIDING.get():
+            return True
         if tape.mode is RecordMode.REPLAY:
             return False
         check_answer(answer)
@@ -354,7 +355,8 @@ class _Track:
         return self.tape.missed(self._store, key, scrubbed(request), {}, reason=Reason.NO_KEY, detail=reason)
 
     def reject(self, problem: Exception) -> None:
-        self.tape.reject(self._store, problem)
+        if not PROVIDING.get():
+            self.tape.reject(self._store, problem)
 
     def _replayed(self, record: Record, replaced: Replaced, read: Callable[[Hit], T]) -> Replayed[T]:
         """Return what answers a request; raise `_RaisedError` if that is an error."""
@@ -399,11 +401,13 @@ class _Track:
             return {"reason": Reason.ELSEWHERE, "nearest": near}
         return {"reason": Reason.DIFFERS, "nearest": near}
 
-    def _fail_if_wanted(self, request: Any) -> None:
+    def _asks(self, request: Any) -> bool:
+        """Return whether a call may be answered by a record; raise what it is to fail with, if that is wanted."""
         for fault in self.tape.policy.faults:
             if fault.times > 0:
                 fault.times -= 1
                 raise fault.make(model_of(request))
+        return self._replays
 
 
 class _RaisedError(Exception):

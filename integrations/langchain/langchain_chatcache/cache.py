@@ -1,7 +1,7 @@
 """LangChain's cache hook."""
 
 from collections.abc import Collection, Sequence
-from functools import partial
+from functools import cached_property, partial
 from os import PathLike
 from typing import Any, Literal
 from weakref import WeakValueDictionary
@@ -113,6 +113,12 @@ class DOCache(Facade, BaseCache):
         self._again = partial(type(self), store_id, **options, accept=accept, stable_ids=stable_ids)
         self.accept = parse_accept(accept)
         self.engine = ResponseCache(store_id, **options, writers=["langchain-chatcache", "langchain-core"])
+
+    @cached_property
+    def passing(self) -> "DOCache":
+        """A cache of the same store that holds nothing, for recording the calls of models that want no cache."""
+        passing: DOCache = self._again(mode="off")
+        return passing
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Return the recorded generations, or None.

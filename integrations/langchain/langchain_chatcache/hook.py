@@ -84,7 +84,7 @@ def _wrapped(original: Callable[..., Any], of: "type[DOCache]") -> Callable[...,
 
     @wraps(original)
     def method(self: BaseChatModel, *args: Any, **kwargs: Any) -> Any:
-        cache = None if isinstance(self, Replaying) else _cache_of(self)
+        cache = None if isinstance(self, Replaying) else _cache_of(self, of)
         return (
             of_views(view_of(self, cache), *args, **kwargs)
             if isinstance(cache, of)
@@ -94,8 +94,9 @@ def _wrapped(original: Callable[..., Any], of: "type[DOCache]") -> Callable[...,
     return method
 
 
-def _cache_of(model: BaseChatModel) -> BaseCache | None:
-    """Return the cache that LangChain would ask for a model."""
+def _cache_of(model: BaseChatModel, of: "type[DOCache]") -> BaseCache | None:
+    """Return the cache that LangChain would ask for a model; while a tape is in, a model that wants none has one."""
     if model.cache is False:
-        return None
+        cache = get_llm_cache()
+        return cache.passing if isinstance(cache, of) and cache.engine.is_taped else None
     return model.cache if isinstance(model.cache, BaseCache) else get_llm_cache()

@@ -163,7 +163,8 @@ class _Replay:
         """Have the model's own methods call each other without the cache: what they make is one call."""
         before = _WITHIN.set((*_WITHIN.get(), vars(model)))
         try:
-            yield
+            with self.engine.providing():
+                yield
         finally:
             _WITHIN.reset(before)
 

@@ -15,6 +15,7 @@ import pytest
 from chatcache.recording import Advice, Policy, RecordMode, Session, Tape
 
 from .collected import Collected
+from .frameworks import Frameworks
 from .names import TEARDOWN, bundle_of, bundle_of_fixture, file_of_fixture
 from .results import Result
 from .settings import Settings
@@ -64,6 +65,7 @@ class Scopes:
         self._sharing = sharing
         self._collected = collected
         self._session = Session()
+        self.frameworks = Frameworks(settings.frameworks)
         self._of_fixtures: list[Result] = []  # since the last test was over
 
     def begin(self, item: pytest.Item) -> None:
@@ -77,12 +79,15 @@ class Scopes:
         entered = self._session.playing(tape)
         entered.__enter__()
         item.stash[TAPE], item.stash[_ENTERED] = tape, entered
+        if tape is not None:
+            self.frameworks.begin()
 
     def end(self, item: pytest.Item) -> None:
         """Take the tape of a test out."""
         entered = item.stash.get(_ENTERED, None)
         if entered is not None:
             del item.stash[_ENTERED]
+            self.frameworks.end()
             entered.__exit__(None, None, None)
 
     def idle(self, item: pytest.Item) -> Tape:
@@ -154,7 +159,7 @@ class Scopes:
                 tape = self._session.tape(name, recorded, more, advice=_advice(item))
             ended = False
             try:
-                with self._session.playing(tape):
+                with self._session.playing(tape), self.frameworks.within(tape):
                     yield
                 ended = True
             except pytest.skip.Exception:

@@ -25,6 +25,7 @@ from chatcache.recording import (
 )
 
 from .faults import faults_of
+from .frameworks import NAMES
 
 __all__ = ["Layout", "Settings", "add_options"]
 
@@ -81,6 +82,11 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini("chatcache_exhausted", "error, last or cycle: when asked more often than recorded", default="error")
     parser.addini("chatcache_max_age", "how old records may be, such as 90d; by default any age", default="")
+    parser.addini(
+        "chatcache_frameworks",
+        f"whose calls are recorded without a cache of the program: auto, none, or some of {', '.join(NAMES)}",
+        default="auto",
+    )
     parser.addini("chatcache_errors", "record the errors of providers, and replay them", type="bool", default=False)
 
 
@@ -123,6 +129,7 @@ class Settings:
         self.layout = self._checked(lambda: Layout(config.getini("chatcache_layout")))
         self._checked(lambda: self.policy_of(None))
         self._checked(self._check_folder)
+        self.frameworks = self._checked(self._frameworks)
 
     @property
     def root(self) -> Path:
@@ -144,6 +151,19 @@ class Settings:
             raise InvalidInputError(
                 f"chatcache_dir is {self.folder!r}: name a folder beside the tests, such as cassettes"
             )
+
+    def _frameworks(self) -> tuple[str, ...]:
+        """Return the frameworks that get a cache of the plugin where they have none."""
+        names = tuple(re.findall(r"[^\s,]+", self._config.getini("chatcache_frameworks")))
+        if names == ("auto",):
+            return NAMES
+        if names == ("none",):
+            return ()
+        unknown = [name for name in names if name not in NAMES]
+        if unknown or not names:
+            given = ", ".join(names)
+            raise InvalidInputError(f"chatcache_frameworks={given!r}: use auto, none, or some of {', '.join(NAMES)}")
+        return names
 
     @property
     def annotates(self) -> bool:
