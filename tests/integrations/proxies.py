@@ -46,7 +46,8 @@ class Proxy:
         log = self.log()
         if "Application startup failed." in log or self._process.poll() is not None:
             raise RuntimeError(f"the proxy does not start:\n{log}")
-        return log.count("Application startup complete.") >= self._workers
+        has_bound = "Uvicorn running on" in log  # a single worker says so after its startup
+        return has_bound and log.count("Application startup complete.") >= self._workers
 
     def log(self) -> str:
         """Return what it has printed."""

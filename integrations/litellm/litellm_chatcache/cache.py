@@ -97,6 +97,8 @@ class DOCache(Facade, Hook):
         single_flight: whoever asks for what is just being asked for waits for that one answer, in whatever thread, task
             or process. `enable` does so by default.
         record_errors: errors of a provider are recorded, to be raised again in mode ``replay``, and in no other.
+        tenant: is called for each call, and returns whose records it may share; if that is None, it is not cached. Only
+            a digest of it is stored.
 
     Attributes:
         engine: the `chatcache.ResponseCache` underneath.
@@ -132,6 +134,7 @@ class DOCache(Facade, Hook):
         default_off: bool = False,
         single_flight: bool = False,
         record_errors: bool = False,
+        tenant: Callable[[], str | None] | None = None,
     ) -> None:
         self.engine = ResponseCache(
             store_id,
@@ -158,6 +161,7 @@ class DOCache(Facade, Hook):
         self._assigned: Callable[..., str] | None = None
         self._ignore = _names(ignore)
         self._default_off = default_off
+        self._tenant = tenant
         install()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -579,10 +583,26 @@ class DOCache(Facade, Hook):
             InvalidValueError: the call has no key.
         """
         assert call.kind is not None  # noqa: S101 - who calls this has looked
+        tenant = None
+        if self._tenant is not None:
+            tenant = self._tenant()
+            if tenant is None:
+                raise InvalidValueError("nobody says whose records it may share; see CHATCACHE_SCOPE, or tenant=")
         key, request = keyed(
-            arguments, call.kind, namespace=call.controls.namespace, ignore=self._ignore, key=self._key
+            arguments,
+            call.kind,
+            namespace=call.controls.namespace,
+            tenant=tenant,
+            ignore=self._ignore,
+            key=self._key,
         )
-        own = own_key(arguments) or (key if assigned is None else assigned(**arguments))
+        own = own_key(arguments)
+        if not own:
+            own = key
+            if assigned is not None:
+                own = assigned(**arguments)
+                if own and tenant is not None:
+                    own = f"{request['tenant']}:{own}"
         if not isinstance(own, str) or not own:
             raise InvalidValueError(f"get_cache_key returned {own!r:.100}, which is no key: return a text")
         return own, request

@@ -16,6 +16,10 @@ Variables of the environment say the rest. None needs to be set:
     the name of the object, which is one SQLite file that all workers share, and all proxies with this folder
 ``CHATCACHE_STORE``
     the namespace of the records within the object; by default ``litellm-proxy``
+``CHATCACHE_SCOPE``
+    which requests share records: those of one ``key``, ``user``, ``team`` or ``organization``, or all: ``shared``. By
+    default ``key``. A key without the user, team or organization that is asked for shares with no other key. A request
+    without a key is not cached. Each tenant pays for an answer once, so a wider scope gives more hits
 ``CHATCACHE_MODE``
     ``auto``, ``read_only``, ``refresh``, ``replay`` or ``off``
 ``CHATCACHE_TTL``
@@ -52,6 +56,7 @@ from .hook import hooked
 from .seams import call_of
 from .settings import SETTINGS
 from .switch import enable
+from .tenants import TENANT, scope_in, tenant_of
 
 __all__ = ["callback"]
 
@@ -63,21 +68,23 @@ _OF_LITELLM = ("cache_key", "preset_cache_key")
 class _Callback(CustomLogger):
     """What the proxy asks before and after each request."""
 
-    def __init__(self) -> None:
+    def __init__(self, scope: str) -> None:
         super().__init__()
         self._is_replaced = False
+        self._tenant_of = tenant_of(scope)
 
     async def async_pre_call_hook(
         self,
-        user_api_key_dict: Any,  # noqa: ARG002 - LiteLLM's
+        user_api_key_dict: Any,
         cache: Any,  # noqa: ARG002 - LiteLLM's
         data: dict[str, Any],
         call_type: str,  # noqa: ARG002 - LiteLLM's
     ) -> dict[str, Any]:
-        """Take out of a request what would name its record, which is for LiteLLM to say, and its Router.
+        """Note whose request it is, and take out what would name its record: that is for LiteLLM and its Router to say.
 
         Else who has a key of the proxy could have an answer to one request replayed to all who ask another.
         """
+        TENANT.set(self._tenant_of(user_api_key_dict))
         inner = data.get("litellm_params")
         for source in (data, inner):
             if isinstance(source, dict):
@@ -119,5 +126,7 @@ def _leave_out(source: Any, names: tuple[str, ...]) -> None:
 
 # Not DOCache by itself: a request that is cancelled, because its client has gone, lets those go at once that wait for
 # its answer. And one answer for all who ask at a time is what a proxy is there for.
-enable(**{"store_id": "litellm-proxy", **options_in(os.environ, SETTINGS)})
-callback = _Callback()
+_SCOPE = scope_in(os.environ)
+_OPTIONS = {"store_id": "litellm-proxy", **options_in(os.environ, SETTINGS)}
+enable(**_OPTIONS, tenant=None if _SCOPE == "shared" else TENANT.get)
+callback = _Callback(_SCOPE)

@@ -151,11 +151,12 @@ _EMPTY = frozenset(
 _METADATA = ("metadata", "litellm_metadata")
 
 
-def keyed(
+def keyed(  # noqa: PLR0913 - nearly all by keyword, with a default
     arguments: Mapping[str, Any],
     kind: Kind,
     *,
     namespace: Any = None,
+    tenant: str | None = None,
     ignore: Collection[str] = (),
     key: Callable[[dict[str, Any]], Any] | None = None,
 ) -> tuple[str, dict[str, Any]]:
@@ -168,6 +169,7 @@ def keyed(
         arguments: those of the call.
         kind: what it asks for.
         namespace: the namespace that the call asks for.
+        tenant: whose records it may share, if that counts; only a digest of it stands in the request.
         ignore: the names of further arguments that do not count, such as ``seed`` or ``extra_body.user``.
         key: makes of the arguments that count what is to count instead of them.
 
@@ -187,6 +189,8 @@ def keyed(
             raise_interrupt(error)
             raise InvalidValueError(f"key= raised {type(error).__name__}: {error}") from error
     request = {"client": "litellm", "asks": kind.name, "namespace": namespace, "arguments": counting}
+    if tenant is not None:
+        request["tenant"] = sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()
     try:
         return request_key(request), request
     except InvalidValueError:
@@ -234,6 +238,8 @@ def model_asked(arguments: Mapping[str, Any]) -> str | None:
 
 def _counting(arguments: Mapping[str, Any]) -> dict[str, Any]:
     counting = {name: value for name, value in arguments.items() if value is not None and counts(name)}
+    if counting.get("input") is input:  # LiteLLM's Router passes Python's own with a rerank
+        del counting["input"]
     if "base_url" in counting and "api_base" not in counting:  # one is the other's alias
         counting["api_base"] = counting.pop("base_url")
     address = _address(arguments)
