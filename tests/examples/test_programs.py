@@ -93,6 +93,22 @@ def test_a_notebook_costs_each_cell_once(provider: ToolProvider, environment: di
     assert outputs[1][-1].startswith("looked up  4 hits, 2 misses")
 
 
+def test_a_rag_program_costs_its_embeddings_and_answers_once(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from provider import Provider
+
+    question = "On which working day after it left the depot is a parcel here?"
+    with Provider() as provider:
+        environment |= {"OPENAI_BASE_URL": provider.url, "OPENAI_API_BASE": provider.url}
+        command = [sys.executable, str(EXAMPLES / "rag.py"), question]
+        runs = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert provider.calls == 3, "the documents, the question, and the answer"
+    assert runs[0].stdout == runs[1].stdout
+    assert runs[0].stdout.startswith(f"You said: {question} Answer from this alone: A parcel arrives on")
+
+
 def shown(notebook: Path) -> list[str]:
     """Return what the cells of a notebook show."""
     cells = json.loads(notebook.read_text())["cells"]
