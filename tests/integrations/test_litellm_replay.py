@@ -4,6 +4,7 @@ import asyncio
 import pickle
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -122,6 +123,61 @@ async def test_no_router_is_a_way_around(
         with pytest.raises(ReplayMiss, match="nothing is recorded"):
             await called(router.completion if colour == "blocking" else router.acompletion, "first", MESSAGES)
     assert provider.calls == 0
+
+
+def two_groups(first: str, second: str) -> Router:
+    """Return a router with two groups, of which the second answers if the first does not."""
+    deployments = [
+        {"model_name": name, "litellm_params": {"model": "openai/gpt-4o", "api_base": url, "api_key": "x"}}
+        for name, url in (("first", first), ("second", second))
+    ]
+    fallbacks: list[Any] = [{"first": ["second"]}]
+    return Router(model_list=deployments, cache_responses=True, fallbacks=fallbacks, num_retries=0)
+
+
+NOWHERE = "http://127.0.0.1:9"  # nothing listens there
+
+
+@pytest.mark.parametrize("colour", ["blocking", "awaiting"])
+async def test_what_a_fallback_of_a_router_answered_is_recorded_and_replayed(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch, colour: str
+) -> None:
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, record_errors=True))
+    answers = []
+    for mode in ("auto", "auto", "replay"):
+        monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, mode=mode, record_errors=True))
+        router: Any = two_groups(NOWHERE, provider.url)
+        answers.append(
+            await called(router.completion if colour == "blocking" else router.acompletion, "first", MESSAGES)
+        )
+    assert len({answer.id for answer in answers}) == 1
+    assert provider.calls == 1
+
+
+@pytest.mark.skipif(
+    find_spec("litellm.router_rust") is not None and find_spec("litellm.router_rust.invoke.walk") is not None,
+    reason="native code makes the fallbacks of this Router",
+)
+async def test_a_router_asks_no_other_group_instead_of_a_miss(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path))
+    router: Any = two_groups(provider.url, provider.url)
+    router.completion("second", MESSAGES)
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, mode="replay"))
+    for function in (router.completion, router.acompletion):
+        with pytest.raises(ReplayMiss, match="'group': 'first'"):
+            await called(function, "first", MESSAGES)
+    assert provider.calls == 1
+
+
+@pytest.mark.skipif(find_spec("tenacity") is None, reason="LiteLLM tries nothing again without it")
+@pytest.mark.parametrize("name", ["completion", "acompletion"])
+async def test_a_miss_is_not_tried_again(replay: DOCache, name: str) -> None:
+    call: Any = {"model": "openai/gpt-4o", "messages": MESSAGES, "api_key": "x", "num_retries": 4}
+    with pytest.raises(ReplayMiss):
+        await called(getattr(litellm, f"{name}_with_retries"), **call, original_function=getattr(litellm, name))
+    assert replay.engine.stats().misses == 1
 
 
 @pytest.fixture

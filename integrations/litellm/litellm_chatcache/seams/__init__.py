@@ -20,7 +20,8 @@ Each applies to calls with a cache of ours, and only where LiteLLM has what it c
     Of a blocking hit LiteLLM tells its callbacks only where one of them is of a sort that awaited calls have, too, such
     as the ``"cache"`` that its own cache adds.
 ``retries``
-    What LiteLLM tries again, it does not ask the cache for, nor does it store the answer.
+    What LiteLLM tries again, it does not ask the cache for, nor does it store the answer. A miss is not tried again,
+    and a Router asks no other model group instead.
 ``unasked``
     Some functions ask no cache whatever. None of them is called in mode ``replay``.
 ``gathering``

@@ -1,13 +1,15 @@
-"""What LiteLLM tries again when a call failed."""
+"""What LiteLLM tries again when a call failed, and what its Router asks instead."""
 
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import litellm
+from litellm.router import Router
 from litellm.types.llms.openai import ResponsesAPIResponse
 from litellm.types.utils import ModelResponse
 
+from chatcache import ReplayMiss
 from litellm_chatcache.hook import hooked
 
 from .handler import call_of
@@ -25,6 +27,7 @@ def install() -> None:
         replace(litellm, name, _blocking)
     for name in _AWAITED:
         replace(litellm, name, _awaited)
+    replace(Router, "async_function_with_fallbacks_common_utils", _not_instead_of_a_miss)
 
 
 def _blocking(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,10 +53,23 @@ def _awaited(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _let_through(arguments: dict[str, Any]) -> None:
-    """Raise the error again that LiteLLM is handling, where nothing may be called."""
+    """Raise the error again that LiteLLM is handling, if nothing may be called; otherwise have a miss end the call."""
     hook, error = hooked(), sys.exception()
-    if hook is not None and error is not None and hook.replays(arguments):
-        raise error
+    if hook is not None and hook.replays(arguments):
+        if error is not None:
+            raise error
+        arguments["num_retries"] = 1  # how often it is tried in all
+
+
+def _not_instead_of_a_miss(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a Router ask no other model group if a call missed."""
+
+    async def with_fallbacks(self: Any, e: Exception, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(e, ReplayMiss):
+            raise e
+        return await original(self, e, *args, **kwargs)
+
+    return with_fallbacks
 
 
 def _keep(logging: Any, answer: Any, arguments: dict[str, Any]) -> None:
