@@ -859,6 +859,11 @@ class ResponseCache:
             return Mode.OFF
         return mode or self.mode
 
+    def fail(self, key: str, error: Exception) -> None:
+        """Tell a tape that is in of a call that failed, and whose error is not recorded."""
+        if self._track is not None:
+            self._track.fail(key, error)
+
     @staticmethod
     @contextmanager
     def providing() -> Iterator[None]:
@@ -1140,9 +1145,11 @@ class ResponseCache:
             return None
 
         led = await self._leading.lead(colour, key, look, tape=None if self._track is None else self._track.tape)
-        if isinstance(led, Hit):
-            return read(led) if is_read(led, read) else None
-        return led
+        if not isinstance(led, Hit):
+            return led
+        if self._track is not None:
+            self._track.share([key])
+        return read(led) if is_read(led, read) else None
 
     async def _lead_many(self, colour: Colour, keys: Collection[str], mode: Mode) -> Leader | bool:
         if not (mode.reads and mode.writes):
@@ -1159,7 +1166,11 @@ class ResponseCache:
             return hits[-1] if all(hits) else None
 
         led = await self._leading.lead(colour, whole, look, tape=None if self._track is None else self._track.tape)
-        return led if isinstance(led, Leader) else led is not None
+        if isinstance(led, Leader):
+            return led
+        if led is not None and self._track is not None:
+            self._track.share(keys)
+        return led is not None
 
     async def _led(  # noqa: PLR0913, PLR0917 - what `update` was passed
         self, colour: Colour, made: Made, refusal: Refusal | None, ttl: TTL, mode: Mode, leader: Leader | None

@@ -8,7 +8,7 @@ the tape has not, and may have called. What the provider answers is recorded. Wh
 A tape is in for the whole process, as that of a test is, or for a context: a thread or a task, and what it starts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -105,6 +105,12 @@ class Track(Protocol):
 
     def keep_failure(self, key: str, request: Any, error: Exception) -> None:
         """Record the error of a call, where that is wanted."""
+
+    def fail(self, key: str, error: Exception) -> None:
+        """Note that a call failed, and that its error is not recorded."""
+
+    def share(self, keys: Collection[str]) -> None:
+        """Note that calls that were looked up were answered by another one that was under way."""
 
     def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:
         """Return the miss of a request that has no key, or cannot be recorded, to be raised."""
@@ -309,6 +315,12 @@ class _TrackByContext:
 
     def keep_failure(self, key: str, request: Any, error: Exception) -> None:
         self._track.keep_failure(key, request, error)
+
+    def fail(self, key: str, error: Exception) -> None:
+        self._track.fail(key, error)
+
+    def share(self, keys: Collection[str]) -> None:
+        self._track.share(keys)
 
     def miss(self, key: str | None, request: Any, reason: str) -> ReplayMiss:
         return self._track.miss(key, request, reason)

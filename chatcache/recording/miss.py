@@ -33,6 +33,8 @@ class Reason(StrEnum):
     """Not in this bundle, by anything that is like the request."""
     DIFFERS = "the request differs from what was recorded"
     """There is one like it."""
+    UNRECORDED = "nothing of this test is recorded"
+    """There is one like it, of another test."""
     ELSEWHERE = "it is recorded, but by another test, or for another store"
     """The very request is."""
     EDITED = "its record was edited by hand, so that its key is that of another request"

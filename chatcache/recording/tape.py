@@ -42,6 +42,8 @@ __all__ = ["Advice", "Tape", "sample"]
 T = TypeVar("T")
 
 _DIGITS = 64  # of a key
+_UNREAD = "its stream was not read to its end, so the answer is not known; read it, or close it after its last chunk"
+_UNSTORED = "its answer did not reach the cache, as with LiteLLM's no-store"
 _SAMPLE: ContextVar[str] = ContextVar("chatcache_sample", default="")
 
 
@@ -68,10 +70,14 @@ class Advice:
 
     Attributes:
         record: how to record a call that was missed.
+        first: how to record the calls of a scope that has no records.
+        errors: how to record the errors of a provider.
         allow: how to record an answer that holds a secret.
     """
 
     record: str = "use mode 'refresh', where the provider can be reached"
+    first: str = "use mode 'once', where the provider can be reached"
+    errors: str = "Policy(errors=True) records errors"
     allow: str = (
         'If it is no secret: Policy(not_secret=[r"..."]). If the program does not need it: Policy(masked_answers=True).'
     )
@@ -94,6 +100,7 @@ class Tape:
         used: the records that were replayed.
         misses: what was missed.
         problems: the errors of the calls that could not be recorded.
+        unrecorded: why calls that were made have no record, a line each.
         saved: what was replayed would have taken: tokens, US dollars, seconds.
         hits: how many calls were replayed.
     """
@@ -115,6 +122,8 @@ class Tape:
         self._asked: dict[tuple[str, str], int] = {}  # how often, by store and key
         self._played: set[str] = set()  # the rows of the records that were replayed, in this round
         self._stale: dict[tuple[str, str], list[int]] = {}
+        self._open: dict[tuple[str, str], list[str]] = {}  # why calls that were made have no record so far
+        self._failed: dict[tuple[str, str], str] = {}
         self._held: dict[tuple[str, str], Held] = {}
         self._lock = RLock()
 
@@ -214,6 +223,33 @@ class Tape:
         made = [record.number for record in self.made if (record.store, record.key) == (store, key)]
         return max([entry.number for entry in there] + made, default=0) + 1
 
+    @property
+    def unrecorded(self) -> list[str]:
+        """Why calls that were made have no record, a line each: they cannot be replayed."""
+        with self._lock:
+            told = [(store, why) for (store, _), each in self._open.items() for why in each]
+            told += [(store, why) for (store, _), why in self._failed.items()]
+        return [*map(str, self.problems), *(f"a call of store {store!r}: {why}" for store, why in told)]
+
+    def begin(self, store: str, key: str, why: str) -> None:
+        """Note that a call is made, and why it has no record if none follows."""
+        with self._lock:
+            self._open.setdefault((store, key), []).append(why)
+
+    def end(self, store: str, key: str) -> None:
+        """Note that a call was answered; if it failed before, a replay gives this answer at once."""
+        with self._lock:
+            self._failed.pop((store, key), None)
+            calls = self._open.get((store, key))
+            if calls:
+                calls.pop()
+
+    def failed(self, store: str, key: str, error: Exception) -> None:
+        """Note that a call failed whose error is not recorded."""
+        with self._lock:
+            self.end(store, key)
+            self._failed[store, key] = f"it failed with {type(error).__name__}; {self._advice.errors}"
+
     def renew(self, entry: Entry) -> None:
         """Have the next record of a request take the place of one that is too old."""
         with self._lock:
@@ -230,13 +266,14 @@ class Tape:
     def missed(self, store: str, key: str | None, request: Any, volatile: Found, **why: Any) -> ExplainedMiss:
         """Return a miss, which is noted."""
         secret = texts_of_places(request)
+        recorded = len(self.shelf.of_scope(self.scope))
         explanation = Explanation(
             scope=self.scope,
             bundle=_shown(self.shelf.bundle.path),
-            recorded=len(self.shelf.of_scope(self.scope)),
+            recorded=recorded,
             ignored=self.policy.ignore,
             placeholders={token: text for token, text in volatile.items() if not any(token in each for each in secret)},
-            command=self._advice.record,
+            command=self._advice.record if recorded else self._advice.first,
             **why,
         )
         miss = ExplainedMiss(key=key, request=request, store_id=store, explanation=explanation)
@@ -267,6 +304,14 @@ class _Track:
         return bool(_SAMPLE.get())
 
     def look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> Replayed[T] | None:
+        found = self._look(key, request, read, forms)
+        if found is None and not PROVIDING.get():
+            own = form_of(key)
+            is_stream = (own or forms[0]) in STREAMS
+            self.tape.begin(self._store, key.removesuffix(own), _UNREAD if is_stream else _UNSTORED)
+        return found
+
+    def _look(self, key: str, request: Any, read: Callable[[Hit], T], forms: Sequence[Form]) -> Replayed[T] | None:
         tape = self.tape
         if PROVIDING.get() or not self._asks(request):
             return None
@@ -317,6 +362,7 @@ class _Track:
             return True
         if tape.mode is RecordMode.REPLAY:
             return False
+        tape.end(self._store, key)
         check_answer(answer)
         check_request(about.request)
         ident, replaced = tape.keyed(key, about.request)
@@ -347,9 +393,18 @@ class _Track:
         return tape.add(self._store, ident, made, lost)
 
     def keep_failure(self, key: str, request: Any, error: Exception) -> None:
+        self.fail(key, error)
         note = self._outcomes.written(Failure(error)) if self.errors else None
         if note is not None:
             self.keep(key.removesuffix(form_of(key)), Form.FAILURE, note, About(request=request), None, None)
+
+    def fail(self, key: str, error: Exception) -> None:
+        if not PROVIDING.get():
+            self.tape.failed(self._store, key.removesuffix(form_of(key)), error)
+
+    def share(self, keys: Collection[str]) -> None:
+        for key in keys:
+            self.tape.end(self._store, key)
 
     def miss(self, key: str | None, request: Any, reason: str) -> ExplainedMiss:
         return self.tape.missed(self._store, key, scrubbed(request), {}, reason=Reason.NO_KEY, detail=reason)
@@ -399,7 +454,8 @@ class _Track:
             return {"reason": Reason.EDITED, "nearest": near, "detail": f"this gives it its own key: {mended_by}"}
         if not near.differences:
             return {"reason": Reason.ELSEWHERE, "nearest": near}
-        return {"reason": Reason.DIFFERS, "nearest": near}
+        is_known = bool(tape.shelf.of_scope(tape.scope))
+        return {"reason": Reason.DIFFERS if is_known else Reason.UNRECORDED, "nearest": near}
 
     def _asks(self, request: Any) -> bool:
         """Return whether a call may be answered by a record; raise what it is to fail with, if that is wanted."""

@@ -989,3 +989,100 @@ def test_the_fixture_is_there_in_mode_off(run: Run) -> None:
     run.tests("def test_one(chatcache):\n    with chatcache.sample(1): ask('x')\n    assert chatcache.hits == 0\n")
     run("--chatcache=off").assert_outcomes(passed=1)
     assert run.calls == 1
+
+
+UNREPLAYABLE = """
+def fail(request): raise OSError("down")
+def stream(request): yield 1; yield 2
+
+def test_an_error():
+    with pytest.raises(OSError): cache.call({"question": "why"}, fail)
+
+def test_an_unread_stream():
+    assert next(cache.stream({"question": "why"}, stream)) == 1
+
+def test_an_error_and_then_an_answer():
+    with pytest.raises(OSError): cache.call({"question": "why"}, fail)
+    assert ask("why")
+
+def test_a_good_call():
+    ask("why")
+"""
+
+
+def test_calls_that_cannot_be_replayed_are_listed_with_reasons_and_fail_a_strict_run(run: Run) -> None:
+    run.tests(UNREPLAYABLE)
+    result = run()
+    result.assert_outcomes(passed=4)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "2 calls were made and cannot be replayed:",
+            "  test_it.py::test_an_error: a call of store 'app': it failed with OSError; *(errors=True) records errors",
+            "  test_it.py::test_an_unread_stream: a call of store 'app': its stream was not read to its end*",
+        ]
+    )
+    assert run("--chatcache=refresh", "--chatcache-strict").ret == 1
+    assert run("--chatcache=refresh", "--chatcache-strict", "-k", "good or and_then").ret == 0
+
+
+def test_the_advice_about_an_error_helps(run: Run) -> None:
+    run.pytester.makeini("[pytest]\nchatcache_errors = true\n")
+    run.tests(UNREPLAYABLE)
+    assert run("--chatcache-strict", "-k", "an_error").ret == 0
+    replayed = run("--chatcache-strict", "--chatcache=replay", "-k", "an_error and not answer")
+    replayed.stdout.no_fnmatch_line("*cannot be replayed*")
+
+
+def test_calls_that_share_an_answer_are_all_replayed(run: Run) -> None:
+    run.tests(
+        "import threading\ndef test_one():\n"
+        "    threads = [threading.Thread(target=ask, args=['why']) for _ in range(4)]\n"
+        "    for thread in threads: thread.start()\n    for thread in threads: thread.join()\n"
+    )
+    assert run("--chatcache-strict").ret == 0
+    assert run("--chatcache-strict", "--chatcache=replay").ret == 0
+
+
+def test_a_miss_of_a_test_without_records_says_so_and_advises_to_record_it_once(run: Run) -> None:
+    run.tests("def test_one(): ask('what is the colour of the sky today')\n")
+    run()
+    run.tests("def test_two(): ask('what is the colour of the sky tomorrow')\n")
+    result = run("--chatcache=replay")
+    result.stdout.fnmatch_lines(
+        [
+            "no record to replay: nothing of this test is recorded",
+            f"  bundle   {BUNDLE} (0 records of this test)",
+            "  nearest  of test_one, *",
+            'Nothing was called. To record it: pytest "test_it.py::test_two" --chatcache=once',
+        ]
+    )
+    run.tests("def test_three(): ask('and now?')\n")
+    run("--chatcache=replay").stdout.fnmatch_lines(['*pytest "test_it.py::test_three" --chatcache=once'])
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["", "xdist"])
+def test_a_framework_that_is_imported_and_not_called_is_told(run: Run, options: tuple[str, ...]) -> None:
+    run.tests("import litellm\ndef test_one(): pass\n")
+    run.apart("-W", "ignore", *options).stdout.fnmatch_lines(["*LLM calls*", "0 calls seen of litellm"])
+
+
+def test_a_cache_of_another_make_is_told(run: Run) -> None:
+    run.tests(
+        "import litellm\nfrom litellm.caching import Cache\n"
+        "@pytest.fixture(autouse=True, scope='module')\ndef local():\n"
+        "    litellm.cache = Cache(type='local')\n    yield\n    litellm.cache = None\n"
+        "def test_one(): pass\ndef test_two(): pass\n"
+    )
+    run.apart("-W", "ignore").stdout.fnmatch_lines(["calls of litellm are not recorded while its cache is a *Cache: *"])
+
+
+def test_a_call_that_litellm_is_not_to_store_is_listed(run: Run) -> None:
+    run.tests(
+        "import litellm\ndef test_one():\n"
+        "    asked = [{'role': 'user', 'content': 'why'}]\n"
+        "    litellm.completion(model='gpt-4o', messages=asked, mock_response='yes', cache={'no-store': True})\n"
+    )
+    result = run.apart("-W", "ignore", "--chatcache-strict")
+    result.stdout.fnmatch_lines(["  test_it.py::test_one: a call of store 'litellm': *no-store"])
+    assert result.ret == 1

@@ -395,6 +395,8 @@ class DOCache(Facade, Hook):
             leader.failed(error)
         wanted = (self.record_errors or self.engine.records_errors) and call.within is None and not is_interrupt(error)
         record = record_of(error) if wanted else None
+        for key in [call.key] if call.key is not None else [*call.missing]:
+            self.engine.fail(key, error)
         if record is not None and (call.key is not None or call.asked):
             record["chunks"] = [*chunks]
             try:

@@ -66,6 +66,8 @@ class Ledger:
         collected: the tests that there are; None where not all of them are known.
         changes: what this run changed in its bundles.
         problems: what could not be written.
+        seen: the frameworks that were imported while a test ran.
+        remarks: what there is to say of frameworks whose calls are not recorded.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -73,6 +75,8 @@ class Ledger:
         self.collected: Collected | None = None
         self.changes: dict[Path, Changes] = defaultdict(Changes)
         self.problems: list[str] = []
+        self.seen: set[str] = set()
+        self.remarks: dict[str, None] = {}
         self._settings = settings
         self._bundles: dict[str, _Written] = {}
 

@@ -1,7 +1,7 @@
 """The hooks of pytest."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ _NAME = "chatcache-run"
 _RESULTS = "chatcache_results"  # the attribute of a report
 _COLLECTED = "chatcache_collected"
 _SHARED = "chatcache_shared"
+_FRAMEWORKS = "chatcache_frameworks"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -173,19 +174,23 @@ class _Run:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over which tests a worker of pytest-xdist collected."""
-        said = getattr(node, "workeroutput", {}).get(_COLLECTED)
-        if said is not None:
-            self._ledger.collected = Collected(**said)
+        output = getattr(node, "workeroutput", {})
+        if output.get(_COLLECTED) is not None:
+            self._ledger.collected = Collected(**output[_COLLECTED])
+        self._note_frameworks(*output.get(_FRAMEWORKS, ((), ())))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write what is not written so far, and judge."""
         self._scopes.close()
+        frameworks = self._scopes.frameworks
         if self._is_worker:
+            output = self._config.workeroutput  # type: ignore[attr-defined]
+            output[_FRAMEWORKS] = [*frameworks.seen], [*frameworks.remarks]
             if self._ledger.collected is not None:
-                output = self._config.workeroutput  # type: ignore[attr-defined]
                 output[_COLLECTED] = asdict(self._ledger.collected)
             return
+        self._note_frameworks(frameworks.seen, frameworks.remarks)
         is_whole = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
         if not is_whole or getattr(session, "shouldfail", False) or getattr(session, "shouldstop", False):
             self._ledger.collected = None  # there may be more tests
@@ -198,9 +203,16 @@ class _Run:
             self._write_reports()
         except (ChatcacheError, OSError) as error:
             self._ledger.problems.append(f"ERROR: {error}")
-        fails = self._ledger.problems or (self._settings.flag("strict") and needs_attention(self._verdict))
+        fails = self._ledger.problems or self._is_strictly_wrong()
         if fails and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _is_strictly_wrong(self) -> bool:
+        return self._settings.flag("strict") and needs_attention(self._ledger, self._verdict)
+
+    def _note_frameworks(self, seen: Iterable[str], remarks: Iterable[str]) -> None:
+        self._ledger.seen.update(seen)
+        self._ledger.remarks.update(dict.fromkeys(remarks))
 
     def _write_reports(self) -> None:
         if self._settings.report:
@@ -218,8 +230,8 @@ class _Run:
         if self._pruned:
             said.append(f"{self._pruned} records and blobs removed")
         if said:
-            strict = self._settings.flag("strict") and needs_attention(self._verdict)
-            terminalreporter.section("LLM calls" + (" (--chatcache-strict: failed)" if strict else ""), sep="=")
+            how = " (--chatcache-strict: failed)" if self._is_strictly_wrong() else ""
+            terminalreporter.section(f"LLM calls{how}", sep="=")
             for line in said:
                 terminalreporter.line(printable(line))
         if self._settings.annotates:

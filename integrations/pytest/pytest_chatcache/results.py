@@ -35,6 +35,7 @@ class Result:
         used: which records were replayed.
         hits: how many calls were replayed.
         misses: what was missed, as `chatcache.recording.ExplainedMiss` says it.
+        unrecorded: why calls that were made have no record, a line each.
         saved: what was replayed would have taken: tokens, US dollars, seconds.
     """
 
@@ -52,6 +53,7 @@ class Result:
     used: list[Name]
     hits: int
     misses: list[dict[str, Any]]
+    unrecorded: list[str]
     saved: list[float]
 
     @classmethod
@@ -83,6 +85,7 @@ class Result:
             used=[(each.store, each.key, each.number) for each in there if each.row in tape.used],
             hits=tape.hits,
             misses=[miss.to_dict() for miss in tape.misses],
+            unrecorded=tape.unrecorded,
             saved=tape.saved,
         )
 
@@ -97,6 +100,7 @@ class Result:
             used=[*self.used, *other.used],
             hits=self.hits + other.hits,
             misses=[*self.misses, *other.misses],
+            unrecorded=[*self.unrecorded, *other.unrecorded],
             saved=[one + more for one, more in zip(self.saved, other.saved, strict=True)],
         )
 

@@ -31,6 +31,7 @@ _ALLOW = (
     'If it is no secret: @pytest.mark.chatcache(not_secret=[r"..."]). If the test does not need it: '
     "@pytest.mark.chatcache(masked_answers=True)."
 )
+_ERRORS = "@pytest.mark.chatcache(errors=True) records errors"
 _SAID = "_chatcache_said"  # the mark of a miss that a test failed with
 
 
@@ -167,7 +168,7 @@ class Scopes:
                 raise
             finally:
                 passed = ended and tape is not None and not tape.misses and not tape.problems
-                if tape is not None and (tape.made or tape.hits or tape.misses):
+                if tape is not None and (tape.made or tape.hits or tape.misses or tape.unrecorded):
                     self._of_fixtures.append(Result.of(tape, path, item, passed=passed, is_fixture=True))
                 if passed and is_shared and tape is not None:
                     self._sharing.keep(path, name, tape)
@@ -184,4 +185,5 @@ class Scopes:
 
 
 def _advice(item: pytest.Item) -> Advice:
-    return Advice(record=f'pytest "{item.nodeid}" --chatcache=refresh', allow=_ALLOW)
+    again = f'pytest "{item.nodeid}" --chatcache='
+    return Advice(record=f"{again}refresh", first=f"{again}once", errors=_ERRORS, allow=_ALLOW)

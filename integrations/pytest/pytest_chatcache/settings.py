@@ -92,7 +92,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 _FLAGS = {
     "block-network": "let no test open a network connection (by pytest-socket)",
-    "strict": "fail the run where there are unused, expired or orphaned records",
+    "strict": "fail the run if there are unused, expired or orphaned records, or calls that cannot be replayed",
     "prune": "remove unused and orphaned records",
     "github": "write misses as annotations of GitHub; by default where GITHUB_ACTIONS is set",
 }

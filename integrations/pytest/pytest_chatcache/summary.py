@@ -19,7 +19,9 @@ def lines(ledger: Ledger, verdict: Verdict, root: Path, *, verbose: bool) -> Ite
         root: the folder that paths are relative to.
         verbose: whether the other bundles are told of, too.
     """
-    yield from _all_calls(ledger)
+    yield from _all_calls(ledger) or _no_calls(ledger)
+    yield from _unrecorded(ledger)
+    yield from ledger.remarks
     for path, files in verdict.items():
         changes = ledger.changes.get(path, Changes())
         numbers = {
@@ -35,9 +37,9 @@ def lines(ledger: Ledger, verdict: Verdict, root: Path, *, verbose: bool) -> Ite
             yield f"{_shown(path, root)}: {', '.join([f'{files.replayed:,} replayed', *said])}"
 
 
-def needs_attention(verdict: Verdict) -> bool:
-    """Whether there are records that are unused, expired or orphaned."""
-    return any(True for files in verdict.values() for _ in _matters(files))
+def needs_attention(ledger: Ledger, verdict: Verdict) -> bool:
+    """Whether there are records that are unused, expired or orphaned, or calls that cannot be replayed."""
+    return any(True for files in verdict.values() for _ in _matters(files)) or any(_unrecorded(ledger))
 
 
 def markdown(ledger: Ledger, verdict: Verdict, root: Path) -> str:
@@ -53,6 +55,7 @@ def markdown(ledger: Ledger, verdict: Verdict, root: Path) -> str:
     matters = {path: ", ".join(_matters(files)) for path, files in verdict.items()}
     said += [f"* {_code(_shown(path, root))}: {what}" for path, what in matters.items() if what]
     misses = [(result.node, miss) for result in ledger.results.values() for miss in result.misses]
+    said += [f"* {_code(line.strip())}" for line in _unrecorded(ledger)]
     said += [f"* {_code(node)} missed: {miss['reason']}" for node, miss in misses]
     return "\n".join(said) + "\n"
 
@@ -71,6 +74,19 @@ def _changes(miss: dict[str, object]) -> Iterator[str]:
         case {"nearest": {"differences": [*differences]}}:
             for each in differences[:3]:
                 yield f"{each['path']} {each['kind']}"
+
+
+def _unrecorded(ledger: Ledger) -> Iterator[str]:
+    """Yield which calls of which tests cannot be replayed, and why."""
+    told = [(result.node, why) for result in ledger.results.values() for why in result.unrecorded]
+    if told:
+        yield f"{len(told):,} {'call was' if len(told) == 1 else 'calls were'} made and cannot be replayed:"
+    yield from (f"  {node}: {why}" for node, why in told)
+
+
+def _no_calls(ledger: Ledger) -> list[str]:
+    """Return that no calls were seen of the frameworks that were imported, if any was."""
+    return [f"0 calls seen of {' and '.join(sorted(ledger.seen))}"] if ledger.seen else []
 
 
 def _all_calls(ledger: Ledger) -> list[str]:
