@@ -196,6 +196,8 @@ class DOCache(Facade, Hook):
             return ""
         if call.function == "aembedding":  # LiteLLM asks for the key of each input, and then passes nothing but that
             call.items[key] = request
+        else:
+            call.keyed = key, request
         return key
 
     def explain(self, function: str | None = None, /, **arguments: Any) -> Explanation:
@@ -543,7 +545,10 @@ class DOCache(Facade, Hook):
                 raise self.engine.miss(None, shown(arguments), f"it has more than max_messages={self.max_messages}")
             return None
         try:
-            call.key, call.request = self._keyed(call, arguments, self._assigned)
+            known = call.keyed  # LiteLLM asks for the key of most calls just before it looks them up by it
+            if known is None or known[0] != arguments.get("cache_key"):
+                known = self._keyed(call, arguments, self._assigned)
+            call.key, call.request = known
         except InvalidValueError as error:
             if not self.engine.calls(call.mode):
                 raise self.engine.miss(None, shown(arguments), str(error)) from error

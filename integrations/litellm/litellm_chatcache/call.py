@@ -36,6 +36,7 @@ class Call:
         kind: what it asks for, or None where that is not cached.
         key: the key of its request, or None as long as it was not looked up.
         request: its request.
+        keyed: its key and its request, once LiteLLM asked for the key.
         mode: what the cache does with it.
         controls: what it asks of the cache.
         streamed: whether it asks for a stream.
@@ -68,6 +69,7 @@ class Call:
         self.passes_by = False
         self.key: str | None = None
         self.request: dict[str, Any] | None = None
+        self.keyed: tuple[str, dict[str, Any]] | None = None
         self.mode = Mode.OFF
         self.controls = Controls()
         self.streamed = False
