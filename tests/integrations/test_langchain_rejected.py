@@ -190,3 +190,18 @@ def test_a_batch_has_the_mode_of_its_block(tmp_path: Path) -> None:
     with cache.disabled():
         model.batch(["Which order?", "Which one?"])
     assert (len(CALLS), cache.engine.stats().stores) == (2, 0)
+
+
+async def test_a_miss_is_not_tried_again(tmp_path: Path) -> None:
+    cache = DOCache("missing", path=tmp_path, mode="replay")
+    chain = (cached(Indecisive(), cache) | PARSER).with_retry(stop_after_attempt=9)  # which would pause before each
+    with pytest.raises(ReplayMiss):
+        chain.invoke("What?")
+    with pytest.raises(ReplayMiss):
+        await chain.ainvoke("What?")
+    with pytest.raises(ReplayMiss):
+        chain.batch(["What?"])
+    with pytest.raises(ReplayMiss):
+        await chain.abatch(["What?"])
+    assert cache.stats().misses == 4
+    assert CALLS == []

@@ -26,6 +26,7 @@ from chatcache import (
     raise_interrupt,
 )
 
+from . import retries
 from .generations import accepts, answered_by, from_record, refusal_of, same_id, to_record, usage_of
 from .hook import IN_CALL, install
 from .keys import UnkeyableError, keyed, left_out_of_texts, model_of
@@ -94,6 +95,7 @@ class DOCache(Facade, BaseCache):
         stable_ids: bool = False,
     ) -> None:
         install(DOCache)
+        retries.install()
         self.stable_ids = stable_ids
         self._read = partial(from_record, name=same_id) if stable_ids else from_record
         self.classes: dict[Any, Any] = {}
