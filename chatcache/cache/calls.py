@@ -25,7 +25,6 @@ from chatcache.ttl import TTL
 
 from .leases import Following, Lease, Leases, Left
 from .outcomes import Outcomes
-from .provider import TapedProvider
 from .records import Hit, is_read
 
 __all__ = ["Answer", "Call", "Calls", "items_of"]
@@ -53,7 +52,7 @@ class Call:
         on_hit: is called with the record that answers it, if one does.
         reads: makes what is asked for of a record, or raises: then it is a miss.
         budget: how long the cache may hold up the call.
-        provider: the tape between the cache and the provider, if one is in.
+        tape: the tape that is in, if one is; other tapes and other processes have no part in the call.
     """
 
     key: str
@@ -66,12 +65,12 @@ class Call:
     on_hit: Callable[[Hit], object]
     reads: Callable[[Hit], object]
     budget: Budget
-    provider: TapedProvider | None = None
+    tape: object = None
 
     @property
     def flight(self) -> Hashable:
         """What calls have in common that share one answer."""
-        return self.key, self.mode, None if self.provider is None else self.provider.tape
+        return self.key, self.mode, self.tape
 
 
 class Answer:
@@ -230,9 +229,7 @@ class Calls:
         What that left in a form that is not known here is as good as nothing.
         """
         look = partial(self._recorded, colour, call)
-        if call.provider is not None or not (
-            call.mode.reads and call.mode.writes
-        ):  # there will be no record for others
+        if call.tape is not None or not (call.mode.reads and call.mode.writes):  # there will be no record for others
             return await look() if call.mode.reads else None
         led = await self._leases.lead(colour, call.key, look, call.budget, follow=follow, followed=followed)
         if isinstance(led, Left):
@@ -248,7 +245,6 @@ class Calls:
 
     async def _called(self, colour: Colour, call: Call, fn: Callable[[Any], Any], lease: Lease | None) -> Answer:
         """Make a call, and keep its answer."""
-        fn = fn if call.provider is None else call.provider.answering(fn)
         async with lease or nullcontext():
             began = monotonic()
             try:
@@ -323,7 +319,6 @@ class Calls:
         self, colour: Colour, call: Call, fn: Callable[[Any], Any], lease: Lease | None
     ) -> AsyncGenerator[Answer, None]:
         """Yield the chunks of a stream that is made here, and keep it when it ended."""
-        fn = fn if call.provider is None else call.provider.streaming(colour, fn)
         chunks: list[Answer] = []
         offsets: list[float] = []
         async with lease or nullcontext():

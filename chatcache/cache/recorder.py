@@ -139,9 +139,6 @@ class Recorder:
         offsets: list[float] | None,
     ) -> bool:
         """Keep what a call made; see `chatcache.cache.calls.Keep`."""
-        replayed = None if call.provider is None else call.provider.replayed
-        if replayed is not None and replayed.form == form_of(call.key):
-            return self.restore(call.key, call.request, replayed, call.ttl, call.mode)
         pieces = [made] if isinstance(made, Answer) else made
         size = sum(each.size for each in pieces)
         copied = await off_loop_if(colour, size, lambda: [each.copy() for each in pieces])
@@ -151,33 +148,18 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - whatever the caller's function raises
             raise_interrupt(error)
             return self._unstored(answer, error, self._asked.pop(call.key))
-        if replayed is not None:
-            refusal = replayed.refusal
         about = About(took=took)
-        record = Made(
-            call.key,
-            answer,
-            about,
-            call.canonical,
-            call.accept,
-            offsets,
-            size,
-            call.key,
-            call.budget,
-            lease,
-            is_provided=replayed is None,
-        )
+        record = Made(call.key, answer, about, call.canonical, call.accept, offsets, size, call.key, call.budget, lease)
         return await self.keep(colour, record, refusal, call.ttl, call.mode)
 
     def keep_failure(self, call: Call, error: Exception) -> None:
         """Keep the error of a call, where a tape wants that; a store never does."""
-        provider = call.provider
-        if provider is not None and not provider.is_replaying:
+        if self.track is not None and call.tape is not None:
             try:
-                provider.track.keep_failure(call.key, call.request, error)
+                self.track.keep_failure(call.key, call.request, error)
             except Exception as problem:  # noqa: BLE001 - the caller gets the error of the call
                 raise_interrupt(problem)
-                provider.track.reject(problem)
+                self.track.reject(problem)
 
     def restore(self, key: str, request: Any, replayed: Replayed[Any], ttl: TTL, mode: Mode) -> bool:
         """Keep what a tape answered in the place of the provider; return whether it was kept.

@@ -54,9 +54,8 @@ from .held import HeldStore
 from .leading import Leader, Leading
 from .leases import Leases
 from .outcomes import Errors, Outcomes
-from .provider import TapedProvider
 from .recorder import Accept, Made, Recorder, off_loop_if, parse_accept
-from .records import About, Form, Hit, Story, is_read, parse_requests
+from .records import About, Form, Hit, Story, form_of, is_read, parse_requests
 from .replay import Pace, apaced, paced, parse_pace
 from .sharing import Sharing
 from .statistics import Counts, HeldCounts, Statistics
@@ -289,18 +288,18 @@ class ResponseCache:
             if answer is not None:
                 return answer
         if read is from_chunks is None:
-            hit = self._find(key, request, _answered, chosen, _ANSWER)
+            hit = self.lookup(key, request, _answered, mode=chosen, ttl=ttl)
         else:
             forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
-            hit = self._find(key, request, partial(_as_answer, read, from_chunks), chosen, forms)
+            reads = partial(_as_answer, read, from_chunks)
+            hit = self.lookup(key, request, reads, mode=chosen, forms=forms, ttl=ttl)
         if hit is None:
-            provider = None if self._track is None else self._answering(self._track, key, read, from_chunks)
-            reads = partial(_as_answer, read, None)
-            call = self._to_make(key, request, canonical, refuse, accept, ttl, chosen, on_hit, reads, provider)
+            whole = partial(_as_answer, read, None)
+            call = self._to_make(key, request, canonical, refuse, accept, ttl, chosen, on_hit, whole)
             made, joined = self._flown(call, lambda: drive(self._calls.lead(blocking, call, fn)))
             answer = made.copy() if joined else made.original
             return answer if read is None else read(answer)
-        if on_hit is not None:
+        if on_hit is not None and not hit.is_provided:
             on_hit(hit)
         return cast(T, hit.answer)
 
@@ -330,18 +329,18 @@ class ResponseCache:
             if answer is not None:
                 return answer
         if read is from_chunks is None:
-            hit = await self._afind(key, request, _answered, chosen, _ANSWER)
+            hit = await self.alookup(key, request, _answered, mode=chosen, ttl=ttl)
         else:
             forms = _ANSWER if from_chunks is None else _ANSWER_OR_STREAM
-            hit = await self._afind(key, request, partial(_as_answer, read, from_chunks), chosen, forms)
+            reads = partial(_as_answer, read, from_chunks)
+            hit = await self.alookup(key, request, reads, mode=chosen, forms=forms, ttl=ttl)
         if hit is None:
-            provider = None if self._track is None else self._answering(self._track, key, read, from_chunks)
-            reads = partial(_as_answer, read, None)
-            call = self._to_make(key, request, canonical, refuse, accept, ttl, chosen, on_hit, reads, provider)
+            whole = partial(_as_answer, read, None)
+            call = self._to_make(key, request, canonical, refuse, accept, ttl, chosen, on_hit, whole)
             made, joined = await self._aflown(call, lambda: self._calls.lead(awaiting, call, fn))
             answer = await off_loop_if(awaiting, made.size, made.copy) if joined else made.original
             return cast(T, answer if read is None else read(answer))
-        if on_hit is not None:
+        if on_hit is not None and not hit.is_provided:
             on_hit(hit)
         return cast(T, hit.answer)
 
@@ -940,7 +939,6 @@ class ResponseCache:
         mode: Mode,
         on_hit: Callable[[Hit], object] | None,
         reads: Callable[[Hit], object],
-        provider: TapedProvider | None,
     ) -> Call:
         """Return a call that is to be made."""
         return Call(
@@ -954,19 +952,8 @@ class ResponseCache:
             on_hit or _ignored,
             reads,
             Budget(self._timeout),
-            provider,
+            None if self._track is None else self._track.tape,
         )
-
-    @staticmethod
-    def _answering(
-        track: Track,
-        key: str,
-        read: Callable[[Any], Any] | None,
-        from_chunks: Callable[[list[Any]], Any] | None,
-    ) -> TapedProvider:
-        """Return the provider of a call while a tape is in."""
-        reads, raw = partial(_as_answer, read, from_chunks), partial(_as_answer, None, from_chunks)
-        return TapedProvider(track, key, reads, raw, _ANSWER if from_chunks is None else _ANSWER_OR_STREAM)
 
     def _find_or_replay(  # noqa: PLR0913, PLR0917 - what `lookup` was passed
         self,
@@ -989,7 +976,9 @@ class ResponseCache:
             replayed = track.look(key, request, read, forms)
             if replayed is None:
                 return None
-            self._recorder.restore(key + replayed.form, request, replayed, self._lives(ttl), mode)
+            self._recorder.restore(
+                key.removesuffix(form_of(key)) + replayed.form, request, replayed, self._lives(ttl), mode
+            )
             return replayed.result
 
     def _made(  # noqa: PLR0913, PLR0917 - what `update` was passed
@@ -1036,17 +1025,22 @@ class ResponseCache:
         if not call.mode.reads:
             return lead(), False
         made, joined = self._sharing.flights.run(call.flight, lead)
-        if joined:
-            self._joined()
+        self._shared_by(call, joined=joined)
         return made, joined
 
     async def _aflown(self, call: Call, lead: Callable[[], Awaitable[Answer]]) -> tuple[Answer, bool]:
         if not call.mode.reads:
             return await lead(), False
         made, joined = await self._sharing.flights.arun(call.flight, lead)
+        self._shared_by(call, joined=joined)
+        return made, joined
+
+    def _shared_by(self, call: Call, *, joined: bool) -> None:
+        """Count a call that another one answered, and tell the tape that it needs no record of its own."""
         if joined:
             self._joined()
-        return made, joined
+        if call.tape is not None and self._track is not None:
+            self._track.share([call.key])
 
     async def _streamed(  # noqa: PLR0913, PLR0917 - what `stream` was passed
         self,
@@ -1067,19 +1061,17 @@ class ResponseCache:
             source = items_of(colour, fn, request)
         else:
             key = key_of(canonical) + Form.STREAM
-            looked_up, forms = (key, _ANSWER) if to_chunks is None else (key_of(canonical), _STREAM_OR_ANSWER)
-            reads = partial(_as_chunks, read, to_chunks)
-            provider = None
-            if self._track is not None:
-                raw = partial(_as_chunks, None, to_chunks)
-                provider = TapedProvider(self._track, looked_up, reads, raw, forms, pace=pace)
             whole = partial(_as_chunks, read, None)
-            call = self._to_make(key, request, canonical, refuse, accept, ttl, mode, on_hit, whole, provider)
-            hit = await colour(self._find, self._afind, looked_up, request, reads, mode, forms)
+            call = self._to_make(key, request, canonical, refuse, accept, ttl, mode, on_hit, whole)
+            looked_up, forms = (key, _ANSWER) if to_chunks is None else (key_of(canonical), _STREAM_OR_ANSWER)
+            look = partial(self.lookup, mode=mode, forms=forms, ttl=ttl)
+            alook = partial(self.alookup, mode=mode, forms=forms, ttl=ttl)
+            hit = await colour(look, alook, looked_up, request, partial(_as_chunks, read, to_chunks))
             if hit is None:
                 source = self._shared(colour, call, fn, read)
             else:
-                call.on_hit(hit)
+                if not hit.is_provided:
+                    call.on_hit(hit)
                 replay = paced if colour is blocking else apaced
                 source = each(colour, replay(hit.chunks, hit.offsets, pace))
         async with aclosing(source) as chunks:
@@ -1107,6 +1099,8 @@ class ResponseCache:
         async with aclosing(each(colour, source)) as chunks:
             async for chunk in chunks:
                 yield chunk.copy() if read is None else read(chunk.copy())
+        if call.mode.reads:
+            self._shared_by(call, joined=False)
 
     def _unread(self, key: str, error: PersistenceError, mode: Mode) -> None:
         """Let the call proceed without records that could not be read, or raise if nothing may be called."""

@@ -404,7 +404,7 @@ class _Track:
 
     def share(self, keys: Collection[str]) -> None:
         for key in keys:
-            self.tape.end(self._store, key)
+            self.tape.end(self._store, key.removesuffix(form_of(key)))
 
     def miss(self, key: str | None, request: Any, reason: str) -> ExplainedMiss:
         return self.tape.missed(self._store, key, scrubbed(request), {}, reason=Reason.NO_KEY, detail=reason)
