@@ -1,7 +1,7 @@
 """What a fork waits for."""
 
 from collections import Counter
-from threading import Condition, Lock, get_ident
+from threading import Condition, RLock, get_ident
 from types import TracebackType
 
 from .forks import anew_in_children
@@ -21,7 +21,7 @@ class Gate:
 
     def begin_anew(self) -> None:
         """Be open, and have nobody within: for a child process, which has none of its parent's other threads."""
-        self._lock = Lock()
+        self._lock = RLock()  # a finalizer may enter in the middle of any method of its thread
         self._changed = Condition(self._lock)  # entered by its lock: a Ctrl-C within its own method leaves that locked
         self._within: Counter[int] = Counter()
         self._closed_by: int | None = None
@@ -40,7 +40,7 @@ class Gate:
         with self._lock:
             self._within[me] -= 1
             if not self._within[me]:
-                del self._within[me]
+                self._within.pop(me, None)
                 self._changed.notify_all()
 
     def close(self) -> None:

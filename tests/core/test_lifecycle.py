@@ -235,8 +235,8 @@ def body(_):
 thread = threading.Thread(target=storage.transaction, args=(body,))
 thread.start()
 begun.wait()
-threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     storage.put("interrupted", 1)
 except KeyboardInterrupt:
     print("interrupted")

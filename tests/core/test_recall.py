@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chatcache import ReplayMiss, ResponseCache, request_key
+from chatcache.storage import database
 from chatcache.testing import ManualClock
 
 in_memory = pytest.mark.skipif(sys.platform == "win32", reason="nothing is kept in memory on Windows")
@@ -43,6 +44,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 async def test_a_record_in_memory_is_found_without_a_search(
     tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(database, "_LOOK", 3600.0)  # or a busy machine would look at the file in between
     cache = ResponseCache("shop", path=tmp_path)
     cache.call(REQUEST, lambda _: ["high"])
     cache.call(REQUEST, lambda _: ["other"])  # reads the record
