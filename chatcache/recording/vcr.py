@@ -11,6 +11,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from chatcache.errors import BundleError, MissingPackageError, shown
 from chatcache.interrupts import raise_interrupt
@@ -49,6 +50,7 @@ def calls_in(path: Path) -> Iterator[AModelsCall | str]:
         match interaction:
             case {"request": {"uri": str(uri)}, "response": dict()}:
                 if not uri.partition("#")[0].partition("?")[0].endswith(_PATHS):
+                    yield f"{_address(uri)} is no address that can be imported, whose ends are {', '.join(_PATHS)}"
                     continue
             case _:
                 raise BundleError(
@@ -60,6 +62,16 @@ def calls_in(path: Path) -> Iterator[AModelsCall | str]:
         except _UnreadableError as error:
             raise_interrupt(error)
             yield str(error)
+
+
+def _address(uri: str) -> str:
+    """Return the host and the path of an address, and nothing of it that may be a credential."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise_interrupt(error)
+        return "an address that cannot be read"
+    return shown(f"{parts.hostname or ''}{parts.path}")
 
 
 class _UnreadableError(Exception):

@@ -539,18 +539,21 @@ def test_calls_of_a_cassette_that_cannot_be_read_are_told(tmp_path: Path) -> Non
         interaction(CHAT, "{}", body=[]),
         interaction(CHAT, "{}", code=429),
         interaction(CHAT, "{}", code=429),
-        interaction("https://example.com/", "<html>"),
+        interaction("https://me:pass@example.com/v1/models/gemini:generateContent?key=secret", "<html>"),
     ]
     path, target = cassette(tmp_path / "old.yaml", calls), tmp_path / "b.chatcache"
     told = run("import", path, "--store", "app", "--to", target).stdout
     assert "1 record in" in told
-    assert "; 6 of 7 calls were left out: it failed with status 429 (2), " in told
+    assert "; 7 of 8 calls were left out: it failed with status 429 (2), " in told
     counted = said("import", path, "--store", "app", "--to", target)
-    assert (counted["imported"], counted["already_there"], counted["left_out"]) == (0, 1, 6)
+    assert (counted["imported"], counted["already_there"], counted["left_out"]) == (0, 1, 7)
     assert [reason for reason in counted["reasons"] if "compressed by br" in reason]
+    assert [each for each in counted["reasons"] if each.startswith("'example.com/v1/models/gemini:generateContent' is")]
+    assert "pass" not in str(counted)
+    assert "secret" not in str(counted)
     none = run("import", cassette(tmp_path / "none.yaml", calls[1:]), "--store", "app", "--to", target)
     assert none.exit_code == 1
-    assert "has no records; 6 of 6 calls were left out" in none.stderr
+    assert "has no records; 7 of 7 calls were left out" in none.stderr
 
 
 @pytest.mark.parametrize("interactions", [None, [{"request": {"uri": 1}, "response": {}}], [3], "text"])
