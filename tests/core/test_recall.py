@@ -1,6 +1,7 @@
 """A repeated request is answered from memory, and never with another answer than the store has."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from chatcache import ReplayMiss, ResponseCache, request_key
-from chatcache.storage import database
+from chatcache.storage import database, recent
 from chatcache.testing import ManualClock
 
 in_memory = pytest.mark.skipif(sys.platform == "win32", reason="nothing is kept in memory on Windows")
@@ -18,6 +19,13 @@ REQUEST = {"model": "m", "prompt": "How high is it?"}
 TIMES = 4  # the first time it is read, from then on recalled
 
 Ask = Callable[[ResponseCache, Any], Awaitable[Any]]
+
+
+@pytest.fixture(autouse=True)
+def _there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep rows in memory also where other tests left many files open."""
+    gc.collect()
+    monkeypatch.setattr(recent, "_MOST_INDEXES", 1_000_000)
 
 
 @pytest.fixture(params=["call", "acall"])
