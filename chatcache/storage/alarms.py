@@ -131,7 +131,8 @@ class AlarmIndex:
         self._path = folder / "metadata.sqlite"
         self._timeout = timeout
         self._one = Lock()  # threads of one process need not wait for each other by trying again
-        self._lock = Patience.of(self._path, "write")
+        self._write_lock = Patience.of(self._path, "write")
+        self._read_lock = Patience.of(self._path, "exclusive")
 
     def forgotten(self) -> "AlarmIndex":
         """Return the same index without the lock of the parent's threads: for a child process."""
@@ -158,8 +159,9 @@ class AlarmIndex:
                 else:
                     connection.execute(_EXACTLY, (when, identifier))
                 connection.execute("COMMIT")
+            self._write_lock.note_free()
 
-        self._lock.try_until_free(attempt, min(self._timeout, _CORRECTED))
+        self._write_lock.try_until_free(attempt, min(self._timeout, _CORRECTED))
 
     def due(self, now: int) -> tuple[list[tuple[str, int, str | None]], int | None]:
         """Return id, time and name of each object whose alarm is due, the earliest first, and the time of the next."""
@@ -169,9 +171,11 @@ class AlarmIndex:
         def attempt() -> tuple[list[tuple[str, int, str | None]], int | None]:
             with self._connection() as connection:
                 ((following,),) = connection.execute(_NEXT, (now,))
-                return connection.execute(_DUE, (now,)).fetchall(), following
+                due = connection.execute(_DUE, (now,)).fetchall()
+            self._read_lock.note_free()
+            return due, following
 
-        return self._lock.try_until_free(attempt, self._timeout)
+        return self._read_lock.try_until_free(attempt, self._timeout)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -211,7 +211,9 @@ class Database:
 
         def attempt() -> R:
             with self._reading:
-                return self._read(query, argument, absent)
+                found = self._read(query, argument, absent)
+            self._read_lock.note_free()
+            return found
 
         return self._read_lock.try_until_free(attempt, self.timeout)
 

@@ -102,7 +102,8 @@ class Patience:
         """Return what an attempt returns; repeat it while it finds the file locked.
 
         Args:
-            attempt: needs a lock of the file, and does not wait for it. No lock of this process is held around it.
+            attempt: needs a lock of the file, and does not wait for it. It calls `note_free` once it had the lock: one
+                that finds nothing left to do has not asked for it. No lock of this process is held around it.
             timeout: after how many seconds in which the file was locked all the time to give up.
 
         Raises:
@@ -124,7 +125,6 @@ class Patience:
                 if left <= 0:
                     raise self.error from self.error.__cause__
             else:
-                self.note_free()
                 return result
             time.sleep(min(pause, left))
         raise AssertionError("the pauses never end")

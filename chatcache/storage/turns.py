@@ -313,14 +313,18 @@ class Turns(Database):
             if not turn.over:
                 turn.locked = True  # at first, so that it is given up wherever a Ctrl-C comes
                 try:
-                    connection.execute("BEGIN IMMEDIATE")
+                    self._begin_transaction(connection)
                 except Error:
                     turn.locked = False
                     raise
 
     def begin(self, connection: Connection) -> None:
         """Begin a transaction that writes, on the connection to write by, once the file is free."""
-        self.write_lock.try_until_free(partial(connection.execute, "BEGIN IMMEDIATE"), self.timeout)
+        self.write_lock.try_until_free(partial(self._begin_transaction, connection), self.timeout)
+
+    def _begin_transaction(self, connection: Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        self.write_lock.note_free()
 
     def late(self) -> StorageError:
         """Return the error of a caller that may wait no longer."""

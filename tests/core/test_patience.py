@@ -97,7 +97,16 @@ def test_the_first_call_after_the_lock_was_released_finds_the_file_free(file: Fi
     took(lambda: lock.try_until_free(file.attempt, 10))
     time.now += 60
     assert lock.try_until_free(file.attempt, 10) == "done"
+    lock.note_free()
     assert not lock.is_stuck(10)
+
+
+def test_an_attempt_that_found_nothing_to_do_says_nothing_about_the_file(file: File, took: Took) -> None:
+    lock = Patience(Path("file"), "write")
+    took(lambda: lock.try_until_free(file.attempt, 10))
+    assert lock.try_until_free(lambda: "nothing to do", 10) == "nothing to do"
+    assert lock.is_stuck(10)
+    assert took(lambda: lock.try_until_free(file.attempt, 10)) == 0.0
 
 
 def test_a_lock_that_is_released_in_time_is_waited_for(file: File, time: Time) -> None:

@@ -147,6 +147,15 @@ def test_many_calls_wait_for_one_timeout_in_all_and_later_ones_not_at_all(cache:
 
 
 @pytest.mark.usefixtures("holder")
+def test_a_thread_whose_work_another_one_gave_up_does_not_take_the_file_for_free(cache: ResponseCache) -> None:
+    asyncio.run(ask_all(cache, [["new", number] for number in range(MANY)]))
+    until(cache._object.storage.is_stuck)
+    turns = cache._object.storage._turns
+    turns.write_lock.try_until_free(turns._commit_sealed, TIMEOUT)
+    assert cache._object.storage.is_stuck()
+
+
+@pytest.mark.usefixtures("holder")
 def test_hits_go_on(cache: ResponseCache, waits: Waits) -> None:
     assert asyncio.run(ask_all(cache, ["recorded"] * MANY)) == 0
     assert not waits.of_threads
