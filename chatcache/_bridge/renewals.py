@@ -13,6 +13,7 @@ from chatcache.clock import monotonic
 from .forks import anew_in_children
 from .loops import Loop, running_loop
 from .pings import stalled
+from .starting import start_apart
 from .threads import StepThread
 
 __all__ = ["RENEWALS", "Held", "Renewals"]
@@ -84,11 +85,13 @@ class Renewals:
             self._held.pop(lease.owner, None)
 
     def let_go(self, lease: Held) -> None:
-        """Have a lease released by the thread. This takes no lock."""
+        """Have a lease released by the thread. This takes no lock, as a finalizer may not."""
         self._gone.append(lease)
         thread = self._thread
         if thread is not None:
             thread.wake()
+        else:  # it ended after the collector had cleared the weak reference to the lease
+            start_apart(self._resume)
 
     def later(self, seconds: float, work: Callable[[], None]) -> None:
         """Have something done by the thread in so many seconds, once, however often it is asked for until then."""
@@ -111,6 +114,10 @@ class Renewals:
         lease = self._held.get(owner)
         return lease is not None and lease.loop is not None and lease.loop is running_loop()
 
+    def _resume(self) -> None:
+        with self._lock:
+            self._go_on(-inf)
+
     def _go_on(self, due: float) -> None:
         """Have the thread there at a time, if it can be. The lock is held."""
         if self._thread is None:
@@ -119,6 +126,14 @@ class Renewals:
                 self._thread = thread
         elif due < self._next:
             self._thread.wake()
+
+    def _end(self) -> None:
+        """End the thread, unless a lease is to be released. The lock is held."""
+        thread, self._thread = self._thread, None  # from now on, whoever lets a lease go starts another one
+        if self._gone:
+            self._thread = thread
+        elif thread is not None:
+            thread.stop(0)
 
     def is_dead(self, owner: str) -> bool:
         """Return whether an owner is of this process, and cannot go on: nobody holds its lease, or its loop stalled."""
@@ -143,9 +158,8 @@ class Renewals:
             for lease, renewal in renewed:
                 if renewal is None:
                     self._held.pop(lease.owner, None)
-            if not self._held and not self._work and not self._gone and self._thread is not None:
-                self._thread.stop(0)
-                self._thread = None
+            if not self._held and not self._work:
+                self._end()
             times = [renewal for _, renewal in renewed if renewal is not None]
             self._next = min([*times, *self._work.values()], default=0.0)
         return max(0.0, self._next - monotonic())

@@ -2,14 +2,15 @@
 
 import sys
 import threading
+from _thread import start_new_thread
 from collections.abc import Callable
 from threading import Lock, Thread, current_thread, main_thread
 from typing import Any, Protocol
 
 from chatcache.errors import UnsupportedLibraryError
-from chatcache.interrupts import raise_interrupt
+from chatcache.interrupts import raise_interrupt, suppress
 
-__all__ = ["Startable", "check_threads", "daemon", "daemon_for_a_loop", "is_ending", "start"]
+__all__ = ["Startable", "check_threads", "daemon", "daemon_for_a_loop", "is_ending", "start", "start_apart"]
 
 
 class Startable(Protocol):
@@ -60,6 +61,16 @@ def start(thread: Startable | Thread) -> bool:
         raise_interrupt(error)
         return False
     return True
+
+
+def start_apart(target: Callable[[], None]) -> None:
+    """Call a function in a daemon thread, unless the program is ending. This takes no lock, as a finalizer may not.
+
+    `Thread.start` takes one, and a finalizer may run in the middle of it.
+    """
+    if not is_ending():
+        with suppress(RuntimeError):  # the system has no more threads
+            start_new_thread(target, ())
 
 
 def daemon(target: Callable[[], None]) -> Startable:

@@ -474,6 +474,28 @@ async def test_a_task_that_was_abandoned_gives_its_lease_back(one: Process) -> N
     until(lambda: one.storage.list() == {})
 
 
+def test_a_lease_is_given_back_whose_finalizer_comes_after_the_thread_has_ended(one: Process) -> None:
+    lease = held(one)
+    RENEWALS.discard(lease)  # the collector clears weak references first
+    for work in [*RENEWALS._work]:
+        RENEWALS.forget(work)
+    until(lambda: RENEWALS._thread is None)
+    lease.let_go()
+    until(lambda: one.storage.list() == {})
+
+
+def test_a_lease_is_given_back_that_is_let_go_while_the_thread_ends(one: Process) -> None:
+    lease = held(one)
+    thread = RENEWALS._thread
+    assert thread is not None
+    with RENEWALS._lock:
+        RENEWALS._gone.append(lease)  # it is not woken yet
+        RENEWALS._end()
+        assert RENEWALS._thread is thread
+    thread.wake()
+    until(lambda: one.storage.list() == {})
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
 def test_a_child_holds_no_lease_of_its_parent(tmp_path: Path) -> None:
     one = Process(tmp_path, LENGTH)
