@@ -1,7 +1,7 @@
 """The command that takes records over from elsewhere."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,31 @@ import click
 from click.core import ParameterSource
 
 from chatcache.cache import ResponseCache
-from chatcache.recording import Bundle, Record, from_store, from_vcr, into_store
+from chatcache.errors import BundleError
+from chatcache.recording import (
+    SUFFIX,
+    Bundle,
+    CassetteTest,
+    Record,
+    Skipped,
+    from_store,
+    from_vcr,
+    into_store,
+    model_of,
+)
 
 from .group import FOLDER, ExpandedPath, chatcache
-from .intake import beside, checked, reasons, told
+from .intake import as_data, beside, checked, told
 from .output import as_json, count, progress, say
 from .source import records_of, store_of
 
 __all__ = ["import_"]
 
-_CASSETTES = {".yaml", ".yml"}
+_CASSETTES = {".yaml", ".yml", ".json"}
+_HEAD = 200  # bytes, within which a cassette in JSON says that it is one
+_CALLERS = "ResponseCache({store!r}).call and .stream of the bodies that were sent"
+_OF_NO_MODULE = "its path names no file of tests, and so no bundle in the folder; pass --to BUNDLE"
+_OTHER_CALLERS = "They do not answer calls through LiteLLM or LangChain, which have other keys."
 
 
 @chatcache.command("import")
@@ -34,9 +49,16 @@ _CASSETTES = {".yaml", ".yml"}
     help="The object of the store, and of the one in a folder of stores.",
 )
 @click.option("--from", "origin", help="The store to import from, in a folder of stores; by default of the same id.")
-@click.option("--to", "target", type=ExpandedPath(path_type=Path), help="Import into this bundle, and no store.")
 @click.option(
-    "--test", help="The test that the records are to be of in a bundle; by default those of a bundle stay as they are."
+    "--to",
+    "target",
+    type=ExpandedPath(path_type=Path),
+    help="Import into this bundle, and no store; of cassettes, into the bundles of their tests in this folder.",
+)
+@click.option(
+    "--test",
+    help="The test that the records are to be of in a bundle; by default those of a bundle stay as they are, and those "
+    "of a cassette are of the test that its path names.",
 )
 @as_json
 @click.pass_context
@@ -53,42 +75,61 @@ def import_(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Take the records of SOURCE into a store, or into a bundle.
 
-    SOURCE is a bundle, or a folder of stores, such as another one's .chatcache, or a cassette of vcrpy or
-    pytest-recording (YAML) with calls of the form of OpenAI's or Anthropic's, or a folder of cassettes. The request of
-    such a call is the body that was sent, as ResponseCache.call takes it.
+    SOURCE is a bundle, or a folder of stores, such as another one's .chatcache, or a cassette of vcrpy,
+    pytest-recording or pytest-vcr (YAML, JSON) with calls of the form of OpenAI's or Anthropic's, or a folder of
+    cassettes. The request of such a call is the body that was sent, as ResponseCache.call takes it: the records answer
+    no other caller. The calls that are left out are listed, each with the reason.
+
+    A record of cassettes/<module>/<test>.yaml is of that test, as pytest-chatcache names it. Its time is that of the
+    call in the cassette.
 
     Nothing in a bundle is overwritten: a record that says what one of the same test says is there already, and another
     answer to the same request has the next number.
     """
     wanted = _Wanted(source, _cassettes_in(source), store, origin, thing)
     _check(wanted, target, folder, test, names_object=_is_given(context, "thing"))
-    left_out: list[str] = []
-    records = checked(wanted.records(left_out, as_on_tape=target is not None))
-    about = told(left_out, len(records) + len(left_out))
+    skipped: list[Skipped] = []
+    found = {where: checked(records) for where, records in wanted.records(target, skipped)}
+    records = [record for each in found.values() for record in each]
+    calls = len(records) + len(skipped)
     if not records:
         of = f" of store {origin or store!r}" if wanted.is_of_stores else ""
-        raise click.ClickException(f"{source} has no records{of}{about}")
+        raise click.ClickException(f"{source} has no records{of}{told(skipped, calls)}")
     more: dict[str, Any] = {}
+    about = ""
     if target is not None:
-        bundle = Bundle(target)
-        with bundle.locked():
-            new = beside(bundle, records if test is None else _of_test(test, records))
-            bundle.revise(new)
-        number, there, where = len(new), len(records) - len(new), target
-        more["already_there"] = there
-        about = f"{f'; {there:,} more are there already' if there else ''}{about}"
+        number = sum(_add(Bundle(bundle), found[bundle], test) for bundle in found if bundle is not None)
+        more["already_there"] = there = len(records) - number
+        about, where = f"; {there:,} more are there already" if there else "", target
     else:
         cache = ResponseCache(wanted.id, path=folder, object=thing)
-        total = len(records) + len(left_out)
-        number = into_store(cache, progress(records, f"importing {source}"), left_out=left_out)
-        where, about = cache.location, told(left_out, total)
+        number, where = into_store(cache, progress(records, f"importing {source}"), skipped=skipped), cache.location
         cache.close()
-    more |= {"left_out": len(left_out), "reasons": reasons(left_out)}
+    about += told(skipped, calls)
+    if wanted.cassettes:
+        more["answers"] = _CALLERS.format(store=wanted.id)
+        about += _said_of(records, more["answers"], is_of_tests=target is not None and test is None)
+    more |= as_data(skipped)
     say(
         {"imported": number, **more, "target": str(where)},
         f"{count(number, 'record')} in {where}{about}",
         as_json=as_json,
     )
+
+
+def _said_of(records: Iterable[Record], answers: str, *, is_of_tests: bool) -> str:
+    """Return which tests and callers the records of cassettes are for, a line each."""
+    nameless = sum(not record.scope for record in records) if is_of_tests else 0
+    of_none = f"\n{count(nameless, 'record')} of no test: the path of the cassette names none; --test names one"
+    return f"{of_none if nameless else ''}\nThe records answer {answers}.\n{_OTHER_CALLERS}"
+
+
+def _add(bundle: Bundle, records: Sequence[Record], test: str | None) -> int:
+    """Add records to a bundle, as those of a test if one is given; return how many were not there."""
+    with bundle.locked():
+        new = beside(bundle, records if test is None else _of_test(test, records))
+        bundle.revise(new)
+    return len(new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,32 +160,76 @@ class _Wanted:
         """Whether it is a folder of stores."""
         return self.source.is_dir() and not self.cassettes
 
-    def records(self, left_out: list[str], *, as_on_tape: bool) -> Iterator[Record]:
-        """Yield the records.
+    def records(self, target: Path | None, skipped: list[Skipped]) -> Iterator[tuple[Path | None, Iterable[Record]]]:
+        """Yield records, with the bundle that they are for, or None for a store.
 
         Args:
-            left_out: takes for each call that cannot be taken over why.
-            as_on_tape: as `from_store` takes it.
+            target: that bundle; of cassettes also the folder of the bundles of their tests.
+            skipped: collects the calls that are left out.
         """
-        for record in self._found(left_out, as_on_tape):
+        if self.cassettes:
+            yield from self._of_cassettes(target, skipped)
+        else:
+            yield target, self._renamed(self._found(skipped, as_on_tape=target is not None))
+
+    def _found(self, skipped: list[Skipped], *, as_on_tape: bool) -> Iterable[Record]:
+        if not self.is_of_stores:
+            return records_of(Bundle(self.source))
+        cache = store_of(self.origin or self.id, self.source, self.thing)
+        found = from_store(cache, as_on_tape=as_on_tape, skipped=skipped)
+        return progress(found, f"reading store {cache.store_id}")
+
+    def _of_cassettes(
+        self, target: Path | None, skipped: list[Skipped]
+    ) -> Iterator[tuple[Path | None, Iterable[Record]]]:
+        found: dict[Path | None, list[Record]] = defaultdict(list)
+        for path in self.cassettes:
+            test = CassetteTest.of(path)
+            where = target
+            if target is not None and target.is_dir():
+                if test is None or test.module is None:
+                    left = [*from_vcr(path, self.id, skipped=skipped)]
+                    skipped += [Skipped(f"{path}, model {model_of(each.request)}", _OF_NO_MODULE) for each in left]
+                    continue
+                where = target / f"{test.module.stem}{SUFFIX}"
+            scope = "" if test is None or where is None else test.scope_in(where)
+            records = from_vcr(path, self.id, scope, as_on_tape=where is not None, skipped=skipped)
+            for record in progress(records, f"reading {path}"):
+                problem = "" if where is None else _problem_of(record, Bundle(where))
+                if problem:
+                    skipped.append(Skipped(f"{path}, model {model_of(record.request)}", problem))
+                else:
+                    found[where].append(record)
+        yield from found.items()
+
+    def _renamed(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
             yield record if self.store is None else replace(record, store=self.store)
 
-    def _found(self, left_out: list[str], as_on_tape: bool) -> Iterator[Record]:  # noqa: FBT001
-        if self.is_of_stores:
-            cache = store_of(self.origin or self.id, self.source, self.thing)
-            found = from_store(cache, as_on_tape=as_on_tape, left_out=left_out)
-            yield from progress(found, f"reading store {cache.store_id}")
-        elif self.cassettes:
-            for path in self.cassettes:
-                found = from_vcr(path, self.id, as_on_tape=as_on_tape, left_out=left_out)
-                yield from progress(found, f"reading {path}")
-        else:
-            yield from records_of(Bundle(self.source))
+
+def _problem_of(record: Record, bundle: Bundle) -> str:
+    """Return why a bundle cannot hold a record; nothing if it can."""
+    try:
+        bundle.check_record(record)
+    except BundleError as error:
+        return str(error)
+    return ""
 
 
 def _cassettes_in(source: Path) -> list[Path]:
-    files = source.rglob("*") if source.is_dir() else [source]
-    return sorted(path for path in files if path.suffix in _CASSETTES)
+    if not source.is_dir():
+        return [source] if source.suffix in _CASSETTES else []
+    return sorted(path for path in source.rglob("*") if path.suffix in _CASSETTES and _is_cassette(path))
+
+
+def _is_cassette(path: Path) -> bool:
+    """Whether a file in a folder is a cassette, by its name; one of JSON also by how it begins."""
+    if path.suffix != ".json":
+        return not path.is_dir()
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b'"interactions"' in file.read(_HEAD)
 
 
 def _check(wanted: _Wanted, target: Path | None, folder: Path | None, test: str | None, *, names_object: bool) -> None:

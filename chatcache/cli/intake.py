@@ -1,16 +1,19 @@
 """What records go through before they are written elsewhere: they hold no secret, and take no other one's place."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import click
 
-from chatcache.recording import Bundle, Record, secrets_of
+from chatcache.recording import Bundle, Record, Skipped, reasons_of, secrets_of
 
 from .source import called, records_of
 
-__all__ = ["beside", "checked", "reasons", "told"]
+__all__ = ["as_data", "beside", "checked", "told"]
+
+_MOST_NAMED = 100  # calls, each in a line
 
 
 def checked(records: Iterable[Record]) -> list[Record]:
@@ -55,14 +58,22 @@ def beside(bundle: Bundle, records: Iterable[Record]) -> list[Record]:
     return new
 
 
-def reasons(left_out: Sequence[str]) -> dict[str, int]:
-    """Return why records were left out, and how many for each reason."""
-    return dict(Counter(left_out).most_common())
+def as_data(skipped: Sequence[Skipped]) -> dict[str, Any]:
+    """Return which calls were left out, and why, for programs."""
+    calls = [asdict(each) for each in skipped]
+    return {"left_out": len(skipped), "reasons": reasons_of(skipped), "left_out_calls": calls}
 
 
-def told(left_out: Sequence[str], number: int) -> str:
-    """Return what is to be said of records that were left out, of so many; nothing where there are none."""
-    if not left_out:
+def told(skipped: Sequence[Skipped], number: int) -> str:
+    """Return what is to be said of calls that were left out, of so many; nothing if there are none.
+
+    The first 100 are named, a line each.
+    """
+    if not skipped:
         return ""
-    why = ", ".join(f"{reason} ({times})" for reason, times in reasons(left_out).items())
-    return f"; {len(left_out):,} of {number:,} calls {'was' if len(left_out) == 1 else 'were'} left out: {why}"
+    why = ", ".join(f"{reason} ({times})" for reason, times in reasons_of(skipped).items())
+    lines = [f"; {len(skipped):,} of {number:,} calls {'was' if len(skipped) == 1 else 'were'} left out: {why}"]
+    lines += [f"  {each}" for each in skipped[:_MOST_NAMED]]
+    if len(skipped) > _MOST_NAMED:
+        lines.append(f"  ... and {len(skipped) - _MOST_NAMED:,} more, which --json lists")
+    return "\n".join(lines)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from chatcache.recording import Bundle, Head, from_store, name_of, rekeyed
+from chatcache.recording import Bundle, Head, Skipped, from_store, name_of, rekeyed
 
 from .group import FOLDER, OBJECT, PATHS, ExpandedPath, chatcache
-from .intake import checked, reasons, told
+from .intake import as_data, checked, told
 from .output import as_json, count, printable, progress, say
 from .source import places, records_of, store_of
 
@@ -31,10 +31,10 @@ def export(target: Path, store: str, folder: Path | None, thing: str, test: str,
     request is not stored in full (store_requests) is left out.
     """
     cache = store_of(store, folder, thing)
-    left_out: list[str] = []
-    found = from_store(cache, test, as_on_tape=True, left_out=left_out)
+    skipped: list[Skipped] = []
+    found = from_store(cache, test, as_on_tape=True, skipped=skipped)
     records = checked(progress(found, f"exporting store {store}"))
-    about = told(left_out, len(records) + len(left_out))
+    about = told(skipped, len(records) + len(skipped))
     if not records:
         raise click.ClickException(f"store {store!r} in {cache.location} has no records to export{about}")
     bundle = Bundle(target)
@@ -42,7 +42,7 @@ def export(target: Path, store: str, folder: Path | None, thing: str, test: str,
         kept = [block for block in bundle.blocks() if (block[0]["test"], block[0]["store"]) != (test, store)]
         bundle.write([*kept, *records])
     say(
-        {"exported": len(records), "left_out": len(left_out), "reasons": reasons(left_out), "target": str(target)},
+        {"exported": len(records), **as_data(skipped), "target": str(target)},
         f"{count(len(records), 'record')} in {target}{about}",
         as_json=as_json,
     )

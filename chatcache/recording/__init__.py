@@ -30,8 +30,10 @@ from .secrets import MASK, scrubbed, secrets_in, secrets_of
 from .session import Session
 from .shelf import Entry, Shelf, Shelves
 from .sketch import sketch_of
+from .skipped import Skipped, reasons_of
 from .stores import from_store, from_vcr, into_store
 from .tape import Advice, Tape, sample
+from .vcr_tests import CassetteTest
 from .volatile import BUILT_IN, Volatile
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "SUFFIX",
     "Advice",
     "Bundle",
+    "CassetteTest",
     "Changes",
     "Difference",
     "Edits",
@@ -58,6 +61,7 @@ __all__ = [
     "Session",
     "Shelf",
     "Shelves",
+    "Skipped",
     "Tape",
     "Volatile",
     "differences",
@@ -74,6 +78,7 @@ __all__ = [
     "parse_record_mode",
     "printable",
     "recording",
+    "reasons_of",
     "rekeyed",
     "rescue",
     "sample",

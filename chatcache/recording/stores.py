@@ -12,14 +12,15 @@ from pathlib import Path
 
 from chatcache.cache import Form, Hit, ResponseCache, Story
 from chatcache.cache.usage import tokens_of
-from chatcache.clock import milliseconds, real_time
+from chatcache.clock import real_time
 from chatcache.errors import CorruptRecordError
 from chatcache.keys import request_key
 
-from .bundle import Record
+from .bundle import Record, model_of
 from .masks import unmasked
 from .replaced import Replaced
 from .sketch import sketch_of
+from .skipped import Skipped
 from .vcr import calls_in
 from .volatile import Volatile, put_back
 
@@ -58,7 +59,7 @@ def as_stored(cache: ResponseCache, damaged: list[CorruptRecordError] | None = N
 
 
 def from_store(
-    cache: ResponseCache, scope: str = "", *, as_on_tape: bool = False, left_out: list[str] | None = None
+    cache: ResponseCache, scope: str = "", *, as_on_tape: bool = False, skipped: list[Skipped] | None = None
 ) -> Iterator[Record]:
     """Yield the records of a store whose requests are known, with their secrets masked.
 
@@ -67,21 +68,21 @@ def from_store(
         scope: what they are to be called in a bundle.
         as_on_tape: whether what is volatile is replaced in them, so that a bundle replays them in a run with other ids;
             another store finds them only by the requests as they were.
-        left_out: takes for each of the other records why it is left out.
+        skipped: collects the other records, each with the reason.
 
     Raises:
         PersistenceError: they could not be read.
     """
-    left_out = [] if left_out is None else left_out
+    skipped = [] if skipped is None else skipped
     numbers: Counter[str] = Counter()
     for record in as_stored(cache):
         if request_key(record.request) == record.key:
             yield _taken(record, scope, numbers, as_on_tape=as_on_tape)
         else:
-            left_out.append("its request is not stored in full, see store_requests")
+            skipped.append(Skipped(_named(record), "its request is not stored in full, see store_requests"))
 
 
-def into_store(cache: ResponseCache, records: Iterable[Record], *, left_out: list[str] | None = None) -> int:
+def into_store(cache: ResponseCache, records: Iterable[Record], *, skipped: list[Skipped] | None = None) -> int:
     """Record into a store what was recorded elsewhere; return the number of records.
 
     A store has one answer for each request, so the first of several is taken. A record whose request holds a mask or a
@@ -90,20 +91,21 @@ def into_store(cache: ResponseCache, records: Iterable[Record], *, left_out: lis
     Args:
         cache: a cache of the store.
         records: the records of a bundle.
-        left_out: collects for each record that is left out why.
+        skipped: collects the records that are left out, each with the reason.
 
     Raises:
         PersistenceError: they could not be stored.
     """
-    left_out = [] if left_out is None else left_out
+    skipped = [] if skipped is None else skipped
     taken: set[str] = set()
     for record in sorted(records, key=lambda each: each.number):
         request, is_known = unmasked(record.request)
         if not is_known:
-            left_out.append("its request holds a mask or a placeholder")
+            skipped.append(Skipped(_named(record), "its request holds a mask or a placeholder"))
             continue
         key = request_key(request) + record.form  # one that is recorded in two forms has one number for each
         if key in taken:
+            skipped.append(Skipped(_named(record), "a store has one answer for each request, and took another one"))
             continue
         taken.add(key)
         answer = put_back(record.answer, {})
@@ -113,45 +115,51 @@ def into_store(cache: ResponseCache, records: Iterable[Record], *, left_out: lis
 
 
 def from_vcr(
-    path: Path, store: str, scope: str = "", *, as_on_tape: bool = False, left_out: list[str] | None = None
+    path: Path, store: str, scope: str = "", *, as_on_tape: bool = False, skipped: list[Skipped] | None = None
 ) -> Iterator[Record]:
     """Yield the calls of a cassette of vcrpy or pytest-recording that have the form of OpenAI's or Anthropic's.
 
     The request of a record is the body that was sent, so that `ResponseCache.call` of that body finds it. Of a stream
-    the chunks are its events; their times are not in such a cassette.
+    the chunks are its events; their times are not in such a cassette. A record is as old as its call is there.
 
     Args:
         path: the cassette, YAML.
         store: the store id that the records are to have.
-        scope: what they are to be called in a bundle.
+        scope: what they are to be called in a bundle; see `CassetteTest`.
         as_on_tape: as in `from_store`.
-        left_out: takes for each call that failed, or cannot be read, why it is left out.
+        skipped: collects the interactions that are left out, each with the reason.
 
     Raises:
         BundleError: it is no such cassette.
         MissingPackageError: PyYAML is not installed.
     """
-    left_out = [] if left_out is None else left_out
+    skipped = [] if skipped is None else skipped
     numbers: Counter[str] = Counter()
     for number, call in enumerate(calls_in(path)):
-        if isinstance(call, str):
-            left_out.append(call)
+        if isinstance(call, Skipped):
+            skipped.append(call)
             continue
-        request, answer, offsets = call
         record = Record(
             scope=scope,
             store=store,
-            key=request_key(request),
+            key=request_key(call.request),
             number=1,
-            form=Form.ANSWER if offsets is None else Form.STREAM,
-            request=request,
-            answer=answer,
-            offsets=offsets,
-            sketch=sketch_of(request),
-            at=milliseconds(real_time) + number,
-            tokens=tokens_of(answer),
+            form=Form.STREAM if call.is_stream else Form.ANSWER,
+            request=call.request,
+            answer=call.answer,
+            offsets=[0.0] * len(call.answer) if call.is_stream else None,
+            sketch=sketch_of(call.request),
+            at=call.at + number,  # a header has seconds: this keeps the order of the calls
+            tokens=tokens_of(call.answer),
         )
         yield _taken(record, scope, numbers, as_on_tape=as_on_tape)
+
+
+def _named(record: Record) -> str:
+    """Return what a message calls a record."""
+    model = model_of(record.request)
+    of = f" of {record.scope}" if record.scope else ""
+    return f"record {record.key[:12]}{of}{f', model {model}' if model else ''}"
 
 
 def _taken(record: Record, scope: str, numbers: Counter[str], *, as_on_tape: bool) -> Record:

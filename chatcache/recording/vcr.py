@@ -8,24 +8,47 @@ import json
 import re
 import zlib
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from chatcache.errors import BundleError, MissingPackageError, shown
+from chatcache.clock import real_time
+from chatcache.errors import BundleError, MissingPackageError, shortened, shown
 from chatcache.interrupts import raise_interrupt
 
 from .bundle.files import read
 from .bundle.layout import DEEPEST, is_too_deep
+from .skipped import Skipped
 
-__all__ = ["AModelsCall", "calls_in"]
+__all__ = ["CassetteCall", "calls_in", "called", "time_of"]
 
-AModelsCall = tuple[Any, Any, list[float] | None]
-"""A request, its answer, and the times of the answer's chunks if it is a stream."""
+
+@dataclass(frozen=True, slots=True)
+class CassetteCall:
+    """A call of a model in a cassette.
+
+    Attributes:
+        request: the body that was sent.
+        answer: the body that came back; of a stream the list of its events.
+        is_stream: whether it is a stream.
+        at: when it was made, in milliseconds since the epoch.
+    """
+
+    request: Any
+    answer: Any
+    is_stream: bool
+    at: int
+
 
 _PATHS = ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages")
 _END = "[DONE]"
+_STREAM = ("event:", "data:", "id:", "retry:", ":")  # how server-sent events begin
+_FAILED = {"error", "response.failed"}  # the types of events that say so
+_OLDEST = datetime(2000, 1, 1, tzinfo=UTC)  # of times that are believed
 _LEAST_ERROR = 400  # of the statuses of HTTP
 _GZIP = b"\x1f\x8b"  # how what is compressed so begins
 _ZLIB = b"\x78"  # the same, of deflate with a header
@@ -34,44 +57,90 @@ _LARGEST = 32 * 1024 * 1024  # bytes of a cassette
 _MOST_EXPANDED = 64 * 1024 * 1024  # bytes of all its bodies, decompressed; and of its values, with aliases resolved
 _MOST_PARTS = 500_000  # of its YAML
 _MOST_EVENTS = 200_000  # of all its streams
+_MOST_VALUES = 1_000_000  # of the JSON of all its bodies, by their commas
 _LONGEST_NUMBER = 1_000  # characters
 _NUMBER = re.compile(r"[-+\d._:]+")
 
 
-def calls_in(path: Path) -> Iterator[AModelsCall | str]:
-    """Yield the calls of a model in a cassette, by their addresses; in the place of one that cannot be read, why not.
+def calls_in(path: Path) -> Iterator[CassetteCall | Skipped]:
+    """Yield each interaction of a cassette, in order: a call of a model, or why it cannot be imported.
+
+    A call's time is that of its interaction, by ``recorded_at`` or the header ``Date`` of its response. Without either
+    it is that of the last one before it, or else that of the file.
 
     Raises:
         BundleError: it is no cassette.
         MissingPackageError: PyYAML is not installed.
     """
     bodies = _Bodies()
-    for number, interaction in enumerate(_interactions(path), 1):
+    interactions = _interactions(path)
+    last = next(filter(None, map(time_of, interactions)), min(max(path.stat().st_mtime, 0), real_time()))
+    for number, interaction in enumerate(interactions, 1):
         match interaction:
             case {"request": {"uri": str(uri)}, "response": dict()}:
-                if not uri.partition("#")[0].partition("?")[0].endswith(_PATHS):
-                    yield f"{_address(uri)} is no address that can be imported, whose ends are {', '.join(_PATHS)}"
-                    continue
+                pass
             case _:
                 raise BundleError(
                     f"{path} is no cassette of vcrpy: its interaction {number} is no request with a uri, and a "
                     f"response: {shown(interaction)}"
                 )
+        last = time_of(interaction) or last
+        method = interaction["request"].get("method") or "POST"
         try:
-            yield _call_of(interaction, bodies)
+            _check_address(uri, method)
+            yield _call_of(interaction, bodies, at=round(last * 1000))
         except _UnreadableError as error:
             raise_interrupt(error)
-            yield str(error)
+            yield Skipped(f"{path}, interaction {number}, {called(method, uri)}", str(error))
 
 
-def _address(uri: str) -> str:
-    """Return the host and the path of an address, and nothing of it that may be a credential."""
+def called(method: object, uri: str) -> str:
+    """Return the method, the host and the path of a request, and nothing of it that may be a credential."""
     try:
         parts = urlsplit(uri)
+        address = f"{parts.hostname or ''}{parts.path}"
     except ValueError as error:
         raise_interrupt(error)
-        return "an address that cannot be read"
-    return shown(f"{parts.hostname or ''}{parts.path}")
+        address = "an address that cannot be read"
+    return shortened(f"{method} {address}", 200)
+
+
+def time_of(interaction: Any) -> float | None:
+    """Return when an interaction was recorded, in seconds since the epoch, or None if it does not say."""
+    match interaction:
+        case {"recorded_at": said} if (time := _time(said)) is not None:
+            return time
+        case {"response": {"headers": Mapping() as headers}}:
+            return _time(next(iter(_values(headers, "date")), None))
+    return None
+
+
+def _time(said: object) -> float | None:
+    """Return a time in seconds since the epoch; None if it is none, or none that a cassette can be of."""
+    try:
+        match said:
+            case datetime():
+                time = said
+            case str() if said[:4].isdecimal():
+                time = datetime.fromisoformat(said)
+            case str():
+                time = parsedate_to_datetime(said)
+            case _:
+                return None
+        time = time if time.tzinfo else time.replace(tzinfo=UTC)
+        latest = datetime.fromtimestamp(real_time(), UTC) + timedelta(days=1)  # whose clock is not ours
+        return time.timestamp() if _OLDEST <= time <= latest else None
+    except (ValueError, OverflowError, TypeError) as error:
+        raise_interrupt(error)
+        return None
+
+
+def _check_address(uri: str, method: object) -> None:
+    """Raise `_UnreadableError` if a request is none of a model's calls that can be imported."""
+    if method != "POST":
+        raise _UnreadableError("it is no call of a model, which is a POST")
+    if not uri.partition("#")[0].partition("?")[0].endswith(_PATHS):
+        raise _UnreadableError(f"its address ends in none of {', '.join(_PATHS)}")
 
 
 class _UnreadableError(Exception):
@@ -163,8 +232,8 @@ class _Sizes:
             raise ValueError(f"its aliases expand to more than {_MOST_EXPANDED:,} bytes")
 
 
-def _call_of(interaction: Any, bodies: "_Bodies") -> AModelsCall:
-    """Return a request, its answer, and the times of its chunks.
+def _call_of(interaction: Any, bodies: "_Bodies", *, at: int) -> CassetteCall:
+    """Return a call of a model.
 
     Raises:
         _UnreadableError: the call failed, or cannot be read.
@@ -177,34 +246,35 @@ def _call_of(interaction: Any, bodies: "_Bodies") -> AModelsCall:
             raise _UnreadableError(f"it failed with status {code}")
         case _:
             raise _UnreadableError("it has no status")
-    asked = _parsed(bodies.text(request, "its request"), "its request")
+    asked = bodies.parsed(bodies.text(request, "its request"), "its request")
     if not isinstance(asked, dict):
         raise _UnreadableError("its request is no JSON object")
     text = bodies.text(response, "its answer")
-    if not text.lstrip().startswith(("event:", "data:", ":")):
-        return asked, _parsed(text, "its answer"), None
+    if not text.lstrip().startswith(_STREAM):
+        answer = bodies.parsed(text, "its answer")
+        if _is_error(answer):
+            raise _UnreadableError("its answer is an error")
+        return CassetteCall(asked, answer, is_stream=False, at=at)
     said = [line.removeprefix("data:").strip() for line in _LINE_ENDS.split(text) if line.startswith("data:")]
     bodies.count_events(len(said))
-    chunks = [_parsed(each, "an event of its answer") for each in said if each and each != _END]
-    return asked, chunks, [0.0] * len(chunks)
+    chunks = [bodies.parsed(each, "an event of its answer") for each in said if each and each != _END]
+    if not chunks:
+        raise _UnreadableError("its stream is empty")
+    if any(map(_is_error, chunks)):
+        raise _UnreadableError("its stream holds an error")
+    return CassetteCall(asked, chunks, is_stream=True, at=at)
 
 
-def _parsed(text: str, what: str) -> Any:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise_interrupt(error)
-        raise _UnreadableError(f"{what} is no JSON") from None
-    if is_too_deep(value):
-        raise _UnreadableError(f"{what} nests more than {DEEPEST} levels")
-    return value
+def _is_error(said: Any) -> bool:
+    """Whether an answer, or an event of one, says that the call failed."""
+    return isinstance(said, dict) and (said.get("error") is not None or said.get("type") in _FAILED)
 
 
 class _Bodies:
     """Reads the bodies of one cassette, as far as they are not too large all together."""
 
     def __init__(self) -> None:
-        self._bytes, self._events = _MOST_EXPANDED, _MOST_EVENTS
+        self._bytes, self._events, self._values = _MOST_EXPANDED, _MOST_EVENTS, _MOST_VALUES
 
     def count_events(self, number: int) -> None:
         """Note that a stream has so many events.
@@ -215,6 +285,24 @@ class _Bodies:
         self._events -= number
         if self._events < 0:
             raise _UnreadableError(f"the streams of the cassette have more than {_MOST_EVENTS:,} events")
+
+    def parsed(self, text: str, what: str) -> Any:
+        """Return the JSON value of a text.
+
+        Raises:
+            _UnreadableError: it is none, nests too deep, or has with the others too many values.
+        """
+        self._values -= text.count(",")
+        if self._values < 0:
+            raise _UnreadableError(f"the bodies of the cassette have more than {_MOST_VALUES:,} values")
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise_interrupt(error)
+            raise _UnreadableError(f"{what} is no JSON") from None
+        if is_too_deep(value):
+            raise _UnreadableError(f"{what} nests more than {DEEPEST} levels")
+        return value
 
     def text(self, side: Any, what: str) -> str:
         """Return the body of a request or a response, in whichever way the tool wrote it.
@@ -263,6 +351,10 @@ class _Bodies:
 def _encoding_of(side: Any) -> str:
     """Return how a body is compressed, by its headers."""
     headers = side.get("headers")
-    named = headers.items() if isinstance(headers, dict) else ()
-    said = [value for name, value in named if str(name).lower() == "content-encoding"]
-    return ", ".join(each for value in said for each in ([value] if isinstance(value, str) else value)).lower()
+    return ", ".join(_values(headers, "content-encoding") if isinstance(headers, dict) else ()).lower()
+
+
+def _values(headers: Mapping[Any, Any], name: str) -> list[str]:
+    """Return the values of a header, whichever way the tool wrote them."""
+    found = [value for each, value in headers.items() if str(each).lower() == name]
+    return [str(each) for value in found for each in (value if isinstance(value, list) else [value])]

@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -545,15 +546,91 @@ def test_calls_of_a_cassette_that_cannot_be_read_are_told(tmp_path: Path) -> Non
     told = run("import", path, "--store", "app", "--to", target).stdout
     assert "1 record in" in told
     assert "; 7 of 8 calls were left out: it failed with status 429 (2), " in told
+    assert told.count("\n  ") == 7
+    assert f"\n  {path}, interaction 4, POST api.openai.com/v1/chat/completions: its answer is no JSON\n" in told
     counted = said("import", path, "--store", "app", "--to", target)
     assert (counted["imported"], counted["already_there"], counted["left_out"]) == (0, 1, 7)
     assert [reason for reason in counted["reasons"] if "compressed by br" in reason]
-    assert [each for each in counted["reasons"] if each.startswith("'example.com/v1/models/gemini:generateContent' is")]
+    last = counted["left_out_calls"][-1]
+    assert last["call"] == f"{path}, interaction 8, POST example.com/v1/models/gemini:generateContent"
+    assert last["reason"].startswith("its address ends in none of /chat/completions, ")
     assert "pass" not in str(counted)
     assert "secret" not in str(counted)
     none = run("import", cassette(tmp_path / "none.yaml", calls[1:]), "--store", "app", "--to", target)
     assert none.exit_code == 1
     assert "has no records; 7 of 7 calls were left out" in none.stderr
+
+
+def test_no_interaction_of_a_cassette_vanishes(tmp_path: Path) -> None:
+    """Whatever it is: it is imported, or named."""
+    stream = {**WORDS, "stream": True}
+    error = json.dumps({"error": {"message": "overloaded"}})
+    calls = [
+        interaction(CHAT, json.dumps(ANSWER)),
+        interaction(CHAT, json.dumps(ANSWER)),  # the same again
+        interaction(CHAT, error),
+        interaction(CHAT, f"data: {error}\n\n", stream),
+        interaction(CHAT, 'event: error\ndata: {"type": "error"}\n\n', stream),
+        interaction(CHAT, "data: [DONE]\n\n", stream),
+        interaction(CHAT, "id: 1\ndata: {\ndata: }\n\n", stream),
+        interaction(CHAT, b"\xff\xfb\x90", {"input": "say it"}),
+        interaction(CHAT, "", code=302),
+        {**interaction(CHAT, "{}"), "response": {}},
+        *({**interaction(CHAT, "{}"), "request": {"method": method, "uri": CHAT}} for method in ("GET", "DELETE")),
+        *(interaction(f"https://example.com/{path}", "{}") for path in ("v2/rerank", "model/x/invoke", "api/chat")),
+        interaction("https://[::1", "{}"),
+    ]
+    path, target = cassette(tmp_path / "old.yaml", calls), tmp_path / "b.chatcache"
+    counted = said("import", path, "--store", "app", "--to", target)
+    assert (counted["imported"], counted["left_out"]) == (2, len(calls) - 2)
+    named = [each["call"].split(", ")[1] for each in counted["left_out_calls"]]
+    assert named == [f"interaction {number}" for number in range(3, len(calls) + 1)]
+    in_store = said("import", path, "--store", "app", "--path", tmp_path / "objects")
+    assert (in_store["imported"], in_store["left_out"]) == (1, len(calls) - 1)
+    assert in_store["reasons"]["a store has one answer for each request, and took another one"] == 1
+
+
+def test_the_records_of_a_cassette_are_of_the_test_and_the_time_that_it_names(tmp_path: Path) -> None:
+    dated = interaction(CHAT, '"dated"', {"n": 1})
+    dated["response"]["headers"] = {"date": ["Tue, 05 Mar 2024 10:11:12 GMT"]}
+    calls = [
+        interaction(CHAT, '"first"', {"n": 0}),
+        dated,
+        interaction(CHAT, '"next"', {"n": 2}),
+        {**interaction(CHAT, '"stamped"', {"n": 3}), "recorded_at": "2025-06-07T08:09:10+02:00"},
+        {**interaction(CHAT, '"wrong"', {"n": 4}), "recorded_at": "0001-01-01T00:00:00Z"},
+    ]
+    folder = tmp_path / "tests" / "cassettes"
+    (folder / "test_a").mkdir(parents=True)
+    cassette(folder / "test_a" / "test_one.yaml", calls)
+    cassette(folder / "test_a" / "TestMore.test_two[x.y-z].yml", calls[:1])
+    cassette(folder / "test_b" / "test_one.yaml", calls[:1])
+    shown = run("import", folder, "--store", "app", "--to", folder).stdout
+    assert shown.startswith(f"7 records in {folder}\n")
+    records = Bundle(folder / "test_a.chatcache").read()
+    assert {each.scope for each in records} == {"test_one", "TestMore::test_two[x.y-z]"}
+    times = [datetime.fromtimestamp(each.at // 1000, UTC) for each in records if each.scope == "test_one"]
+    of_date, of_stamp = datetime(2024, 3, 5, 10, 11, 12, tzinfo=UTC), datetime(2025, 6, 7, 6, 9, 10, tzinfo=UTC)
+    assert times == [of_date, of_date, of_date, of_stamp, of_stamp]
+    assert [each.scope for each in Bundle(folder / "test_b.chatcache").read()] == ["test_one"]
+    suite = tmp_path / "cassettes" / "suite.chatcache"
+    assert said("import", folder, "--store", "app", "--to", suite)["imported"] == 7
+    names = {"tests/test_a.py::test_one", "tests/test_a.py::TestMore::test_two[x.y-z]", "tests/test_b.py::test_one"}
+    assert {each.scope for each in Bundle(suite).read()} == names
+
+
+def test_cassettes_of_pytest_vcr_and_others_need_a_bundle(tmp_path: Path) -> None:
+    folder, target = tmp_path / "cassettes", tmp_path / "cassettes" / "test_a.chatcache"
+    for name in ("test_one", "Test.test_two", "other"):
+        cassette(folder / f"{name}.yaml", [interaction(CHAT, json.dumps(name))])
+    (folder / "test_three.json").write_text(json.dumps({"version": 1, "interactions": [interaction(CHAT, "3")]}))
+    (folder / "settings.json").write_text("{}")
+    none = run("import", folder, "--store", "app", "--to", folder)
+    assert none.exit_code == 1
+    assert "4 of 4 calls were left out: its path names no file of tests" in none.stderr
+    shown = run("import", folder, "--store", "app", "--to", target).stdout
+    assert "\n1 record of no test: the path of the cassette names none; --test names one\n" in shown
+    assert {each.scope for each in Bundle(target).read()} == {"", "Test::test_two", "test_one", "test_three"}
 
 
 @pytest.mark.parametrize("interactions", [None, [{"request": {"uri": 1}, "response": {}}], [3], "text"])

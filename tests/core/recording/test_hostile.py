@@ -270,7 +270,8 @@ def test_the_bodies_of_a_cassette_expand_to_no_more_than_is_read(tmp_path: Path)
     bomb = gzip.compress(b'"' + b"x" * (70 << 20) + b'"', 1)
     deep = ("[" * 500 + "]" * 500).encode()
     events = b"data: 1\n" * 300_000
-    calls = [interaction(each) for each in (b'"fine"', bomb, bomb, deep, events)]
+    values = b"[" + b"1," * 600_000 + b"1]"
+    calls = [interaction(each) for each in (b'"fine"', bomb, bomb, deep, events, values, values)]
     path = cassette(tmp_path / "c.yaml", yaml.safe_dump({"interactions": calls}))
     result = run("import", path, "--store", "s", "--to", tmp_path / "x.chatcache")
     assert result.exit_code == 0
@@ -279,6 +280,8 @@ def test_the_bodies_of_a_cassette_expand_to_no_more_than_is_read(tmp_path: Path)
         "expand to more than 67,108,864 bytes (2)",
         "nests more than 100 levels",
         "more than 200,000 events",
+        "more than 1,000,000 values",
+        "more than 10,000 values",
     ):
         assert reason in result.output
     result = run("import", tmp_path / "c.yaml", "--store", "s", "--path", tmp_path / "store")
