@@ -23,6 +23,7 @@ from chatcache.recording import (
     Bundle,
     Policy,
     RecordMode,
+    Skipped,
     formats,
     into_store,
     recording,
@@ -886,14 +887,14 @@ def answer_with(text: str, _request: Any) -> Any:
 
 def test_a_store_takes_no_record_of_a_request_with_a_mask(tmp_path: Path) -> None:
     asked = {"secret": f"use {FORMATS[0]}", "id": f"order {UUID}", "literal": f"use {MASK}", "words": "use it"}
-    bundle, left_out = tmp_path / "one.chatcache", list[str]()
+    bundle, skipped = tmp_path / "one.chatcache", list[Skipped]()
     with recording(bundle, Policy(mode=RecordMode.ONCE)):
         cache = ResponseCache("app", path=tmp_path / "one")
         for name, text in asked.items():
             cache.call({"q": text}, partial(answer_with, name))
     again = ResponseCache("app", path=tmp_path / "two")
-    assert into_store(again, Bundle(bundle).read(), left_out=left_out) == 2
-    assert len(left_out) == 2
+    assert into_store(again, Bundle(bundle).read(), skipped=skipped) == 2
+    assert [each.reason for each in skipped] == ["its request holds a mask or a placeholder"] * 2
     answers = {name: again.call({"q": text}, partial(answer_with, "called")) for name, text in asked.items()}
     assert answers == {
         "secret": {"text": "called"},
