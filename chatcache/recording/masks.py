@@ -18,7 +18,7 @@ from hashlib import scrypt, sha256
 from typing import Any, Self
 
 from .examples import is_guessable
-from .texts import HOLDING, leaves, mapped
+from .texts import leaves, mapped
 
 __all__ = ["MARK", "MASK", "Masks", "escaped", "has_marks", "is_replaced", "unescaped", "unmasked"]
 
@@ -116,16 +116,16 @@ def is_replaced(text: str) -> bool:
 
 def has_marks(value: Any) -> bool:
     """Whether a text or a name in a JSON value may look like a mask."""
-    if isinstance(value, str):
-        return "<<" in value
-    if isinstance(value, dict):
-        for name, item in value.items():
-            if "<<" in name or (type(item) in HOLDING and has_marks(item)):
+    waiting = [value]
+    for each in waiting:  # it grows: a call for each list would take longer than all else
+        if type(each) is str:
+            if "<<" in each:
                 return True
-    elif isinstance(value, list | tuple):
-        for item in value:
-            if type(item) in HOLDING and has_marks(item):
-                return True
+        elif type(each) is dict:
+            waiting += each
+            waiting += each.values()
+        elif type(each) in {list, tuple}:
+            waiting += each
     return False
 
 

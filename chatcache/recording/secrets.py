@@ -42,7 +42,6 @@ from .texts import (
     Steps,
     StreamTexts,
     add_leaves,
-    copied,
     edited,
     has_logprobs,
     leaves,
@@ -212,7 +211,7 @@ def _add_names(names: dict[str, Steps], value: Any, steps: Steps) -> None:
 
 def _scrubbed_request(request: Any, masks: Masks, allowed: Allowed) -> Any:
     """Return a request with its secrets masked, first those in places, since their texts may occur elsewhere."""
-    held = [copied(request)]
+    held = [request]
     texts = []
     for leaf in _places(held):
         text = str(leaf.value)
@@ -337,10 +336,7 @@ def _spans_together(text: str, own: Sequence[str], *, is_request: bool) -> list[
 def _is_named(leaf: Leaf) -> bool:
     """Whether the name of a text tells that it is a credential. The ``token`` of log probabilities is no such name."""
     return (
-        _names_secret(leaf.name)
-        and is_credible(leaf.value)
-        and not is_replaced(leaf.value)
-        and LOGPROBS not in leaf.path
+        _names_secret(leaf.name) and is_credible(leaf.value) and not is_replaced(leaf.value) and not leaf.is_in_logprobs
     )
 
 
@@ -409,7 +405,7 @@ def _places(held: list[Any]) -> list[Leaf]:
     """Return the texts and numbers in the places of credentials in a request, and its other texts; see `leaves`.
 
     Args:
-        held: the request, in a list.
+        held: the request, in a list. A copy of the request, which holds the texts, takes its place.
     """
     found: list[Leaf] = []
     _add_places(found, held, 0, "$", "")
@@ -441,22 +437,24 @@ def _add_places(  # noqa: PLR0913 - a part, and where it stands
     if isinstance(value, dict):
         is_place = is_place and not _is_schema(value)
         is_value = is_header and any(_is_header(value.get(each)) for each in _NAMES)
+        made = holder[place] = {**value}
         for each in sorted(value):
             inner = (steps, each)
             if is_place or (is_value and each == "value"):
-                _add_places(found, value, each, inner, name, is_place=True)
+                _add_places(found, made, each, inner, name, is_place=True)
             elif _is_said(each):
-                add_leaves(found, value, each, inner, each)
+                add_leaves(found, made, each, inner, each)
             else:
                 is_its_place = _is_header(each) if is_header else is_credential_name(each) or _is_jar(each, value[each])
-                _add_places(found, value, each, inner, each, is_header=_holds_headers(each), is_place=is_its_place)
+                _add_places(found, made, each, inner, each, is_header=_holds_headers(each), is_place=is_its_place)
     elif isinstance(value, list | tuple):
+        holder[place] = items = [*value]
         if is_header and not is_place and _is_pair(value):
-            found.append(Leaf((steps, 0), name, value[0], value, 0, is_setting=True))
-            found.append(Leaf((steps, 1), name, value[1], value, 1, is_place=True))
+            found.append(Leaf((steps, 0), name, value[0], items, 0, is_setting=True))
+            found.append(Leaf((steps, 1), name, value[1], items, 1, is_place=True))
         else:
-            for at in range(len(value)):
-                _add_places(found, value, at, (steps, at), name, is_header=is_header, is_place=is_place)
+            for at in range(len(items)):
+                _add_places(found, items, at, (steps, at), name, is_header=is_header, is_place=is_place)
     elif is_place and isinstance(value, str | int | float) and not isinstance(value, bool):
         found.append(Leaf(steps, name, value, holder, place, is_place=True, is_setting=True))
     elif isinstance(value, str) and len(value) >= SHORTEST:

@@ -56,7 +56,8 @@ _FORM = re.compile(r"(?:\[\]|\.text)+$")  # the end of a path that may differ be
 _LINE = re.compile(r"[^\n]+")
 _LONG = 12  # characters of a piece that may be a text of its own
 SHORTEST = 7  # characters of a text that can hold a secret
-HOLDING = {str, dict, list, tuple}
+_CONTAINERS = {dict, list, tuple}
+HOLDING = (str, dict, list, tuple)
 
 
 class Leaf(NamedTuple):
@@ -84,6 +85,16 @@ class Leaf(NamedTuple):
     def path(self) -> str:
         """Its path, such as ``$.messages[0].content``."""
         return path_of(self.steps)
+
+    @property
+    def is_in_logprobs(self) -> bool:
+        """Whether it belongs to log probabilities."""
+        steps = self.steps
+        while type(steps) is tuple:
+            steps, last = steps
+            if type(last) is str and LOGPROBS in last:
+                return True
+        return LOGPROBS in steps
 
 
 Edits = Callable[[Sequence[Leaf]], Iterable[Sequence[Edit]]]
@@ -205,10 +216,10 @@ def leaves(value: Any) -> list[Leaf]:
 
 
 def add_leaves(found: list[Leaf], holder: Any, place: Any, steps: Steps, name: str) -> None:
-    """Add the texts in a part of a JSON value, as `leaves` does.
+    """Add the texts in a part of a JSON value, as `leaves` does, and put a copy of the part in its place.
 
     Args:
-        found: collects them.
+        found: collects them; their containers are those of the copy.
         holder: the container of the part.
         place: its name or number in that.
         steps: the way to it.
@@ -219,28 +230,34 @@ def add_leaves(found: list[Leaf], holder: Any, place: Any, steps: Steps, name: s
         if len(value) >= SHORTEST:
             found.append(Leaf(steps, name, value, holder, place))
     elif isinstance(value, dict):
+        made = holder[place] = {**value}
         for each in sorted(value):
-            add_leaves(found, value, each, (steps, each), each)
+            if isinstance(value[each], HOLDING):
+                add_leaves(found, made, each, (steps, each), each)
     elif isinstance(value, list | tuple):
-        for at in range(len(value)):
-            add_leaves(found, value, at, (steps, at), name)
+        holder[place] = items = [*value]
+        for at, item in enumerate(value):
+            if isinstance(item, HOLDING):
+                add_leaves(found, items, at, (steps, at), name)
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
     """Return a JSON value with all of its texts changed, including the names of members."""
-    match value:
-        case str():
-            return change(value)
-        case dict():
-            made = {
-                name: (change(name), mapped(item, change) if type(item) in HOLDING else item)
-                for name, item in sorted(value.items())  # so numbers do not depend on the order
-            }
-            return dict(made[name] for name in value)
-        case list() | tuple():
-            return [mapped(item, change) if type(item) in HOLDING else item for item in value]
-        case _:
-            return value
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        made = {}
+        for name in sorted(value):  # so numbers do not depend on the order
+            new, item = change(name), value[name]
+            made[name] = new, mapped(item, change) if isinstance(item, HOLDING) else item
+        return dict([made[name] for name in value])
+    if isinstance(value, list | tuple):
+        items = [*value]
+        for at, item in enumerate(value):
+            if isinstance(item, HOLDING):
+                items[at] = mapped(item, change)
+        return items
+    return value
 
 
 def rewritten(value: Any, edits: Edits) -> Any:
@@ -250,7 +267,7 @@ def rewritten(value: Any, edits: Edits) -> Any:
         value: the value.
         edits: returns the edits of the texts.
     """
-    held = [copied(value)]
+    held = [value]
     found: list[Leaf] = []
     add_leaves(found, held, 0, "$", "")
     for leaf, its in zip(found, edits(found), strict=True):
@@ -335,9 +352,15 @@ class StreamTexts:
 
 def has_logprobs(value: Any) -> bool:
     """Whether an answer holds log probabilities."""
-    if type(value) is dict:
-        return bool(value.get(LOGPROBS)) or any(has_logprobs(item) for item in value.values() if type(item) in HOLDING)
-    return type(value) is list and any(has_logprobs(item) for item in value if type(item) in HOLDING)
+    waiting = [value]
+    for each in waiting:
+        if type(each) is dict:
+            if each.get(LOGPROBS):
+                return True
+            waiting += each.values()
+        elif type(each) is list:
+            waiting += each
+    return False
 
 
 def _forget_bytes(given: Any, made: Any) -> None:
@@ -345,7 +368,7 @@ def _forget_bytes(given: Any, made: Any) -> None:
         if any(made.get(name) != given.get(name) for name in ("token", "tokens")):
             made.update({name: empty for name, empty in (("bytes", None), ("top_logprobs", [])) if name in made})
         for name, item in made.items():
-            if type(item) in HOLDING and item:
+            if type(item) in _CONTAINERS and item:
                 _forget_bytes(given[name], item)
     elif type(made) is list:
         for before, item in zip(given, made, strict=True):
@@ -469,7 +492,7 @@ def _united(texts: list[_Pieces]) -> _Pieces:
 def copied(value: Any) -> Any:
     """Return a copy of a JSON value, with lists for tuples."""
     if type(value) is dict:
-        return {name: copied(item) if type(item) in HOLDING else item for name, item in value.items()}
+        return {name: copied(item) if type(item) in _CONTAINERS else item for name, item in value.items()}
     if type(value) in {list, tuple}:
-        return [copied(item) if type(item) in HOLDING else item for item in value]
+        return [copied(item) if type(item) in _CONTAINERS else item for item in value]
     return value
