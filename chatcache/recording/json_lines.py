@@ -28,12 +28,12 @@ class JSONLines:
 
     Attributes:
         values: the values. In place of each text they hold what stands between its quotes.
+        spans: the begin and the end of each of these texts, in order.
     """
 
     def __init__(self, text: str, lines: Iterable[tuple[int, int]]) -> None:
         self.values: list[Any] = []
-        self._spans: list[list[tuple[int, int]]] = []
-        self._text = text
+        self.spans: list[tuple[int, int]] = []
         others = 0  # lines that look like JSON and are none
         for match in filter(None, (_LINE.fullmatch(text, begin, end) for begin, end in lines)):
             try:
@@ -49,23 +49,7 @@ class JSONLines:
             value = _written(value, written)
             if next(written, None) is None:  # or a name stands twice in an object
                 self.values.append(value)
-                self._spans.append(spans)
-
-    def edits(self, values: list[Any]) -> Iterator[tuple[int, int, str]]:
-        """Yield the edits of the text that make its values other ones, which differ in their texts only."""
-        for value, other, spans in zip(self.values, values, self._spans, strict=True):
-            if value != other:
-                for (begin, end), new in zip(spans, _strings(other), strict=True):
-                    if self._text[begin:end] != new:
-                        yield begin, end, new
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if type(value) is str:
-        yield value
-    elif type(value) in {dict, list}:
-        for item in value.values() if type(value) is dict else value:
-            yield from _strings(item)
+                self.spans += spans
 
 
 def _written(value: Any, texts: Iterator[str]) -> Any:

@@ -15,7 +15,7 @@ If the chunks make up lines of JSON, such as server-sent events, the texts in th
 """
 
 import re
-from bisect import bisect, insort
+from bisect import bisect, bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -32,7 +32,6 @@ __all__ = [
     "Steps",
     "StreamTexts",
     "add_leaves",
-    "copied",
     "edited",
     "has_logprobs",
     "leaves",
@@ -111,101 +110,20 @@ def path_of(steps: Steps) -> str:
 
 
 @dataclass(slots=True)
-class _Pieces:
-    """The pieces of one text of a stream.
+class _Text:
+    """A text of a stream.
 
     Attributes:
-        path: the path of the first piece.
+        path: the path of its first piece.
         name: its name.
         ids: the numbers and ids that stand beside each piece.
-        held: the container of each piece, and its place in that.
-        order: the number of each piece in the stream.
+        numbers: the numbers of its pieces in the stream.
     """
 
     path: str
     name: str
     ids: tuple[Any, ...]
-    held: list[tuple[Any, Any]] = field(default_factory=list)
-    order: list[int] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join([holder[place] for holder, place in self.held])
-
-    @property
-    def leaf(self) -> Leaf:
-        """The text as a leaf."""
-        return Leaf(self.path, self.name, self.text)
-
-    @property
-    def first(self) -> str:
-        """The first piece."""
-        holder, place = self.held[0]
-        return str(holder[place])
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether each piece is the same text."""
-        first = self.first
-        return all(holder[place] == first for holder, place in self.held)
-
-    def divided(self, edits: Iterable[Edit]) -> Iterator[tuple[Any, Any, Edit]]:
-        """Yield edits of the text, in order, as edits of its pieces: the container, the place in it and the edit.
-
-        A replacement goes into the piece where the part begins.
-        """
-        waiting = iter(edits)
-        edit = next(waiting, None)
-        at = 0
-        for holder, place in self.held:
-            if edit is None:
-                return
-            end = at + len(holder[place])
-            while edit is not None and edit[0] < end:
-                begin, last, other = edit
-                yield holder, place, (max(begin, at) - at, min(last, end) - at, other if begin >= at else "")
-                if last > end:
-                    break
-                edit = next(waiting, None)
-            at = end
-
-    def edit_lines(self, edits: Edits) -> None:
-        """Make edits in the texts that the JSON values in the lines of the text make up."""
-        lines = self.lines()
-        if lines is not None:
-            inner = StreamTexts(lines.values)
-            inner.edit(edits)
-            _make(self.divided(lines.edits(inner.chunks)))
-
-    def lines(self) -> JSONLines | None:
-        """Return the lines of the text if they may be JSON. Without line breaks each piece is a line."""
-        text = self.text
-        if '{"' not in text:
-            return None
-        if "\n" in text:
-            return JSONLines(text, (line.span() for line in _LINE.finditer(text)))
-        ends = [*accumulate(len(holder[place]) for holder, place in self.held)]
-        return JSONLines(text, pairwise([0, *ends])) if len(ends) > 1 else None
-
-    def pieces(self) -> Iterator[tuple[Any, Any]]:
-        """Yield the container and the place of each piece that is long enough to be a text of its own.
-
-        A piece of whole lines is left out, since nothing in the text before or after it hides what is in it.
-        """
-        is_begin = True
-        for number, (holder, place) in enumerate(self.held, start=1):
-            piece = holder[place]
-            is_end = piece.endswith("\n") or number == len(self.held)
-            if len(piece) >= _LONG and not (is_begin and is_end):
-                yield holder, place
-            is_begin = piece.endswith("\n")
-
-    def replace_whole(self, replacements: Mapping[str, str]) -> None:
-        """Replace each piece that is one of the texts."""
-        for holder, place in self.held:
-            other = replacements.get(holder[place])
-            if other is not None:
-                holder[place] = other
+    numbers: list[int] = field(default_factory=list)
 
 
 def leaves(value: Any) -> list[Leaf]:
@@ -294,60 +212,118 @@ class StreamTexts:
 
     Attributes:
         chunks: a copy of them, which `edit` changes.
+        pieces: the pieces of all texts, in order.
+        edited: the numbers of the pieces that were edited.
     """
 
     def __init__(self, chunks: list[Any], within: str = "") -> None:
         self._given = chunks
-        self.chunks: list[Any] = copied(chunks)
         found = _Collected()
-        for at, chunk in enumerate(self.chunks):
-            if type(chunk) is str:
-                found.add(_Spot(), "$[]", "", self.chunks, at)
-            else:
-                found.collect(chunk, _Spot(), "$[]", "")
+        self.chunks: list[Any] = found.collect_chunks(chunks)
+        self.edited: set[int] = set()
+        self.pieces, self._holders, self._places = found.pieces, found.holders, found.places
         texts = [each for each in found.texts if within in each.path]
-        self._texts = [each for each in texts if len(each.held) > 1 and not each.is_constant]
-        self._alone = [each for each in texts if len(each.held) == 1 or each.is_constant]
-        self._joined = [each for each in _joined(texts) if not each.is_constant]
+        self._texts = [each for each in texts if len(each.numbers) > 1 and not self._is_constant(each)]
+        self._alone = [each for each in texts if len(each.numbers) == 1 or self._is_constant(each)]
+        self._joined = [each for each in _joined(texts) if not self._is_constant(each)]
 
     def __iter__(self) -> Iterator[Leaf]:
         """Iterate over the texts that span several chunks."""
         for each in (*self._texts, *self._joined):
-            yield each.leaf
+            yield self._leaf(each)
         for each in (*self._joined, *self._texts, *self._alone):
-            lines = each.lines()
+            lines = self._lines(each)
             if lines is not None:
                 yield from StreamTexts(lines.values)
 
     def edit(self, edits: Edits) -> None:
         """Make edits in the texts, and in texts that every chunk repeats, such as an id."""
-        for pieces in (*self._joined, *self._texts, *self._alone):
-            pieces.edit_lines(edits)
+        for text in (*self._joined, *self._texts, *self._alone):
+            self._edit_lines(text, edits)
         texts = [*self._joined, *self._texts]
-        repeated = [each for each in self._alone if len(each.first) >= _LONG]
-        leaves = [*(each.leaf for each in texts), *(Leaf(each.path, each.name, each.first) for each in repeated)]
+        repeated = [each for each in self._alone if len(self.pieces[each.numbers[0]]) >= _LONG]
+        leaves = [self._leaf(each) for each in texts]
+        leaves += [Leaf(each.path, each.name, self.pieces[each.numbers[0]]) for each in repeated]
         found = [*edits(leaves)]
-        parts = [part for pieces, its in zip(texts, found, strict=False) for part in pieces.divided(its)]
-        for pieces, its in zip(repeated, found[len(texts) :], strict=True):
-            parts += [(holder, place, edit) for edit in its for holder, place in pieces.held]
-        _make(parts)
+        made = _PieceEdits(self.pieces)
+        for text, its in zip(texts, found, strict=False):
+            made.add(text.numbers, its)
+        for text, its in zip(repeated, found[len(texts) :], strict=True):
+            for number in text.numbers if its else ():
+                made.add([number], its)
+        self._put(made.made())
 
     def edit_pieces(self, edits: Edits) -> None:
         """Make edits in each piece of at least 12 characters that may be a text of its own."""
-        held = [(each, *piece) for each in self._texts for piece in each.pieces()]
-        leaves = [Leaf(each.path, each.name, holder[place]) for each, holder, place in held]
-        for (_, holder, place), its in zip(held, edits(leaves), strict=True):
-            if its:
-                holder[place] = edited(holder[place], its)
+        found = [
+            (number, Leaf(each.path, each.name, self.pieces[number]))
+            for each in self._texts
+            for number in self._whole(each)
+        ]
+        leaves = [leaf for _, leaf in found]
+        its = zip(found, edits(leaves), strict=True)
+        self._put({number: edited(leaf.value, edits) for (number, leaf), edits in its if edits})
 
     def replace_pieces(self, replacements: Mapping[str, str]) -> None:
         """Replace each piece that is one of the texts."""
-        for pieces in self._texts:
-            pieces.replace_whole(replacements)
+        for each in self._texts:
+            if not replacements.keys().isdisjoint(self._pieces_of(each)):
+                pairs = [(number, replacements.get(self.pieces[number])) for number in each.numbers]
+                self._put({number: other for number, other in pairs if other is not None})
 
     def forget_bytes(self) -> None:
         """Drop the bytes and the alternatives of the tokens that were edited, which tell what these were."""
-        _forget_bytes(self._given, self.chunks)
+        if self.edited:
+            _forget_bytes(self._given, self.chunks)
+
+    def _put(self, pieces: Mapping[int, str]) -> None:
+        self.edited |= pieces.keys()
+        for number, piece in pieces.items():
+            self.pieces[number] = self._holders[number][self._places[number]] = piece
+
+    def _pieces_of(self, text: _Text) -> Iterator[str]:
+        return map(self.pieces.__getitem__, text.numbers)
+
+    def _leaf(self, text: _Text) -> Leaf:
+        return Leaf(text.path, text.name, "".join(self._pieces_of(text)))
+
+    def _is_constant(self, text: _Text) -> bool:
+        """Whether each piece is the same text."""
+        first = self.pieces[text.numbers[0]]
+        return all(map(first.__eq__, self._pieces_of(text)))
+
+    def _whole(self, text: _Text) -> Iterator[int]:
+        """Yield the number of each piece that is long enough to be a text of its own.
+
+        A piece of whole lines is left out, since nothing in the text before or after it hides what is in it.
+        """
+        pieces = [*self._pieces_of(text)]
+        for at, piece in enumerate(pieces):
+            if len(piece) >= _LONG:
+                is_begin = at == 0 or pieces[at - 1].endswith("\n")
+                is_end = at == len(pieces) - 1 or piece.endswith("\n")
+                if not (is_begin and is_end):
+                    yield text.numbers[at]
+
+    def _lines(self, text: _Text) -> JSONLines | None:
+        """Return the lines of a text if they may be JSON. Without line breaks each piece is a line."""
+        pieces = [*self._pieces_of(text)]
+        joined = "".join(pieces)
+        if '{"' not in joined:
+            return None
+        if "\n" in joined:
+            return JSONLines(joined, (line.span() for line in _LINE.finditer(joined)))
+        return JSONLines(joined, pairwise([0, *accumulate(map(len, pieces))])) if len(pieces) > 1 else None
+
+    def _edit_lines(self, text: _Text, edits: Edits) -> None:
+        """Make edits in the texts that the JSON values in the lines of a text make up."""
+        lines = self._lines(text)
+        if lines is not None:
+            inner = StreamTexts(lines.values)
+            inner.edit(edits)
+            made = _PieceEdits(self.pieces)
+            made.add(text.numbers, [(*lines.spans[number], inner.pieces[number]) for number in sorted(inner.edited)])
+            self._put(made.made())
 
 
 def has_logprobs(value: Any) -> bool:
@@ -386,30 +362,46 @@ class _Collected:
     """Collects the texts of a stream.
 
     Attributes:
-        texts: the texts.
+        pieces: the pieces.
+        holders: the container of each piece.
+        places: the place of each piece in its container.
     """
 
     def __init__(self) -> None:
-        self._by_spot: dict[tuple[Any, ...], _Pieces] = {}
-        self._number = 0
+        self.pieces: list[str] = []
+        self.holders: list[Any] = []
+        self.places: list[Any] = []
+        self._by_spot: dict[tuple[Any, ...], _Text] = {}
 
     @property
-    def texts(self) -> Iterable[_Pieces]:
+    def texts(self) -> Iterable[_Text]:
         return self._by_spot.values()
 
-    def add(self, spot: _Spot, path: str, name: str, holder: Any, place: Any) -> None:
+    def collect_chunks(self, chunks: list[Any]) -> list[Any]:
+        """Collect the texts of chunks, and return a copy of the chunks, which holds them."""
+        made, spot = [*chunks], _Spot()
+        for at, chunk in enumerate(chunks):
+            if type(chunk) is str:
+                self._add(spot, "$[]", "", made, at)
+            elif type(chunk) in _CONTAINERS:
+                made[at] = self._collect(chunk, spot, "$[]", "")
+        return made
+
+    def _add(self, spot: _Spot, path: str, name: str, holder: Any, place: Any) -> None:
         """Add the piece at a place in its container."""
         key = *spot.all, path
-        made = self._by_spot.get(key)
-        if made is None:
-            made = self._by_spot[key] = _Pieces(path, name, spot.ids)
-        made.held.append((holder, place))
-        made.order.append(self._number)
-        self._number += 1
+        text = self._by_spot.get(key)
+        if text is None:
+            text = self._by_spot[key] = _Text(path, name, spot.ids)
+        text.numbers.append(len(self.pieces))
+        self.pieces.append(holder[place])
+        self.holders.append(holder)
+        self.places.append(place)
 
-    def collect(self, value: Any, spot: _Spot, path: str, name: str) -> None:
-        """Collect the texts of a chunk, or of a part of it, by its path and name."""
+    def _collect(self, value: Any, spot: _Spot, path: str, name: str) -> Any:
+        """Collect the texts of a chunk, or of a part of it, by its path and name. Return the copy that holds them."""
         if type(value) is dict:
+            made = {**value}
             told = _TOLD_BY & value.keys()
             if told:
                 known = [(each, value[each]) for each in sorted(told) if isinstance(value[each], str | int)]
@@ -417,82 +409,107 @@ class _Collected:
                 spot = _Spot((*spot.all, *(item for _, item in known)), (*spot.ids, *ids))
             for place, item in value.items():
                 if type(item) is str:
-                    self.add(spot, f"{path}.{place}", place, value, place)
-                elif type(item) is dict or type(item) is list:
-                    self.collect(item, spot, f"{path}.{place}", place)
-        elif type(value) is list:
-            for place, item in enumerate(value):
-                if type(item) is str:
-                    self.add(_Spot((*spot.all, place), spot.ids), f"{path}[]", name, value, place)
-                elif type(item) is list or type(item) is dict:
-                    is_told = type(item) is dict and "index" in item
-                    inner = spot if is_told else _Spot((*spot.all, place), spot.ids)
-                    self.collect(item, inner, f"{path}[]", name)
+                    self._add(spot, f"{path}.{place}", place, made, place)
+                elif type(item) in _CONTAINERS:
+                    made[place] = self._collect(item, spot, f"{path}.{place}", place)
+            return made
+        items = [*value]
+        for place, item in enumerate(value):
+            if type(item) is str:
+                self._add(_Spot((*spot.all, place), spot.ids), f"{path}[]", name, items, place)
+            elif type(item) in _CONTAINERS:
+                is_told = type(item) is dict and "index" in item
+                inner = spot if is_told else _Spot((*spot.all, place), spot.ids)
+                items[place] = self._collect(item, inner, f"{path}[]", name)
+        return items
 
 
-def _make(edits: Iterable[tuple[Any, Any, Edit]]) -> None:
-    """Make edits in pieces. Of edits that overlap, which two texts with one piece may have, one is made for all."""
-    by_piece: dict[tuple[int, Any], tuple[Any, list[Edit]]] = {}
-    for holder, place, edit in edits:
-        by_piece.setdefault((id(holder), place), (holder, []))[1].append(edit)
-    for (_, place), (holder, found) in by_piece.items():
-        if len(found) == 1:
-            holder[place] = edited(holder[place], found)
-            continue
-        made: list[Edit] = []
-        for begin, end, other in sorted(found, key=lambda edit: edit[0]):
-            if made and begin < made[-1][1]:
-                first, last, before = made.pop()
-                made.append((first, max(last, end), before or other))
-            else:
-                made.append((begin, end, other))
-        holder[place] = edited(holder[place], made)
+class _PieceEdits:
+    """Edits of texts, as edits of their pieces.
+
+    A replacement goes into the piece where its part begins. Two texts with one piece may have edits there that overlap.
+    Then one edit is made for all.
+
+    Args:
+        pieces: the pieces.
+    """
+
+    def __init__(self, pieces: Sequence[str]) -> None:
+        self._pieces = pieces
+        self._edits: dict[int, list[Edit]] = {}
+        self._emptied: set[int] = set()  # of one long secret most pieces are all in it
+
+    def add(self, numbers: Sequence[int], edits: Sequence[Edit]) -> None:
+        """Add the edits of the text that some of the pieces make up."""
+        if not edits:
+            return
+        ends = [*accumulate(map(len, map(self._pieces.__getitem__, numbers)))]
+        for begin, end, other in edits:
+            first, last = bisect(ends, begin), bisect_left(ends, end)
+            before = ends[first - 1] if first else 0
+            self._add(numbers[first], (begin - before, min(end, ends[first]) - before, other))
+            if last > first:
+                self._emptied.update(numbers[first + 1 : last])
+                self._add(numbers[last], (0, end - ends[last - 1], ""))
+
+    def made(self) -> dict[int, str]:
+        """Return the edited pieces by their numbers."""
+        made = dict.fromkeys(self._emptied, "")
+        for number, edits in self._edits.items():
+            piece = self._pieces[number]
+            if number in made:
+                edits.append((0, len(piece), ""))
+            made[number] = edited(piece, _apart(edits) if len(edits) > 1 else edits)
+        return made
+
+    def _add(self, number: int, edit: Edit) -> None:
+        self._edits.setdefault(number, []).append(edit)
 
 
-def _joined(texts: Iterable[_Pieces]) -> Iterator[_Pieces]:
+def _apart(edits: list[Edit]) -> list[Edit]:
+    """Return edits in order, with those that overlap made one."""
+    made: list[Edit] = []
+    for begin, end, other in sorted(edits, key=lambda edit: edit[0]):
+        if made and begin < made[-1][1]:
+            first, last, before = made.pop()
+            made.append((first, max(last, end), before or other))
+        else:
+            made.append((begin, end, other))
+    return made
+
+
+def _joined(texts: Iterable[_Text]) -> Iterator[_Text]:
     """Yield the texts that are made up of several of the texts; see the docstring of the module."""
-    by_ids: dict[tuple[str, tuple[Any, ...]], list[_Pieces]] = {}
+    by_ids: dict[tuple[str, tuple[Any, ...]], list[_Text]] = {}
     for each in texts:
         if each.name not in _TOLD_BY:
             by_ids.setdefault((_FORM.sub("", each.path), each.ids), []).append(each)
-    by_path: dict[str, list[_Pieces]] = {}
+    by_path: dict[str, list[_Text]] = {}
     for (path, _), group in by_ids.items():
         one = _united(group)
         by_path.setdefault(path, []).append(one)
         if len(group) > 1:
             yield one
     for group in by_path.values():
-        yield from (_united(chain) for chain in _chains(group) if len(chain) > 1)
+        if len(group) > 1:
+            yield from (_united(chain) for chain in _chains(group) if len(chain) > 1)
 
 
-def _chains(texts: list[_Pieces]) -> Iterable[list[_Pieces]]:
+def _chains(texts: list[_Text]) -> Iterable[list[_Text]]:
     """Return the texts in chains: each text of a chain begins after the end of the text before, the nearest one."""
-    chains: dict[int, list[_Pieces]] = {}  # by their ends
+    chains: dict[int, list[_Text]] = {}  # by their ends
     ends: list[int] = []
-    for each in sorted(texts, key=lambda each: each.order[0]):
-        at = bisect(ends, each.order[0])
+    for each in sorted(texts, key=lambda each: each.numbers[0]):
+        at = bisect(ends, each.numbers[0])
         chain = chains.pop(ends.pop(at - 1)) if at else []
         chain.append(each)
-        chains[each.order[-1]] = chain
-        insort(ends, each.order[-1])
+        chains[each.numbers[-1]] = chain
+        insort(ends, each.numbers[-1])
     return chains.values()
 
 
-def _united(texts: list[_Pieces]) -> _Pieces:
+def _united(texts: list[_Text]) -> _Text:
     if len(texts) == 1:
         return texts[0]
-    pieces = sorted(
-        ((number, held) for each in texts for number, held in zip(each.order, each.held, strict=True)),
-        key=lambda piece: piece[0],
-    )
-    first = min(texts, key=lambda each: each.order[0])
-    return _Pieces(first.path, first.name, first.ids, [held for _, held in pieces], [number for number, _ in pieces])
-
-
-def copied(value: Any) -> Any:
-    """Return a copy of a JSON value, with lists for tuples."""
-    if type(value) is dict:
-        return {name: copied(item) if type(item) in _CONTAINERS else item for name, item in value.items()}
-    if type(value) in {list, tuple}:
-        return [copied(item) if type(item) in _CONTAINERS else item for item in value]
-    return value
+    first = min(texts, key=lambda each: each.numbers[0])
+    return _Text(first.path, first.name, first.ids, sorted([number for each in texts for number in each.numbers]))
