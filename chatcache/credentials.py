@@ -206,7 +206,6 @@ def _is_credential(name: Any, value: Any) -> bool:
     return not isinstance(value, _KEPT) and _names_credential(str(name))
 
 
-@lru_cache(maxsize=4096)
 def _words(name: str) -> tuple[str, ...]:
     return tuple([word.lower() for word in _WORD.findall(name)])
 

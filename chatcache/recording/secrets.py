@@ -18,9 +18,10 @@ each is masked as a whole. If patterns allow some texts, the secrets of a dump a
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import Any
 
 from chatcache.credentials import is_credential_name, may_be_credential_name
@@ -36,13 +37,13 @@ from .payloads import outside_payloads
 from .texts import (
     LOGPROBS,
     SHORTEST,
-    Edit,
     Edits,
     Leaf,
+    Part,
     Steps,
     StreamTexts,
     add_leaves,
-    edited,
+    edit_leaves,
     has_logprobs,
     leaves,
     path_of,
@@ -123,17 +124,14 @@ def mask_stream(texts: StreamTexts, masks: Masks, allowed: Allowed, lost: list[s
 def _edits_of_answer(masks: Masks, allowed: Allowed, lost: list[str]) -> Edits:
     own = own_secrets()
 
-    def edits(leaves: Sequence[Leaf]) -> Iterator[list[Edit]]:
-        for leaf, spans in zip(leaves, _found(leaves, own, allowed, is_request=False), strict=True):
-            made = []
-            for span in spans:
-                secret = leaf.value[span.begin : span.end]
-                mask = masks.get(secret)
-                if mask is None:
-                    mask = masks.of_place(secret)
-                    lost.append(f"{span.sort} at {leaf.path}")
-                made.append((span.begin, span.end, mask))
-            yield made
+    def edits(leaves: Sequence[Leaf]) -> Iterator[Part]:
+        for number, begin, end, sort in _found(leaves, own, allowed, is_request=False):
+            secret = leaves[number].value[begin:end]
+            mask = masks.get(secret)
+            if mask is None:
+                mask = masks.of_place(secret)
+                lost.append(f"{sort} at {leaves[number].path}")
+            yield number, begin, end, mask
 
     return edits
 
@@ -170,15 +168,15 @@ def secrets_in(value: Any, *, random: bool = True) -> list[str]:
     own = own_secrets()
     found = secrets_in_names(value)
     read = _places([value]) if random else leaves(value)
-    for leaf, spans in zip(read, _found(read, own, None, is_request=random), strict=True):
+    parts = _found(read, own, None, is_request=random)
+    for number, leaf in enumerate(read):
         if leaf.is_place and str(leaf.value) and not is_replaced(str(leaf.value)):
-            found.append(f"the value under {leaf.name!r} at {leaf.path}")
-        else:
-            found += [f"{span.sort} at {leaf.path}" for span in spans]
+            parts.append((number, 0, 0, f"the value under {leaf.name!r}"))
+    found += [f"{sort} at {read[number].path}" for number, _, _, sort in sorted(parts)]
     if not found and (type(value) is list or has_logprobs(value)):
         read = [*(StreamTexts(value) if type(value) is list else StreamTexts([value], within=LOGPROBS))]
-        for leaf, spans in zip(read, _found(read, own, None, is_request=False), strict=True):
-            found += [f"{span.sort} over several texts at {leaf.path}" for span in spans]
+        for number, _, _, sort in _found(read, own, None, is_request=False):
+            found.append(f"{sort} over several texts at {read[number].path}")
     return found
 
 
@@ -220,77 +218,72 @@ def _scrubbed_request(request: Any, masks: Masks, allowed: Allowed) -> Any:
         elif leaf.value is text:
             texts.append(leaf)
     found = _found(texts, own_secrets(), allowed, is_request=True)
-    for number, leaf in enumerate(texts):
-        if leaf.is_setting and is_address_or_headers(leaf.name):
-            found[number] = _united([*found[number], *in_setting(leaf.value, leaf.name)])
+    found = _with_settings(texts, found)
     _add_masks(masks, texts, found)
-    known = Literals(masks.known(is_told))
-    for leaf, edits in zip(texts, _edits(texts, found, masks, known), strict=True):
-        if edits:
-            leaf.holder[leaf.place] = edited(leaf.value, edits)
+    edit_leaves(texts, _edits(texts, found, masks, Literals(masks.known(is_told))))
     return held[0]
 
 
-def _add_masks(masks: Masks, leaves: Sequence[Leaf], found: Sequence[Sequence[Span]]) -> None:
+def _with_settings(leaves: Sequence[Leaf], found: list[Part]) -> list[Part]:
+    """Return the secrets of the texts of a request, and those in its addresses and headers."""
+    settings: list[Part] = []
+    for number, leaf in enumerate(leaves):
+        if leaf.is_setting and (":" in leaf.value or "=" in leaf.value) and is_address_or_headers(leaf.name):
+            settings += ((number, *span) for span in in_setting(leaf.value, leaf.name))
+    if not settings:
+        return found
+    texts = groupby(sorted([*found, *settings]), key=itemgetter(0))
+    return [(number, *span) for number, its in texts for span in _united([Span(*part[1:]) for part in its])]
+
+
+def _add_masks(masks: Masks, leaves: Sequence[Leaf], found: Iterable[Part]) -> None:
     """Add a mask for each of the secrets that were found in the texts of a request."""
     texts: dict[str, list[str]] = {_OWN: [], random_texts.SORT: [], "": []}
-    for leaf, spans in zip(leaves, found, strict=True):
-        for span in spans:
-            texts[span.sort if span.sort in texts else ""].append(leaf.value[span.begin : span.end])
+    for number, begin, end, sort in found:
+        texts[sort if sort in texts else ""].append(leaves[number].value[begin:end])
     for text in texts[_OWN]:
         masks.numbered(text)
     masks.digested(texts[""], texts[random_texts.SORT])
 
 
-def _edits(
-    leaves: Sequence[Leaf], found: Sequence[Sequence[Span]], masks: Masks, known: Literals
-) -> Iterator[Sequence[Edit]]:
-    """Yield the edits of each text: its own secrets, and between them the secrets that were found elsewhere."""
-    edits = [
-        [(begin, end, str(masks.get(leaf.value[begin:end]))) for begin, end, _ in spans]
-        for leaf, spans in zip(leaves, found, strict=True)
-    ]
+def _edits(leaves: Sequence[Leaf], found: Sequence[Part], masks: Masks, known: Literals) -> list[Part]:
+    """Return the edits of texts: of the secrets of each, and between them of the secrets that were found elsewhere."""
+    edits = [(number, begin, end, str(masks.get(leaves[number].value[begin:end]))) for number, begin, end, _ in found]
     if known:
         together = Together([leaf.value for leaf in leaves])
-        own = [(at + begin, at + end) for at, its in zip(together.begins, edits, strict=True) for begin, end, _ in its]
-        begins, ends = [0, *(end for _, end in own)], [*(begin for begin, _ in own), len(together.text)]
-        elsewhere = known.find(together.text, [*zip(begins, ends, strict=True)])
-        for number, begin, end, other in together.divided(elsewhere):
-            edits[number].append((begin, end, other))
-    return (sorted(its) for its in edits)
+        begins = [0, *(together.begins[number] + end for number, _, end, _ in found)]
+        ends = [*(together.begins[number] + begin for number, begin, _, _ in found), len(together.text)]
+        edits += together.divided(known.find(together.text, [*zip(begins, ends, strict=True)]))
+    return sorted(edits)
 
 
-def _found(leaves: Sequence[Leaf], own: Sequence[str], allowed: Allowed, *, is_request: bool) -> list[Sequence[Span]]:
-    """Return the secrets of each text in order, without overlaps. What stands in a place is not read."""
-    found: list[Sequence[Span]] = [()] * len(leaves)
+def _found(leaves: Sequence[Leaf], own: Sequence[str], allowed: Allowed, *, is_request: bool) -> list[Part]:
+    """Return the secrets of texts in order, without overlaps. What stands in a place is not read."""
+    found: list[Part] = []
     short: dict[str, list[int]] = {}
     for number, leaf in enumerate(leaves):
         text = leaf.value
         if leaf.is_place or len(text) < SHORTEST:
             continue
         if _is_named(leaf):
-            found[number] = [Span(0, len(text), NAMED)]
+            found.append((number, 0, len(text), NAMED))
         # Nothing reads a payload, and the parts of a JSON Web Key are told by its ``kty``.
         elif len(text) <= _SHORT and ";base64," not in text and "kty" not in text:
             short.setdefault(text, []).append(number)
         else:
-            found[number] = [
-                span
-                for begin, end in outside_payloads(text)
-                for span in _spans(text, leaf.name, begin, end, own, allowed=allowed, is_request=is_request)
-            ]
-    for number, span in _spans_of_short(leaves, short, own, is_request=is_request, is_bounded=allowed is None):
-        found[number] = (*found[number], span)
+            for begin, end in outside_payloads(text):
+                spans = _spans(text, leaf.name, begin, end, own, allowed=allowed, is_request=is_request)
+                found += [(number, *span) for span in spans]
+    found += _parts_of_short(leaves, short, own, is_request=is_request, is_bounded=allowed is None)
     if allowed is not None:
-        for number, leaf in enumerate(leaves):
-            found[number] = [s for s in found[number] if allowed.fullmatch(leaf.value, s.begin, s.end) is None]
-    return found
+        found = [part for part in found if allowed.fullmatch(leaves[part[0]].value, part[1], part[2]) is None]
+    return sorted(found)
 
 
-def _spans_of_short(
+def _parts_of_short(
     leaves: Sequence[Leaf], numbers: Mapping[str, list[int]], own: Sequence[str], *, is_request: bool, is_bounded: bool
-) -> Iterator[tuple[int, Span]]:
-    """Yield the secrets of short texts with the numbers of their leaves.
+) -> Iterator[Part]:
+    """Yield the secrets of short texts.
 
     Args:
         leaves: the leaves.
@@ -312,7 +305,7 @@ def _spans_of_short(
         for at, begin, end, sort in together.divided(spans):
             for number in numbers[texts[at]]:
                 if sort != random_texts.SORT or not random_texts.is_opaque(leaves[number].name):
-                    yield number, Span(begin, end, sort)
+                    yield number, begin, end, sort
 
 
 def _blocks(texts: list[str]) -> Iterator[list[str]]:

@@ -14,7 +14,7 @@ from zlib import crc32
 from chatcache.keys import canonical_json
 
 from .payloads import outside_payloads
-from .texts import Edit, Leaf, rewritten
+from .texts import Edit, Leaf, Part, rewritten
 
 __all__ = ["SKETCH", "distance", "sketch_of", "words_of"]
 
@@ -36,8 +36,8 @@ def sketch_of(request: Any) -> str:
     return f"{bits:0{SKETCH}x}"
 
 
-def _shortened(leaves: Sequence[Leaf]) -> Iterator[list[Edit]]:
-    return (_ends_of_payloads(leaf.value) for leaf in leaves)
+def _shortened(leaves: Sequence[Leaf]) -> Iterator[Part]:
+    return ((number, *edit) for number, leaf in enumerate(leaves) for edit in _ends_of_payloads(leaf.value))
 
 
 def _ends_of_payloads(text: str) -> list[Edit]:

@@ -18,7 +18,8 @@ import re
 from bisect import bisect, bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from .json_lines import JSONLines
@@ -29,10 +30,11 @@ __all__ = [
     "SHORTEST",
     "Edit",
     "Leaf",
+    "Part",
     "Steps",
     "StreamTexts",
     "add_leaves",
-    "edited",
+    "edit_leaves",
     "has_logprobs",
     "leaves",
     "mapped",
@@ -42,6 +44,9 @@ __all__ = [
 
 Edit = tuple[int, int, str]
 """The begin and the end of a part of a text, and its replacement."""
+
+Part = tuple[int, int, int, str]
+"""The number of a text, the begin and the end of a part of it, and the kind or the replacement of the part."""
 
 Steps = tuple["Steps", str | int] | str
 """The way to a part of a JSON value: the way to what holds it, and its name or number there. Paths are long, and few
@@ -53,6 +58,7 @@ LOGPROBS = "logprobs"
 _TOLD_BY = frozenset({"index", "output_index", "content_index", "summary_index", "item_id", "type"})
 _FORM = re.compile(r"(?:\[\]|\.text)+$")  # the end of a path that may differ between the chunks of one text
 _LINE = re.compile(r"[^\n]+")
+_NUMBER, _BEGIN = itemgetter(0), itemgetter(0, 1)  # of parts
 _LONG = 12  # characters of a piece that may be a text of its own
 SHORTEST = 7  # characters of a text that can hold a secret
 _CONTAINERS = {dict, list, tuple}
@@ -96,8 +102,8 @@ class Leaf(NamedTuple):
         return LOGPROBS in steps
 
 
-Edits = Callable[[Sequence[Leaf]], Iterable[Sequence[Edit]]]
-"""Yields the edits of each text, in order. It gets all texts at once, which takes less time than one by one."""
+Edits = Callable[[Sequence[Leaf]], Iterable[Part]]
+"""Yields the edits of texts, in order. It gets all texts at once, which takes less time than one by one."""
 
 
 def path_of(steps: Steps) -> str:
@@ -188,19 +194,25 @@ def rewritten(value: Any, edits: Edits) -> Any:
     held = [value]
     found: list[Leaf] = []
     add_leaves(found, held, 0, "$", "")
-    for leaf, its in zip(found, edits(found), strict=True):
-        if its:
-            leaf.holder[leaf.place] = edited(leaf.value, its)
+    edit_leaves(found, edits(found))
     return held[0]
 
 
-def edited(text: str, edits: Iterable[Edit]) -> str:
-    """Return a text with edits made. The edits are in order."""
-    parts, at = [], 0
-    for begin, end, other in edits:
-        parts += [text[at:begin], other]
-        at = end
-    return "".join([*parts, text[at:]]) if parts else text
+def edit_leaves(leaves: Sequence[Leaf], edits: Iterable[Part]) -> None:
+    """Make edits in texts, where they stand."""
+    for number, text in _edited(lambda number: str(leaves[number].value), edits):
+        leaves[number].holder[leaves[number].place] = text
+
+
+def _edited(text_of: Callable[[int], str], edits: Iterable[Part]) -> Iterator[tuple[int, str]]:
+    """Yield the number of each text that has edits, and the edited text. The edits are in order."""
+    for number, its in groupby(edits, _NUMBER):
+        text = text_of(number)
+        parts, at = [], 0
+        for _, begin, end, other in its:
+            parts += [text[at:begin], other]
+            at = end
+        yield number, "".join([*parts, text[at:]])
 
 
 class StreamTexts:
@@ -244,25 +256,20 @@ class StreamTexts:
         repeated = [each for each in self._alone if len(self.pieces[each.numbers[0]]) >= _LONG]
         leaves = [self._leaf(each) for each in texts]
         leaves += [Leaf(each.path, each.name, self.pieces[each.numbers[0]]) for each in repeated]
-        found = [*edits(leaves)]
         made = _PieceEdits(self.pieces)
-        for text, its in zip(texts, found, strict=False):
-            made.add(text.numbers, its)
-        for text, its in zip(repeated, found[len(texts) :], strict=True):
-            for number in text.numbers if its else ():
-                made.add([number], its)
+        for number, its in groupby(edits(leaves), _NUMBER):
+            if number < len(texts):
+                made.add(texts[number].numbers, its)
+            else:
+                made.repeat(repeated[number - len(texts)].numbers, [*its])
         self._put(made.made())
 
     def edit_pieces(self, edits: Edits) -> None:
         """Make edits in each piece of at least 12 characters that may be a text of its own."""
-        found = [
-            (number, Leaf(each.path, each.name, self.pieces[number]))
-            for each in self._texts
-            for number in self._whole(each)
-        ]
-        leaves = [leaf for _, leaf in found]
-        its = zip(found, edits(leaves), strict=True)
-        self._put({number: edited(leaf.value, edits) for (number, leaf), edits in its if edits})
+        whole = [(each, number) for each in self._texts for number in self._whole(each)]
+        leaves = [Leaf(each.path, each.name, self.pieces[number]) for each, number in whole]
+        made = _edited(lambda at: self.pieces[whole[at][1]], edits(leaves))
+        self._put({whole[at][1]: piece for at, piece in made})
 
     def replace_pieces(self, replacements: Mapping[str, str]) -> None:
         """Replace each piece that is one of the texts."""
@@ -322,7 +329,7 @@ class StreamTexts:
             inner = StreamTexts(lines.values)
             inner.edit(edits)
             made = _PieceEdits(self.pieces)
-            made.add(text.numbers, [(*lines.spans[number], inner.pieces[number]) for number in sorted(inner.edited)])
+            made.add(text.numbers, ((0, *lines.spans[number], inner.pieces[number]) for number in sorted(inner.edited)))
             self._put(made.made())
 
 
@@ -436,45 +443,41 @@ class _PieceEdits:
 
     def __init__(self, pieces: Sequence[str]) -> None:
         self._pieces = pieces
-        self._edits: dict[int, list[Edit]] = {}
-        self._emptied: set[int] = set()  # of one long secret most pieces are all in it
+        self._edits: list[Part] = []
+        self._emptied: set[int] = set()  # most pieces of a long secret
 
-    def add(self, numbers: Sequence[int], edits: Sequence[Edit]) -> None:
+    def add(self, numbers: Sequence[int], edits: Iterable[Part]) -> None:
         """Add the edits of the text that some of the pieces make up."""
-        if not edits:
-            return
         ends = [*accumulate(map(len, map(self._pieces.__getitem__, numbers)))]
-        for begin, end, other in edits:
+        for _, begin, end, other in edits:
             first, last = bisect(ends, begin), bisect_left(ends, end)
             before = ends[first - 1] if first else 0
-            self._add(numbers[first], (begin - before, min(end, ends[first]) - before, other))
+            self._edits.append((numbers[first], begin - before, min(end, ends[first]) - before, other))
             if last > first:
                 self._emptied.update(numbers[first + 1 : last])
-                self._add(numbers[last], (0, end - ends[last - 1], ""))
+                self._edits.append((numbers[last], 0, end - ends[last - 1], ""))
+
+    def repeat(self, numbers: Iterable[int], edits: Sequence[Part]) -> None:
+        """Add the same edits for each of some pieces."""
+        self._edits += [(number, begin, end, other) for number in numbers for _, begin, end, other in edits]
 
     def made(self) -> dict[int, str]:
         """Return the edited pieces by their numbers."""
-        made = dict.fromkeys(self._emptied, "")
-        for number, edits in self._edits.items():
-            piece = self._pieces[number]
-            if number in made:
-                edits.append((0, len(piece), ""))
-            made[number] = edited(piece, _apart(edits) if len(edits) > 1 else edits)
-        return made
-
-    def _add(self, number: int, edit: Edit) -> None:
-        self._edits.setdefault(number, []).append(edit)
+        emptied = self._emptied.intersection([number for number, *_ in self._edits])
+        self._edits += [(number, 0, len(self._pieces[number]), "") for number in emptied]
+        return {**dict.fromkeys(self._emptied, ""), **dict(_edited(self._pieces.__getitem__, _apart(self._edits)))}
 
 
-def _apart(edits: list[Edit]) -> list[Edit]:
+def _apart(edits: Iterable[Part]) -> list[Part]:
     """Return edits in order, with those that overlap made one."""
-    made: list[Edit] = []
-    for begin, end, other in sorted(edits, key=lambda edit: edit[0]):
-        if made and begin < made[-1][1]:
-            first, last, before = made.pop()
-            made.append((first, max(last, end), before or other))
+    made: list[Part] = []
+    for part in sorted(edits, key=_BEGIN):
+        number, begin, end, other = part
+        if made and number == made[-1][0] and begin < made[-1][2]:
+            _, first, last, before = made.pop()
+            made.append((number, first, max(last, end), before or other))
         else:
-            made.append((begin, end, other))
+            made.append(part)
     return made
 
 

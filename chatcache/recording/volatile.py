@@ -118,7 +118,9 @@ def hide_in_stream(texts: StreamTexts, found: Found) -> None:
     tokens = {text: token for token, text in found.items()}
     known = Literals(tokens)
     if known:
-        texts.edit(lambda leaves: ([*known.find(leaf.value)] for leaf in leaves))
+        texts.edit(
+            lambda leaves: ((number, *edit) for number, leaf in enumerate(leaves) for edit in known.find(leaf.value))
+        )
         texts.replace_pieces({text: token for text, token in tokens.items() if len(text) >= _SHORTEST_PIECE})
 
 
