@@ -13,7 +13,7 @@ from chatcache.credentials import may_be_credential_name
 from .examples import SHORTEST, is_credible, is_guessable, is_machine_made
 from .formats import Span
 
-__all__ = ["SORT", "in_setting", "is_address_or_headers", "is_named", "named_in"]
+__all__ = ["SORT", "in_setting", "is_address_or_headers", "is_headers", "is_named", "named_in", "names_secret"]
 
 SORT = "a value under the name of a secret"
 
@@ -69,22 +69,27 @@ _IN_QUERY = frozenset({"key", "sig", "signature", "token"})
 _ADDRESS = re.compile(
     r"(?:.*[_-])?(?:address|api_?base|base|endpoint|host|https?|proxy|proxies|uri|url)", re.IGNORECASE
 )
-_HEADERS = re.compile(r"(?:\w+_)?headers", re.IGNORECASE)
 
 
 def in_setting(text: str, name: str) -> Iterator[Span]:
     """Yield the credentials in an address, or in headers, told by its name, whatever they look like."""
-    if _HEADERS.fullmatch(name):
+    if is_headers(name):
         yield from _settings(_LINE, text)
     elif _ADDRESS.fullmatch(name) and " " not in text:
         yield from _settings(_PARAMETER, text)
         yield from (Span(*match.span("value"), SORT) for match in _PASSWORD.finditer(text))
 
 
+def is_headers(name: str) -> bool:
+    """Whether the texts of this name are headers."""
+    lower = name.lower()
+    return lower == "headers" or lower.endswith("_headers")
+
+
 @lru_cache(maxsize=4096)
 def is_address_or_headers(name: str) -> bool:
     """Whether a text of this name may hold further credentials; see `in_setting`."""
-    return _HEADERS.fullmatch(name) is not None or _ADDRESS.fullmatch(name) is not None
+    return is_headers(name) or _ADDRESS.fullmatch(name) is not None
 
 
 def _settings(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
@@ -93,10 +98,15 @@ def _settings(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
             yield Span(*match.span("value"), SORT)
 
 
-@lru_cache(maxsize=4096)
 def is_named(name: str) -> bool:
     """Return whether the value of this name is a credential if it looks like one."""
     return may_be_credential_name(name) or _SESSION.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=4096)
+def names_secret(name: str) -> bool:
+    """Return whether the text of a member of this name is a credential if it looks like one."""
+    return is_named(name) or name.lower().endswith("-key")
 
 
 def named_in(text: str, begin: int, end: int) -> Iterator[Span]:

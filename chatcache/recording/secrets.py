@@ -19,7 +19,6 @@ each is masked as a whole. If patterns allow some texts, the secrets of a dump a
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import Any
@@ -32,7 +31,7 @@ from .formats import Span, formats_in
 from .literals import Literals
 from .masks import MASK, Masks, is_replaced
 from .named import SORT as NAMED
-from .named import in_setting, is_address_or_headers, is_named, named_in
+from .named import in_setting, is_address_or_headers, is_headers, named_in, names_secret
 from .payloads import outside_payloads
 from .texts import (
     LOGPROBS,
@@ -80,12 +79,15 @@ _TOLD = re.compile(r"(?=.*\d)(?=.*[A-Za-z]).{8,}", re.DOTALL)
 _SCHEMA = {"anyOf", "oneOf", "allOf", "$ref", "enum"}  # each JSON schema has one of them, or a type
 _TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
 _NAMES = ("name", "key", "header", "field")  # under which the name of a header stands beside its ``value``
-_SAID = re.compile(  # names of texts that the model reads: they hold no arguments of the call
-    r"messages?|inputs?|prompts?|contents?|system(?:_?(?:prompt|instructions?|message))?|instructions?|parts|text|query"
-    r"|questions?|documents?|context|history|parameters|input_schema|schema|json_schema|properties|examples",
-    re.IGNORECASE,
+_SAID = frozenset(  # names of texts that the model reads: they hold no arguments of the call
+    {
+        *("message", "messages", "input", "inputs", "prompt", "prompts", "content", "contents", "system"),
+        *("system_prompt", "system_instruction", "system_instructions", "system_message", "systemprompt"),
+        *("systeminstruction", "systeminstructions", "systemmessage", "instruction", "instructions", "parts", "text"),
+        *("query", "question", "questions", "document", "documents", "context", "history", "parameters"),
+        *("input_schema", "schema", "json_schema", "properties", "examples"),
+    }
 )
-_HEADERS = re.compile(r"(?:\w+_)?headers", re.IGNORECASE)
 
 
 def scrubbed(value: Any, masks: Masks | None = None, *, random: bool = True, allowed: Allowed = None) -> Any:
@@ -328,14 +330,7 @@ def _spans_together(text: str, own: Sequence[str], *, is_request: bool) -> list[
 
 def _is_named(leaf: Leaf) -> bool:
     """Whether the name of a text tells that it is a credential. The ``token`` of log probabilities is no such name."""
-    return (
-        _names_secret(leaf.name) and is_credible(leaf.value) and not is_replaced(leaf.value) and not leaf.is_in_logprobs
-    )
-
-
-@lru_cache(maxsize=4096)
-def _names_secret(name: str) -> bool:
-    return is_named(name) or name.lower().endswith("-key")
+    return leaf.is_named and is_credible(leaf.value) and not is_replaced(leaf.value) and not leaf.is_in_logprobs
 
 
 def _spans(  # noqa: PLR0913 - a text, its part, and what counts
@@ -435,11 +430,11 @@ def _add_places(  # noqa: PLR0913 - a part, and where it stands
             inner = (steps, each)
             if is_place or (is_value and each == "value"):
                 _add_places(found, made, each, inner, name, is_place=True)
-            elif _is_said(each):
+            elif each.lower() in _SAID:
                 add_leaves(found, made, each, inner, each)
             else:
                 is_its_place = _is_header(each) if is_header else is_credential_name(each) or _is_jar(each, value[each])
-                _add_places(found, made, each, inner, each, is_header=_holds_headers(each), is_place=is_its_place)
+                _add_places(found, made, each, inner, each, is_header=is_headers(each), is_place=is_its_place)
     elif isinstance(value, list | tuple):
         holder[place] = items = [*value]
         if is_header and not is_place and _is_pair(value):
@@ -451,12 +446,7 @@ def _add_places(  # noqa: PLR0913 - a part, and where it stands
     elif is_place and isinstance(value, str | int | float) and not isinstance(value, bool):
         found.append(Leaf(steps, name, value, holder, place, is_place=True, is_setting=True))
     elif isinstance(value, str) and len(value) >= SHORTEST:
-        found.append(Leaf(steps, name, value, holder, place, is_setting=True))
-
-
-@lru_cache(maxsize=4096)
-def _holds_headers(name: str) -> bool:
-    return _HEADERS.fullmatch(name) is not None
+        found.append(Leaf(steps, name, value, holder, place, is_named=names_secret(name), is_setting=True))
 
 
 def _is_jar(name: str, value: Any) -> bool:
@@ -479,11 +469,6 @@ def _is_schema(value: dict[str, Any]) -> bool:
 
 def _is_header(name: Any) -> bool:
     return isinstance(name, str) and may_be_credential_name(name)
-
-
-@lru_cache(maxsize=4096)
-def _is_said(name: str) -> bool:
-    return _SAID.fullmatch(name) is not None
 
 
 def own_secrets() -> list[str]:

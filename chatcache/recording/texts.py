@@ -23,6 +23,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from .json_lines import JSONLines
+from .named import names_secret
 
 __all__ = [
     "HOLDING",
@@ -74,6 +75,7 @@ class Leaf(NamedTuple):
         value: the text or number.
         holder: its container.
         place: its name or number in that.
+        is_named: whether its name tells that it may be a credential.
         is_place: whether it is in the place of a credential; see `chatcache.recording.secrets`.
         is_setting: whether the model does not read it.
     """
@@ -83,6 +85,7 @@ class Leaf(NamedTuple):
     value: Any
     holder: Any = None
     place: Any = None
+    is_named: bool = False
     is_place: bool = False
     is_setting: bool = False
 
@@ -152,7 +155,7 @@ def add_leaves(found: list[Leaf], holder: Any, place: Any, steps: Steps, name: s
     value = holder[place]
     if isinstance(value, str):
         if len(value) >= SHORTEST:
-            found.append(Leaf(steps, name, value, holder, place))
+            found.append(Leaf(steps, name, value, holder, place, names_secret(name)))
     elif isinstance(value, dict):
         made = holder[place] = {**value}
         for each in sorted(value):
@@ -255,7 +258,7 @@ class StreamTexts:
         texts = [*self._joined, *self._texts]
         repeated = [each for each in self._alone if len(self.pieces[each.numbers[0]]) >= _LONG]
         leaves = [self._leaf(each) for each in texts]
-        leaves += [Leaf(each.path, each.name, self.pieces[each.numbers[0]]) for each in repeated]
+        leaves += [self._leaf(each, each.numbers[:1]) for each in repeated]
         made = _PieceEdits(self.pieces)
         for number, its in groupby(edits(leaves), _NUMBER):
             if number < len(texts):
@@ -267,7 +270,7 @@ class StreamTexts:
     def edit_pieces(self, edits: Edits) -> None:
         """Make edits in each piece of at least 12 characters that may be a text of its own."""
         whole = [(each, number) for each in self._texts for number in self._whole(each)]
-        leaves = [Leaf(each.path, each.name, self.pieces[number]) for each, number in whole]
+        leaves = [self._leaf(each, [number]) for each, number in whole]
         made = _edited(lambda at: self.pieces[whole[at][1]], edits(leaves))
         self._put({whole[at][1]: piece for at, piece in made})
 
@@ -291,8 +294,10 @@ class StreamTexts:
     def _pieces_of(self, text: _Text) -> Iterator[str]:
         return map(self.pieces.__getitem__, text.numbers)
 
-    def _leaf(self, text: _Text) -> Leaf:
-        return Leaf(text.path, text.name, "".join(self._pieces_of(text)))
+    def _leaf(self, text: _Text, numbers: Sequence[int] | None = None) -> Leaf:
+        """Return a text as a leaf, or some of its pieces."""
+        pieces = self._pieces_of(text) if numbers is None else (self.pieces[number] for number in numbers)
+        return Leaf(text.path, text.name, "".join(pieces), is_named=names_secret(text.name))
 
     def _is_constant(self, text: _Text) -> bool:
         """Whether each piece is the same text."""
