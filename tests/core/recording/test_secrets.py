@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatcache import ResponseCache
+from chatcache import ResponseCache, credentials
 from chatcache.keys import request_key
 from chatcache.recording import (
     MASK,
@@ -30,6 +30,7 @@ from chatcache.recording import (
     scrubbed,
     secrets_in,
 )
+from chatcache.recording import texts as recorded_texts
 from chatcache.recording.replaced import Replaced
 from chatcache.recording.volatile import Volatile
 
@@ -439,6 +440,30 @@ def test_each_character_of_a_long_token_is_read_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(formats, "_MORE", Counting())
     assert scrubbed([f"Use {text}a1B2 now."])[0].startswith("Use <<secret")
     assert sum(end - begin for begin, end in ends) <= len(text)
+
+
+def test_each_name_is_divided_into_words_once() -> None:
+    names = [f"my_{chosen(8)}_token" for _ in range(3 * 4_096)]
+    before = credentials._last_words.cache_info().misses
+    masked = scrubbed({name: f"{chosen(10)}1a" for name in names})
+    assert all(re.fullmatch(r"<<secret\S*>>", text) for text in masked.values())
+    assert credentials._last_words.cache_info().misses - before <= len(names) + 100
+
+
+def test_a_secret_over_many_chunks_is_one_edit(monkeypatch: pytest.MonkeyPatch) -> None:
+    edits: list[int] = []
+    apart = recorded_texts._apart
+
+    def counted(parts: list[Any]) -> Any:
+        edits.append(len(parts))
+        return apart(parts)
+
+    monkeypatch.setattr(recorded_texts, "_apart", counted)
+    dump = "\n".join(f"password: {chosen(6)}-{chosen(6)}" for _ in range(2_000))
+    recorded = Replaced.of({"q": "x"}, Volatile({})).recorded([*dump], is_stream=True)
+    assert len(recorded) == len(dump)
+    assert "".join(recorded) == MASK
+    assert sum(edits) < 10
 
 
 def test_many_short_texts_are_searched_together(monkeypatch: pytest.MonkeyPatch) -> None:
