@@ -34,7 +34,10 @@ _CASSETTES = {".yaml", ".yml", ".json"}
 _HEAD = 200  # bytes, within which a cassette in JSON says that it is one
 _CALLERS = "ResponseCache({store!r}).call and .stream of the bodies that were sent"
 _OF_NO_MODULE = "its path names no file of tests, and so no bundle in the folder; pass --to BUNDLE"
-_OTHER_CALLERS = "They do not answer calls through LiteLLM or LangChain, which have other keys."
+_OTHER_CALLERS = (
+    "They do not answer calls through LiteLLM or LangChain, which have other keys. To take over their tests: "
+    "pytest --chatcache-from-cassettes"
+)
 
 
 @chatcache.command("import")

@@ -33,6 +33,7 @@ from .sketch import sketch_of
 from .skipped import Skipped, reasons_of
 from .stores import from_store, from_vcr, into_store
 from .tape import Advice, Tape, sample
+from .vcr import recorded_at, request_line
 from .vcr_tests import CassetteTest
 from .volatile import BUILT_IN, Volatile
 
@@ -77,9 +78,11 @@ __all__ = [
     "parse_not_secret",
     "parse_record_mode",
     "printable",
+    "recorded_at",
     "recording",
     "reasons_of",
     "rekeyed",
+    "request_line",
     "rescue",
     "sample",
     "scrubbed",

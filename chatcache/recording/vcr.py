@@ -24,7 +24,7 @@ from .bundle.files import read
 from .bundle.layout import DEEPEST, is_too_deep
 from .skipped import Skipped
 
-__all__ = ["CassetteCall", "calls_in", "called", "time_of"]
+__all__ = ["CassetteCall", "calls_in", "recorded_at", "request_line"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def calls_in(path: Path) -> Iterator[CassetteCall | Skipped]:
     """
     bodies = _Bodies()
     interactions = _interactions(path)
-    last = next(filter(None, map(time_of, interactions)), min(max(path.stat().st_mtime, 0), real_time()))
+    last = next(filter(None, map(recorded_at, interactions)), min(max(path.stat().st_mtime, 0), real_time()))
     for number, interaction in enumerate(interactions, 1):
         match interaction:
             case {"request": {"uri": str(uri)}, "response": dict()}:
@@ -84,17 +84,17 @@ def calls_in(path: Path) -> Iterator[CassetteCall | Skipped]:
                     f"{path} is no cassette of vcrpy: its interaction {number} is no request with a uri, and a "
                     f"response: {shown(interaction)}"
                 )
-        last = time_of(interaction) or last
+        last = recorded_at(interaction) or last
         method = interaction["request"].get("method") or "POST"
         try:
             _check_address(uri, method)
             yield _call_of(interaction, bodies, at=round(last * 1000))
         except _UnreadableError as error:
             raise_interrupt(error)
-            yield Skipped(f"{path}, interaction {number}, {called(method, uri)}", str(error))
+            yield Skipped(f"{path}, interaction {number}, {request_line(method, uri)}", str(error))
 
 
-def called(method: object, uri: str) -> str:
+def request_line(method: object, uri: str) -> str:
     """Return the method, the host and the path of a request, and nothing of it that may be a credential."""
     try:
         parts = urlsplit(uri)
@@ -105,7 +105,7 @@ def called(method: object, uri: str) -> str:
     return shortened(f"{method} {address}", 200)
 
 
-def time_of(interaction: Any) -> float | None:
+def recorded_at(interaction: Any) -> float | None:
     """Return when an interaction was recorded, in seconds since the epoch, or None if it does not say."""
     match interaction:
         case {"recorded_at": said} if (time := _time(said)) is not None:

@@ -13,8 +13,10 @@ from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocat
 from chatcache import ChatcacheError, InvalidInputError, NotRecordedError
 from chatcache.recording import ExplainedMiss, Tape, printable
 
+from .cassettes import Cassettes, Opened
 from .collected import Collected
 from .ledger import Ledger, Verdict
+from .migration import Migration
 from .results import Result
 from .scopes import TAPE, Scopes, raise_what_was_missed
 from .settings import Settings, add_options
@@ -28,6 +30,7 @@ _RESULTS = "chatcache_results"  # the attribute of a report
 _COLLECTED = "chatcache_collected"
 _SHARED = "chatcache_shared"
 _FRAMEWORKS = "chatcache_frameworks"
+_CASSETTES = "chatcache_cassettes"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,9 +42,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Begin a run."""
     settings = Settings(config)
-    if settings.flag("block_network"):
+    if settings.flag("from_cassettes") and config.getoption("record_mode", None) == "rewrite":
+        raise pytest.UsageError("--chatcache-from-cassettes reads the cassettes that --record-mode=rewrite deletes")
+    if settings.flag("block_network") or settings.flag("from_cassettes"):
         if not config.pluginmanager.hasplugin("socket") and not config.pluginmanager.hasplugin("pytest_socket"):
-            raise pytest.UsageError("--chatcache-block-network needs the plugin pytest-socket, which is not loaded")
+            option = "block-network" if settings.flag("block_network") else "from-cassettes"
+            raise pytest.UsageError(f"--chatcache-{option} needs the plugin pytest-socket, which is not loaded")
         config.option.disable_socket = True
         config.option.allow_unix_socket = True
     config.pluginmanager.register(_Run(config, settings), _NAME)
@@ -67,7 +73,9 @@ class _Run:
         worker = getattr(config, "workerinput", None)
         self._is_worker = worker is not None
         self._sharing = Sharing(None if worker is None else Path(worker[_SHARED]))
-        self._scopes = Scopes(settings, self._sharing, lambda: self._ledger.collected)
+        self._cassettes = Cassettes() if settings.flag("from_cassettes") else None
+        self._opened: list[Opened] = []  # of all workers
+        self._scopes = Scopes(settings, self._sharing, lambda: self._ledger.collected, self._cassettes)
         self._passed = self._failed = self._cut = self._is_broken = False
         self._verdict: Verdict = {}
         self._pruned = 0
@@ -80,6 +88,11 @@ class _Run:
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker of pytest-xdist which folder it has in common with the others."""
         node.workerinput[_SHARED] = str(self._sharing.folder)
+
+    def pytest_sessionstart(self) -> None:
+        """Have cassettes opened only to be read, if the tests are taken over from them."""
+        if self._cassettes is not None:
+            self._cassettes.begin()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note whether something could not be collected: then it is not known which tests there are."""
@@ -178,14 +191,19 @@ class _Run:
         if output.get(_COLLECTED) is not None:
             self._ledger.collected = Collected(**output[_COLLECTED])
         self._note_frameworks(*output.get(_FRAMEWORKS, ((), ())))
+        self._opened += [Opened(**each) for each in output.get(_CASSETTES, ())]
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write what is not written so far, and judge."""
         self._scopes.close()
+        if self._cassettes is not None:
+            self._cassettes.end()
+            self._opened += self._cassettes.opened
         frameworks = self._scopes.frameworks
         if self._is_worker:
             output = self._config.workeroutput  # type: ignore[attr-defined]
+            output[_CASSETTES] = [asdict(each) for each in self._opened]
             output[_FRAMEWORKS] = [*frameworks.seen], [*frameworks.remarks]
             if self._ledger.collected is not None:
                 output[_COLLECTED] = asdict(self._ledger.collected)
@@ -227,6 +245,10 @@ class _Run:
         verbose = self._config.option.verbose > 0
         told = lines(self._ledger, self._verdict, self._settings.root, verbose=verbose)
         said = [*told, *self._ledger.problems]
+        if self._cassettes is not None:
+            is_whole = self._ledger.collected is not None and self._ledger.collected.is_whole
+            migration = Migration(self._opened, self._ledger.results.values(), self._settings.root)
+            said += migration.lines(is_whole=is_whole)
         if self._pruned:
             said.append(f"{self._pruned} records and blobs removed")
         if said:

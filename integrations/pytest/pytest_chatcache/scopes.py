@@ -14,6 +14,7 @@ import pytest
 
 from chatcache.recording import Advice, Policy, RecordMode, Session, Tape
 
+from .cassettes import Cassettes
 from .collected import Collected
 from .frameworks import Frameworks
 from .names import TEARDOWN, bundle_of, bundle_of_fixture, file_of_fixture
@@ -59,9 +60,17 @@ class Scopes:
         settings: what the run asks.
         sharing: what is recorded once in a run.
         collected: returns the tests that there are, as far as they are known.
+        cassettes: the cassettes that the suite is taken over from, if it is.
     """
 
-    def __init__(self, settings: Settings, sharing: Sharing, collected: Callable[[], Collected | None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sharing: Sharing,
+        collected: Callable[[], Collected | None],
+        cassettes: Cassettes | None,
+    ) -> None:
+        self._cassettes = cassettes
         self._settings = settings
         self._sharing = sharing
         self._collected = collected
@@ -76,7 +85,9 @@ class Scopes:
             ChatcacheError: a setting, or the bundle, cannot be right.
         """
         path, name = bundle_of(self._settings, item)
-        tape = self._session.tape(name, path, self._settings.policy_of(item), advice=_advice(item))
+        if self._cassettes is not None:
+            self._cassettes.begin_test(item.nodeid)
+        tape = self._session.tape(name, path, self._dated(self._settings.policy_of(item)), advice=_advice(item))
         entered = self._session.playing(tape)
         entered.__enter__()
         item.stash[TAPE], item.stash[_ENTERED] = tape, entered
@@ -174,9 +185,13 @@ class Scopes:
                     self._sharing.keep(path, name, tape)
         raise_what_was_missed(tape)
 
+    def _dated(self, policy: Policy) -> Policy:
+        """Return a policy that gives a record the time of the answer in a cassette that it is made of."""
+        return policy if self._cassettes is None else replace(policy, clock=self._cassettes.dated(policy.clock))
+
     def _policy_of_fixture(self, fixture: pytest.FixtureDef[Any]) -> Policy:
         """Return what is done with a fixture's calls: it is recorded anew only with all the tests that may use it."""
-        policy = self._settings.policy_of(None)
+        policy = self._dated(self._settings.policy_of(None))
         collected = self._collected()
         if policy.mode is not RecordMode.REFRESH:
             return policy

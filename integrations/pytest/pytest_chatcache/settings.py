@@ -94,6 +94,8 @@ _FLAGS = {
     "block-network": "let no test open a network connection (by pytest-socket)",
     "strict": "fail the run if there are unused, expired or orphaned records, or calls that cannot be replayed",
     "prune": "remove unused and orphaned records",
+    "from-cassettes": "record what the cassettes of vcrpy, pytest-recording or pytest-vcr answer, as if they were the "
+    "provider, and say which of them can be deleted; the mode is once, also where CI is set, and there is no network",
     "github": "write misses as annotations of GitHub; by default where GITHUB_ACTIONS is set",
 }
 
@@ -238,7 +240,7 @@ class Settings:
         option = self._config.getoption("chatcache")
         if option:
             return parse_record_mode(option, _OPTION)
-        return mode_of_environment()
+        return mode_of_environment() or (RecordMode.ONCE if self.flag("from_cassettes") else None)
 
     @cached_property
     def _default(self) -> RecordMode:

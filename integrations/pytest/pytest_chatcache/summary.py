@@ -7,7 +7,7 @@ from chatcache.recording import Changes, printable
 
 from .ledger import Files, Ledger, Verdict
 
-__all__ = ["annotations", "lines", "markdown", "needs_attention"]
+__all__ = ["annotations", "lines", "markdown", "needs_attention", "shown_in"]
 
 
 def lines(ledger: Ledger, verdict: Verdict, root: Path, *, verbose: bool) -> Iterator[str]:
@@ -32,9 +32,9 @@ def lines(ledger: Ledger, verdict: Verdict, root: Path, *, verbose: bool) -> Ite
         }
         said = [*(f"{number:,} {what}" for what, number in numbers.items() if number), *_matters(files)]
         if files.is_of_none:
-            yield f"{_shown(path, root)}: of no test"
+            yield f"{shown_in(root, path)}: of no test"
         elif said or verbose:
-            yield f"{_shown(path, root)}: {', '.join([f'{files.replayed:,} replayed', *said])}"
+            yield f"{shown_in(root, path)}: {', '.join([f'{files.replayed:,} replayed', *said])}"
 
 
 def needs_attention(ledger: Ledger, verdict: Verdict) -> bool:
@@ -48,12 +48,12 @@ def markdown(ledger: Ledger, verdict: Verdict, root: Path) -> str:
     if ledger.changes:
         said += ["| bundle | added | changed | removed |", "|---|---:|---:|---:|"]
         said += [
-            f"| {_code(_shown(path, root))} | {each.added} | {each.changed} | {each.removed} |"
+            f"| {_code(shown_in(root, path))} | {each.added} | {each.changed} | {each.removed} |"
             for path, each in sorted(ledger.changes.items())
         ]
         said.append("")
     matters = {path: ", ".join(_matters(files)) for path, files in verdict.items()}
-    said += [f"* {_code(_shown(path, root))}: {what}" for path, what in matters.items() if what]
+    said += [f"* {_code(shown_in(root, path))}: {what}" for path, what in matters.items() if what]
     misses = [(result.node, miss) for result in ledger.results.values() for miss in result.misses]
     said += [f"* {_code(line.strip())}" for line in _unrecorded(ledger)]
     said += [f"* {_code(node)} missed: {miss['reason']}" for node, miss in misses]
@@ -113,7 +113,8 @@ def _matters(files: Files) -> Iterator[str]:
             yield f"{number:,} {'record' if number == 1 else 'records'} {what}"
 
 
-def _shown(path: Path, root: Path) -> str:
+def shown_in(root: Path, path: Path) -> str:
+    """Return a path as it is printed: from the root of the run on, if it is in there."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
