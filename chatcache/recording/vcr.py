@@ -116,7 +116,7 @@ def recorded_at(interaction: Any) -> float | None:
 
 
 def _time(said: object) -> float | None:
-    """Return a time in seconds since the epoch; None if it is none, or none that a cassette can be of."""
+    """Return a time in seconds since the epoch; None for what is not a time, or is before 2000 or in the future."""
     try:
         match said:
             case datetime():
@@ -136,7 +136,7 @@ def _time(said: object) -> float | None:
 
 
 def _check_address(uri: str, method: object) -> None:
-    """Raise `_UnreadableError` if a request is none of a model's calls that can be imported."""
+    """Raise `_UnreadableError` if a request is not a call of a model, or of an API that is not imported."""
     if method != "POST":
         raise _UnreadableError("it is no call of a model, which is a POST")
     if not uri.partition("#")[0].partition("?")[0].endswith(_PATHS):
@@ -290,7 +290,7 @@ class _Bodies:
         """Return the JSON value of a text.
 
         Raises:
-            _UnreadableError: it is none, nests too deep, or has with the others too many values.
+            _UnreadableError: it is not JSON, nests too deep, or the bodies have too many values in all.
         """
         self._values -= text.count(",")
         if self._values < 0:

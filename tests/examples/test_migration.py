@@ -175,6 +175,10 @@ def ask(body):
 def test_a_part():
     assert ResponseCache("app").call("one", ask) == "1"
 
+@pytest.mark.vcr("shared.yaml")
+def test_another_file():
+    assert ResponseCache("app").call("two", ask) == "2"
+
 @pytest.mark.vcr
 def test_more():
     ResponseCache("app").call("other", ask)
@@ -211,7 +215,7 @@ def small_suite(folder: Path) -> dict[Path, bytes]:
     ]
     old = folder / "cassettes" / "test_it"
     old.mkdir(parents=True)
-    for name in ("test_a_part", "test_more", "test_off", "test_gone"):
+    for name in ("test_a_part", "test_more", "test_off", "test_gone", "shared"):
         (old / f"{name}.yaml").write_text(yaml.safe_dump({"interactions": interactions, "version": 1}))
     return {path: path.read_bytes() for path in old.iterdir()}
 
@@ -228,9 +232,10 @@ def test_what_is_not_taken_over_is_named_and_nothing_is_called_or_changed(tmp_pa
     assert f"{old}/test_off.yaml: {unknown.format('test_off')}" in lines
     assert f"{old}/test_gone.yaml: keep it or not, no test opened it" in lines
     assert "SocketBlockedError" in first.stdout
-    assert [each.scope for each in Bundle(tmp_path / "cassettes" / "test_it.chatcache").read()] == ["test_a_part"]
+    records = Bundle(tmp_path / "cassettes" / "test_it.chatcache").read()
+    assert [each.scope for each in records] == ["test_a_part", "test_another_file"]
     lines = run(tmp_path, *MIGRATE).stdout.splitlines()
-    assert deletable(lines) == [f"{old}/test_a_part.yaml"]
+    assert deletable(lines) == [f"{old}/shared.yaml", f"{old}/test_a_part.yaml"]
     assert {path: path.read_bytes() for path in cassettes} == cassettes
     lines = run(tmp_path, *MIGRATE, "-k", "part").stdout.splitlines()
     assert any("1 cassette not needed by the tests of this run" in line for line in lines)

@@ -1,8 +1,8 @@
-"""The cassettes of vcrpy that answer in the place of a provider, for as long as a suite is taken over from them.
+"""Cassettes of vcrpy that answer in the place of a provider, while a suite moves from them to bundles.
 
-The tests open them as ever, by pytest-recording, pytest-vcr or vcrpy itself. They are only read: no cassette takes a
-request that it does not hold, and none is written. What the tests call is recorded meanwhile, as with any provider. A
-cassette that answers nothing when all calls are replayed is not needed any more.
+The tests open them by pytest-recording, pytest-vcr or vcrpy itself, as before. This module makes them read-only: a
+cassette answers the requests that it holds, refuses others, and is never written. The plugin records the calls as it
+does with a provider. A cassette that answers nothing while all calls are replayed is no longer needed.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Opened:
 
 
 class Cassettes:
-    """Watches the cassettes that tests open.
+    """Watches the cassettes that tests open, and makes them read-only.
 
     Attributes:
         opened: those that were opened, each time.

@@ -258,6 +258,27 @@ def test_a_cassette_expands_to_no_more_than_is_read(tmp_path: Path, case: str) -
     assert re.search(rf"c\.yaml is no cassette of vcrpy: line \d+: .*{problem}", said(result))
 
 
+@pytest.mark.parametrize("kind", ["device", "pipe", "loop", "no text", "large"])
+def test_what_is_no_file_of_text_is_no_cassette(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "folder" / "c.yaml"
+    path.parent.mkdir()
+    match kind:
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "pipe":
+            os.mkfifo(path)
+            os.mkfifo(path.with_suffix(".json"))
+        case "loop":
+            path.symlink_to(path)
+        case "no text":
+            path.write_bytes(b"interactions: [\xe9\xff]")
+        case _:
+            with path.open("wb") as file:
+                file.truncate(1 << 40)
+    result = run("import", path.parent, "--store", "s", "--to", tmp_path / "x.chatcache")
+    assert "c.yaml is no cassette of vcrpy: " in said(result)
+
+
 def interaction(body: bytes, **headers: str) -> dict[str, Any]:
     return {
         "request": {"uri": "https://api/v1/chat/completions", "body": '{"model": "m"}'},
