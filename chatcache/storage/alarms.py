@@ -352,9 +352,8 @@ class Alarms:
         thread = self._thread
         if thread is None:
             return
-        target.begin(when)
         try:
-            raised = await thread.attempt(_fire(target, Alarm(_EPOCH + timedelta(microseconds=when // 1000), count)))
+            raised = await thread.attempt(_fire(target, when, count))
         finally:
             unchanged = target.end()
         unchanged = unchanged and await LoopThread.call(target.due) == when
@@ -380,8 +379,10 @@ class Alarms:
             correct()
 
 
-async def _fire(target: Target, alarm: Alarm) -> None:
+async def _fire(target: Target, when: int, count: int) -> None:
     """Call the handler, and see that what it wrote is on disk."""
+    alarm = Alarm(_EPOCH + timedelta(microseconds=when // 1000), count)
+    await LoopThread.call(target.begin, when)
     try:
         made = await LoopThread.call(target.fire, alarm)
         if inspect.isawaitable(made):

@@ -216,7 +216,8 @@ class _Target:
         return None if self._handler is None else self._handler(self._thing, alarm)
 
     def begin(self, when: int) -> None:
-        self._turns.firing = when
+        with self._turns.writing:  # whoever has just committed the alarm shows it as set until then
+            self._turns.firing = when
 
     def end(self) -> bool:
         unchanged, self._turns.firing = self._turns.firing is not None, None

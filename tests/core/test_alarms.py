@@ -22,7 +22,9 @@ import pytest
 from chatcache import Alarm, DurableObject, InvalidInputError, ObjectNamespace, Storage, StorageError, TransactionError
 from chatcache.storage import Transaction, alarms
 from chatcache.storage.alarms import AlarmIndex, Alarms, ObjectSchedule
+from chatcache.storage.namespace import _Target
 from chatcache.storage.rows import checksum
+from chatcache.storage.turns import Turns
 from chatcache.testing import ManualClock
 from tests.waiting import HANG, PATIENT, auntil, until
 
@@ -414,6 +416,31 @@ def test_while_the_handler_runs_there_is_no_alarm_unless_it_sets_one(opened: Ope
     clock.now += 30
     calls.wait_for(2)
     assert calls.alarms[1] == Alarm(NOW + timedelta(seconds=30), 0)
+
+
+def test_a_handler_does_not_see_its_alarm_as_set_by_a_commit_that_is_not_over(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[datetime | None] = []
+    begins = threading.Event()
+    begin, commit = _Target.begin, Turns._commit
+
+    def noted(target: _Target, when: int) -> None:
+        begins.set()
+        begin(target, when)
+
+    def slow(*args: Any) -> None:
+        commit(*args)
+        if threading.current_thread() is threading.main_thread():
+            begins.wait(HANG)
+            time.sleep(0.05)  # in which a handler that waits for nobody would look
+
+    monkeypatch.setattr(_Target, "begin", noted)
+    monkeypatch.setattr(Turns, "_commit", slow)
+    calls = Calls(lambda thing: seen.append(thing.storage.get_alarm()))
+    opened(calls).get_by_name("thing").storage.set_alarm(NOW)
+    calls.wait_for(1)
+    assert seen == [None]
 
 
 @pytest.mark.parametrize("raising", [False, True])

@@ -227,6 +227,7 @@ async def test_whoever_asks_for_an_object_gets_the_same_one_also_where_only_its_
 INTERRUPTED = """
 import os, signal, sys, threading, time
 from chatcache import ObjectNamespace
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 storage = ObjectNamespace(sys.argv[1], timeout=300).get_by_name("thing").storage
 begun, go_on = threading.Event(), threading.Event()
 def body(_):
