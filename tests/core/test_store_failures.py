@@ -48,7 +48,7 @@ ERRORS = [
 Steps = Sequence[tuple[type, str]]
 
 READS: Steps = [(Database, "get"), (Database, "aget"), (Database, "read"), (Database, "aread"), (Database, "fetch")]
-WRITES: Steps = [(Turns, "lock"), (Turns, "commit")]
+WRITES: Steps = [(Turns, "lock"), (Turns, "_commit_sealed")]
 MEMORY: Steps = [(Recent, "get"), (Recent, "lacks")]
 
 FILE: Steps = [*READS, *WRITES, *MEMORY]
