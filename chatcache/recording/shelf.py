@@ -1,4 +1,4 @@
-"""A bundle as it is read in a run: its records in an object's storage, found by whose they are and what was asked."""
+"""A bundle as it is read in a run: its records, found by whose they are and what was asked."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from .bundle import Bundle, Head, Record, at_of, form_of
 __all__ = ["Entry", "Shelf", "Shelves"]
 
 _LONGEST_ROW = 32 * 1024 * 1024  # bytes: twice as many as a record has at most
-_NEAR = 16 * 1024 * 1024  # bytes of texts that are in memory, too, since each is read from there in no time
+_NEAR = 16 * 1024 * 1024  # bytes of texts that are in memory; the rest is in the storage of an object
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +68,23 @@ class Shelf:
         Raises:
             BundleError: it cannot be read.
         """
-        rows: dict[str, bytes | None] = {}
         near, size = dict[str, bytes](), 0
+        far: dict[str, bytes | None] = {}
         self._scopes: dict[str, dict[tuple[str, str], list[Entry]]] = {}
         for number, (head, text) in enumerate(self.bundle.blocks()):
             entry = _entry(f"{number:06}", head)
-            rows[entry.row] = encode(text)
             size += len(text)
             if size <= _NEAR:
                 near[entry.row] = text
+            else:
+                far[entry.row] = encode(text)
             self._scopes.setdefault(entry.scope, {}).setdefault((entry.store, entry.key), []).append(entry)
         for of_scope in self._scopes.values():
             for entries in of_scope.values():
                 entries.sort(key=lambda entry: entry.number)
         self._near = near
-        self._object.storage.change(rows, prefixes=[""])
+        if far or self._object.path.exists():
+            self._object.storage.change(far, prefixes=[""])
 
     def scopes(self) -> list[str]:
         """Return whose records there are."""

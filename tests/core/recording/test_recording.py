@@ -44,6 +44,7 @@ from chatcache.recording import (
     parse_not_secret,
     recording,
     sample,
+    shelf,
 )
 
 SKY = {"model": "m", "prompt": "Why is the sky blue? Say it in one sentence, and name the man who found it out."}
@@ -428,6 +429,19 @@ def test_a_replay_returns_what_the_recording_run_got_to_the_order_of_names(
     before = bundle.read_bytes()
     Bundle(bundle).write(Bundle(bundle).read())
     assert bundle.read_bytes() == before
+
+
+@pytest.mark.parametrize("near", [0, 1_000])
+def test_records_that_memory_has_no_room_for_are_replayed(
+    cache: ResponseCache, bundle: Path, near: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "_NEAR", near)
+    with recording(bundle, refreshing()):
+        for number in range(20):
+            cache.call(number, lambda number: f"answer {number}")
+    for _ in range(2):
+        with recording(bundle, replaying()):
+            assert [cache.call(number, never) for number in range(20)] == [f"answer {number}" for number in range(20)]
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}, lambda inner: (inner,)])
