@@ -24,6 +24,8 @@ from typing import Any
 
 from chatcache import Form, ObjectNamespace, ResponseCache, request_key
 from chatcache.recording import Bundle, Policy, Record, RecordMode, Shelf, nearest, recording, sketch_of
+from chatcache.recording.replaced import Replaced
+from chatcache.recording.volatile import Volatile
 
 from .measure import AbsentError, Amount, Line, Rounds, Row
 from .provider import MESSAGES, provider
@@ -252,6 +254,37 @@ def _suites() -> Iterator[Rounds]:
 
 
 @contextmanager
+def _small_texts() -> Iterator[Rounds]:
+    """Mask requests and streams that are nearly all secrets and ids, each of them in a text of its own."""
+    random = Random(19)  # noqa: S311 - nobody uses these passwords
+    passwords = [f"{random.getrandbits(40):010x}Zq7" for _ in range(10_000)]
+    requests = [
+        {f"my_{number}_token": password for number, password in enumerate(passwords)},
+        [f"password={password}" for password in passwords],
+    ]
+    streams = [
+        [*"\n".join(f"password={password}" for password in passwords)],
+        [{"item_id": f"item-{number}", "delta": "word "} for number in range(10_000)],
+    ]
+    volatile = Volatile({})
+
+    def mask() -> float:
+        began = perf_counter()
+        masked = [Replaced.of(request, volatile).request for request in requests]
+        recorded = [Replaced.of({}, volatile).recorded(chunks, is_stream=True) for chunks in streams]
+        took = perf_counter() - began
+        assert not any(password in json.dumps([masked, recorded[0]]) for password in passwords[:10])
+        return took * 1e6
+
+    def copy() -> float:
+        began = perf_counter()
+        deepcopy([requests, streams])
+        return (perf_counter() - began) * 1e6
+
+    yield mask, copy
+
+
+@contextmanager
 def _payloads() -> Iterator[Rounds]:
     """Record a request and an answer with an image and audio, 11 MB together, into a bundle."""
     random = Random(19)  # noqa: S311 - bytes of an image, no secret
@@ -289,6 +322,7 @@ def _payloads() -> Iterator[Rounds]:
 ROWS: list[Line] = [
     Row("recording, loading 1,000 records : vcrpy, YAML by its C loader", 0.1, _loading, rounds=7),
     Row("recording, a replayed suite of 1,000 tests : on a dict", 1.3, _suites, rounds=5),
+    Row("recording, many small texts, each a secret or an id : their deepcopy", 14, _small_texts, rounds=9),
     Row("recording, a call with 11 MB of base64 : the same through json.dumps and sha256", 5, _payloads, rounds=9),
     Amount("recording, explaining a miss among 10,000 records", 50, "ms", _explaining),
     Amount("recording, size of the recorded traffic : as YAML of vcrpy", 0.7, "times", _size),
