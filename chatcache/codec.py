@@ -55,6 +55,7 @@ DAMAGED = b"\x00"
 
 _PLAIN, _TAGGED, _BYTES = b"\x01", b"\x02", b"\x03"
 _LEAST, _GREATEST = -(2**63), 2**64 - 1
+_DEEPEST = 254  # levels that orjson writes
 _DEPTH = (
     "the value contains itself, or nests too deeply to be stored: some 250 lists or dictionaries in one another are "
     "the most, or 120 tuples or sets, or 80 dictionaries whose keys are no str; store the inner parts by themselves"
@@ -132,8 +133,8 @@ def decode(data: bytes) -> Any:
     raise CorruptRecordError(f"stored bytes begin with {form!r}: cut short, or written by a newer version of chatcache")
 
 
-def is_json(value: Any) -> bool:  # noqa: C901, PLR0911 - a table, a case a row
-    """Return whether JSON says all that there is of a value, lone surrogates aside."""
+def is_json(value: Any, levels: int = _DEEPEST) -> bool:  # noqa: C901, PLR0911, PLR0912 - a table, a case a row
+    """Return whether JSON says all that there is of a value, lone surrogates aside, and orjson writes its levels."""
     kind = type(value)
     if kind is dict:
         for key, item in value.items():
@@ -145,11 +146,16 @@ def is_json(value: Any) -> bool:  # noqa: C901, PLR0911 - a table, a case a row
             if kind is int:
                 if not _LEAST <= item <= _GREATEST:
                     return False
-            elif not is_json(item):
+            elif not (levels and is_json(item, levels - 1)):
                 return False
         return True
     if kind is list:
-        return all(type(item) in _SCALARS or is_json(item) for item in value)
+        for item in value:  # no generator, whose frame would be another one a level
+            if type(item) in _SCALARS:
+                continue
+            if not (levels and is_json(item, levels - 1)):
+                return False
+        return True
     if kind is int:
         return bool(_LEAST <= value <= _GREATEST)
     if kind is float:
@@ -161,8 +167,10 @@ def is_json(value: Any) -> bool:  # noqa: C901, PLR0911 - a table, a case a row
 _fragment = attrgetter("fragment")
 
 
-def _tagged(value: Any) -> Any:
+def _tagged(value: Any, levels: int = _DEEPEST) -> Any:
     """Return the JSON of the tagged form; two frames a level, so that Python's limit is not met before orjson's."""
+    if not levels:
+        raise RecursionError
     value = orjson.loads(value.json) if type(value) is Part else value
     if type(value) not in _STORABLE:
         raise InvalidValueError(
@@ -171,35 +179,35 @@ def _tagged(value: Any) -> Any:
         )
     match value:
         case list():
-            return _tagged_items(enumerate(value))
+            return _tagged_items(enumerate(value), levels)
         case tuple():
-            return {"$tuple": _tagged_items(enumerate(value))}
+            return {"$tuple": _tagged_items(enumerate(value), levels)}
         case set() | frozenset():
-            return {f"${type(value).__name__}": sorted(_tagged_members(value), key=orjson.dumps)}
+            return {f"${type(value).__name__}": sorted(_tagged_members(value, levels), key=orjson.dumps)}
         case dict():
-            items = _tagged_items(value.items())
+            items = _tagged_items(value.items(), levels)
             if all(map(_is_json_key, value)):
                 return dict(zip(value, items, strict=True))
-            return {"$dict": [[key, item] for key, item in zip(_tagged_members(value), items, strict=True)]}
+            return {"$dict": [[key, item] for key, item in zip(_tagged_members(value, levels), items, strict=True)]}
         case _:
             return _tagged_scalar(value)
 
 
-def _tagged_items(items: Iterable[tuple[Any, Any]]) -> list[Any]:
+def _tagged_items(items: Iterable[tuple[Any, Any]], levels: int) -> list[Any]:
     tagged = []
     for step, item in items:
         try:
-            tagged.append(_tagged(item))
+            tagged.append(_tagged(item, levels - 1))
         except InvalidValueError as error:
             raise error.within(step) from None
     return tagged
 
 
-def _tagged_members(members: Iterable[Any]) -> list[Any]:
+def _tagged_members(members: Iterable[Any], levels: int) -> list[Any]:
     tagged = []
     for member in members:
         try:
-            tagged.append(_tagged(member))
+            tagged.append(_tagged(member, levels - 1))
         except InvalidValueError as error:
             raise error.among(member) from None
     return tagged

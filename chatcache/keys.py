@@ -16,7 +16,7 @@ was recorded unreachable: ``tests/core/test_keys.py`` holds golden vectors again
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -32,6 +32,7 @@ _VERSIONED = sha256(b"chatcache/1\n")
 _WRITTEN_AS_IS = frozenset({str, bool, type(None)})
 _LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1  # that orjson writes
 _LEAST_ALIKE, _LEAST_UNLIKE = 1e-4, 1e15  # fractions between these orjson writes as Python does, without an exponent
+_DEEPEST = 500  # levels, of a frame each: a finalizer that runs meanwhile needs frames, too, and Python allows 1,000
 _Spelling = Callable[[int | float], Any]
 
 
@@ -103,7 +104,7 @@ def _fits_64_bits(number: int) -> bool:
     return _LEAST_INT <= number <= _GREATEST_INT
 
 
-def _spelled(value: Any, spell: _Spelling) -> Any:
+def _spelled(value: Any, spell: _Spelling, levels: int = _DEEPEST) -> Any:
     """Return the value with its numbers spelled; what needs no change is returned as it is, not copied."""
     kind = type(value)
     if kind in _WRITTEN_AS_IS:
@@ -112,25 +113,27 @@ def _spelled(value: Any, spell: _Spelling) -> Any:
         return value if _fits_64_bits(value) else spell(value)
     if kind is float:
         return spell(value)
-    if kind is dict:
-        return _spelled_dict(value, spell)
-    if kind is list:
-        return _spelled_list(value, spell)
-    return _spelled(_of_plain_type(value), spell)
+    if not levels:
+        raise RecursionError
+    if kind not in _OF_KIND:
+        return _spelled(_of_plain_type(value), spell, levels - 1)
+    return _OF_KIND[kind](value, spell, levels - 1)
 
 
-def _spelled_dict(value: dict[Any, Any], spell: _Spelling) -> dict[str, Any]:
+def _spelled_dict(value: dict[Any, Any], spell: _Spelling, levels: int) -> dict[str, Any]:
     changed: dict[str, Any] | None = None
     for key, item in value.items():
         if type(key) is not str:
-            return _spelled_dict(_with_plain_keys(value), spell)
+            return _spelled_dict(_with_plain_keys(value), spell, levels)
         kind = type(item)
         if kind in _WRITTEN_AS_IS or (kind is int and _LEAST_INT <= item <= _GREATEST_INT):
             continue
         if kind is float and _LEAST_ALIKE <= item < _LEAST_UNLIKE and not item.is_integer():
             continue
+        if not levels:
+            raise RecursionError
         try:
-            spelled = _spelled_dict(item, spell) if kind is dict else _spelled(item, spell)
+            spelled = _OF_KIND.get(kind, _spelled)(item, spell, levels - 1)
         except InvalidValueError as error:
             raise error.within(key) from None
         if spelled is not item:
@@ -139,7 +142,7 @@ def _spelled_dict(value: dict[Any, Any], spell: _Spelling) -> dict[str, Any]:
     return value if changed is None else changed
 
 
-def _spelled_list(value: list[Any], spell: _Spelling) -> list[Any]:
+def _spelled_list(value: Sequence[Any], spell: _Spelling, levels: int) -> Sequence[Any]:
     changed: list[Any] | None = None
     for index, item in enumerate(value):
         kind = type(item)
@@ -153,14 +156,23 @@ def _spelled_list(value: list[Any], spell: _Spelling) -> list[Any]:
             continue
         if kind is float and _LEAST_ALIKE <= item < _LEAST_UNLIKE and not item.is_integer():
             continue
+        if not levels:
+            raise RecursionError
         try:
-            spelled = _spelled_dict(item, spell) if kind is dict else _spelled(item, spell)
+            spelled = _OF_KIND.get(kind, _spelled)(item, spell, levels - 1)
         except InvalidValueError as error:
             raise error.within(index) from None
         if spelled is not item:
             changed = changed if changed is not None else list(value)
             changed[index] = spelled
     return value if changed is None else changed
+
+
+_OF_KIND: dict[type, Callable[[Any, _Spelling, int], Any]] = {
+    dict: _spelled_dict,
+    list: _spelled_list,
+    tuple: _spelled_list,
+}
 
 
 def _of_plain_type(value: Any) -> Any:

@@ -1,7 +1,10 @@
 """The key of a request: golden vectors, which a change of the derivation breaks, and what has no effect on it."""
 
+import inspect
 import math
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -133,6 +136,16 @@ def test_what_the_code_of_an_object_raises_is_not_raised(value: Any) -> None:
         request_key({"x": value})
 
 
+class Measuring(list[Any]):
+    """A list that measures the stack when it is read."""
+
+    frames = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        type(self).frames = max(self.frames, len(inspect.stack(0)))
+        return super().__iter__()
+
+
 @pytest.mark.parametrize("value", [Client("sk-live-1"), {Client("sk-live-1").api_key.encode(): 1}, b"sk-live-1"])
 def test_the_text_of_an_object_is_in_no_message(value: Any) -> None:
     with pytest.raises(
@@ -166,6 +179,21 @@ def test_depth_beyond_the_fast_encoder_has_a_key_too() -> None:
     for _ in range(400):
         nested = [nested]
     assert canonical_json(nested) == b"[" * 400 + b"0.5" + b"]" * 400
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda inner: [inner], lambda inner: (inner,), lambda inner: {"a": inner}, lambda inner: Measuring([inner])],
+)
+@pytest.mark.parametrize("levels", [200, 900, 3_000])
+def test_however_deep_a_request_is_there_is_room_for_a_finalizer(wrap: Callable[[Any], Any], levels: int) -> None:
+    nested: Any = Measuring([0.5])
+    for number in range(levels):
+        nested = wrap(nested if number % 100 else Measuring([nested]))
+    before, Measuring.frames = len(inspect.stack(0)), 0
+    with suppress(InvalidValueError):
+        request_key(nested)
+    assert 0 < Measuring.frames - before < 700
 
 
 def test_a_request_is_left_as_it_was() -> None:
