@@ -116,8 +116,8 @@ def test_what_few_modules_may_import_is_imported_by_no_others(guarded: str) -> N
 def test_an_adapter_uses_the_public_names_of_chatcache_and_no_other_adapter(adapter: str) -> None:
     public = {f"chatcache.{name}" for name in chatcache.__all__}
     public |= {f"chatcache.recording.{name}" for name in recording.__all__}
-    if adapter == "pytest_chatcache":  # which sets caches where a program has none, if these adapters are installed
-        public |= {"litellm_chatcache.DOCache", "langchain_chatcache.DOCache"}
+    if adapter == "pytest_chatcache":  # which has caches stand in, if these adapters are installed
+        public |= {"litellm_chatcache.StandInCaches", "langchain_chatcache.StandInCache"}
     foreign = {"chatcache", *ADAPTERS} - {adapter}
     used = {name for names in ADAPTERS[adapter].values() for name in names if within(name, foreign)}
     assert used - public == set(), "write 'from chatcache import ...' with names of chatcache.__all__"

@@ -878,6 +878,11 @@ class ResponseCache:
         """Whether a tape is in."""
         return self._track is not None
 
+    def leave_out(self, reason: str) -> None:
+        """Tell a tape that is in of a call that no cache sees, and why."""
+        if self._track is not None:
+            self._track.leave_out(reason)
+
     def calls(self, mode: Mode) -> bool:
         """Return whether a call in a mode may reach the provider, as far as a tape that is in allows it."""
         return mode.calls and (self._track is None or self._track.calls)

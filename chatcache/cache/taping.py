@@ -118,6 +118,9 @@ class Track(Protocol):
     def reject(self, problem: Exception) -> None:
         """Note that a call was made which cannot be recorded, and why."""
 
+    def leave_out(self, reason: str) -> None:
+        """Note that a call is made which no cache sees, and why."""
+
 
 class Tape(Protocol):
     """What is put in."""
@@ -327,6 +330,9 @@ class _TrackByContext:
 
     def reject(self, problem: Exception) -> None:
         self._track.reject(problem)
+
+    def leave_out(self, reason: str) -> None:
+        self._track.leave_out(reason)
 
     @property
     def _track(self) -> Track:

@@ -413,6 +413,10 @@ class _Track:
         if not PROVIDING.get():
             self.tape.reject(self._store, problem)
 
+    def leave_out(self, reason: str) -> None:
+        if not PROVIDING.get():
+            self.tape.begin(self._store, "", reason)
+
     def _replayed(self, record: Record, replaced: Replaced, read: Callable[[Hit], T]) -> Replayed[T]:
         """Return what answers a request; raise `_RaisedError` if that is an error."""
         clock = self.tape.policy.clock

@@ -1067,16 +1067,6 @@ def test_a_framework_that_is_imported_and_not_called_is_told(run: Run, options: 
     run.apart("-W", "ignore", *options).stdout.fnmatch_lines(["*LLM calls*", "0 calls seen of litellm"])
 
 
-def test_a_cache_of_another_make_is_told(run: Run) -> None:
-    run.tests(
-        "import litellm\nfrom litellm.caching import Cache\n"
-        "@pytest.fixture(autouse=True, scope='module')\ndef local():\n"
-        "    litellm.cache = Cache(type='local')\n    yield\n    litellm.cache = None\n"
-        "def test_one(): pass\ndef test_two(): pass\n"
-    )
-    run.apart("-W", "ignore").stdout.fnmatch_lines(["calls of litellm are not recorded while its cache is a *Cache: *"])
-
-
 def test_a_call_that_litellm_is_not_to_store_is_listed(run: Run) -> None:
     run.tests(
         "import litellm\ndef test_one():\n"

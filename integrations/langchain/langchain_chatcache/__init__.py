@@ -14,6 +14,7 @@ from .embeddings import CachedEmbeddings
 from .history import DOChatMessageHistory
 from .keys import node_key
 from .model import cached
+from .standing_in import StandInCache
 
 if TYPE_CHECKING:
     from .middleware import DOCacheMiddleware
@@ -26,6 +27,7 @@ __all__ = [
     "DOCacheMiddleware",
     "DOChatMessageHistory",
     "DONodeCache",
+    "StandInCache",
     "cached",
     "node_key",
 ]

@@ -204,6 +204,20 @@ class DOCache(Facade, BaseCache):
         """Awaiting twin of `clear`."""
         await self.engine.aclear()
 
+    def leave_out(self, asked: Any, reason: str) -> None:
+        """Raise a miss for a call that is made without this cache, or tell a tape that is in of it.
+
+        Args:
+            asked: what is asked.
+            reason: why it is not recorded.
+
+        Raises:
+            ReplayMiss: nothing may be called.
+        """
+        if not self.engine.calls(self.engine.mode):
+            raise self.engine.miss(None, asked, reason)
+        self.engine.leave_out(reason)
+
     def _accepts(self, generations: Sequence[Generation]) -> Accept | None:
         accept = self.accept
         return None if accept is None else lambda _record: accepts(accept, generations)

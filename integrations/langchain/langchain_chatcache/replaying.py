@@ -45,9 +45,15 @@ def copy_of(model: M, cache: "DOCache", ignore: Collection[str], accept: Accept 
     return copy
 
 
-def view_of(model: M, cache: "DOCache") -> M:
-    """Return a model that is replayed by a cache, and holds what a model holds: what is set of one is set of both."""
-    kind = _class_of(cache, type(model), frozenset(), free=True)
+def view_of(model: M, cache: "DOCache", *, beneath: bool = False) -> M:
+    """Return a model that is replayed by a cache, and holds what a model holds: what is set of one is set of both.
+
+    Args:
+        model: the model.
+        cache: keeps the records.
+        beneath: whether LangChain asks the cache that it has for the model first.
+    """
+    kind = _class_of(cache, type(model), frozenset(), free=True, beneath=beneath)
     view = object.__new__(kind)
     for name in _SHARED:
         _set(view, name, getattr(model, name))
@@ -361,20 +367,21 @@ async def _astreamed(
                 yield chunk
 
 
-def _class_of(
+def _class_of(  # noqa: PLR0913 - what tells the classes of one class apart
     cache: "DOCache",
     kind: type[BaseChatModel],
     ignore: frozenset[str],
     accept: Accept | None = None,
     *,
     free: bool = False,
+    beneath: bool = False,
 ) -> type[BaseChatModel]:
     """Return the class of the models of a class that are replayed by a cache.
 
     It is the class that knows the cache: LangChain makes new models of it, where their fields are configurable.
     """
     classes: Any = cache.classes if accept is None else cache.accepting_classes
-    name = kind, ignore, accept, free
+    name = kind, ignore, accept, free, beneath
     known: type[BaseChatModel] | None = classes.get(name)
     if known is not None:
         return known
@@ -389,7 +396,8 @@ def _class_of(
         if hasattr(kind, events):  # which would pass its streams by: LangChain makes events of chunks, too
             setattr(made, events, None)
     # only now, since pydantic would take them for the defaults of the fields
-    made.cache = _NO_CACHE
+    if not beneath:
+        made.cache = _NO_CACHE
     made.rate_limiter = _LIMITER
     made._replay = _Replay(kind, cache, ignore, accept=accept, free=free)
     classes[name] = made

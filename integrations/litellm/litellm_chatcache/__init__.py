@@ -2,6 +2,7 @@
 
 from .cache import DOCache
 from .explanation import Explanation
+from .standing_in import StandInCaches
 from .switch import disable, enable
 
-__all__ = ["DOCache", "Explanation", "disable", "enable"]
+__all__ = ["DOCache", "Explanation", "StandInCaches", "disable", "enable"]

@@ -151,7 +151,7 @@ class DOCache(Facade, Hook):
             writers=["litellm", "litellm-chatcache"],
         )
         self.max_messages = max_messages
-        self.supported_call_types = _supported(supported_call_types)
+        self._supported = _supported(supported_call_types)
         self.single_flight = single_flight
         self.record_errors = record_errors
         self.cache = self
@@ -168,6 +168,15 @@ class DOCache(Facade, Hook):
         if name in _OF_LITELLM:
             raise InvalidInputError(f"{name} of a DOCache cannot be assigned: pass {_OF_LITELLM[name]}= to DOCache()")
         super().__setattr__(name, value)
+
+    @property
+    def supported_call_types(self) -> list[str]:
+        """The functions of LiteLLM whose calls it sees: while a tape is in, all that can be recorded."""
+        return [*FUNCTIONS] if self.engine.is_taped else self._supported
+
+    @supported_call_types.setter
+    def supported_call_types(self, functions: Collection[str] | None) -> None:
+        self._supported = _supported(functions)
 
     @property
     def get_cache_key(self) -> Callable[..., str]:
@@ -452,10 +461,13 @@ class DOCache(Facade, Hook):
         if calls and not self.engine.is_taped:
             return
         if call.function not in self.supported_call_types:
-            if calls:
-                return
-            raise self.engine.miss(None, shown(arguments), f"calls of {call.function} are not recorded")
+            why = "LiteLLM asks no cache for them" if call.kind is None else "supported_call_types does not name them"
+            self.leave_out(call, arguments, why)
+            return
         given = arguments.get("cache")
+        call.is_left_out = self.engine.is_taped and (
+            call.function not in self._supported or self._is_too_long(arguments)
+        )
         call.passes_by = mode.calls and (arguments.get("caching") is False or bool(given and given.get("no-cache")))
         arguments["caching"] = True
         if given and "no-cache" in given:
@@ -465,6 +477,23 @@ class DOCache(Facade, Hook):
         arguments.pop("context_window_fallback_dict", None)  # it would call another model, past the cache
         if call.kind is EMBEDDINGS and not arguments.get("input", True):
             raise self.engine.miss(None, shown(arguments), "it has no input")
+
+    def leave_out(self, call: Call, arguments: Mapping[str, Any], why: str) -> None:
+        """Raise a miss for a call that is made without this cache, or tell a tape that is in of it.
+
+        Args:
+            call: the call.
+            arguments: its arguments.
+            why: why no cache sees it.
+
+        Raises:
+            ReplayMiss: nothing may be called.
+            InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
+        """
+        reason = f"calls of {call.function} are not recorded: {why}"
+        if self.replays(arguments):
+            raise self.engine.miss(None, shown(arguments), reason)
+        self.engine.leave_out(reason)
 
     def replays(self, arguments: Mapping[str, Any]) -> bool:
         """Return whether a call may not reach a provider."""
@@ -574,7 +603,9 @@ class DOCache(Facade, Hook):
         call.mode = self._mode(call.controls)
         if self._default_off and not call.controls.opted_in and call.mode is not Mode.REPLAY:
             call.mode = Mode.OFF
-        if call.passes_by:
+        if call.is_left_out:
+            call.mode = Mode.OFF
+        elif call.passes_by:
             call.mode = Mode.REFRESH if call.mode.writes else Mode.OFF
         call.model = model_asked(arguments)
         call.streamed = arguments.get("stream") is True
@@ -754,6 +785,9 @@ class DOCache(Facade, Hook):
         return None if accept is None else lambda _record: accept(response())
 
     def _too_long(self, arguments: Mapping[str, Any]) -> bool:
+        return not self.engine.is_taped and self._is_too_long(arguments)
+
+    def _is_too_long(self, arguments: Mapping[str, Any]) -> bool:
         return self.max_messages is not None and len(arguments.get("messages") or ()) > self.max_messages
 
     def __repr__(self) -> str:

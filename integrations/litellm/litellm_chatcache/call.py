@@ -32,6 +32,7 @@ class Call:
         within: as above.
         is_made: as above.
         is_provided: whether a tape answered it in the place of the provider.
+        is_left_out: whether the cache does not take such calls, while a tape is in that records them all the same.
         passes_by: whether it wants nothing of what the cache holds, while a tape is in that it is to ask.
         kind: what it asks for, or None where that is not cached.
         key: the key of its request, or None as long as it was not looked up.
@@ -66,6 +67,7 @@ class Call:
         self.within = within
         self.is_made = is_made
         self.is_provided = False
+        self.is_left_out = False
         self.passes_by = False
         self.key: str | None = None
         self.request: dict[str, Any] | None = None

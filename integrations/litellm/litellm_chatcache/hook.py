@@ -8,7 +8,7 @@ import litellm
 
 from .call import Call
 
-__all__ = ["Hook", "hooked"]
+__all__ = ["Hook", "StandIn", "guard", "hooked", "stand_in"]
 
 
 class Hook(ABC):
@@ -27,6 +27,19 @@ class Hook(ABC):
         Raises:
             ReplayMiss: LiteLLM asks no cache for it.
             InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
+        """
+
+    @abstractmethod
+    def leave_out(self, call: Call, arguments: Mapping[str, Any], why: str) -> None:
+        """Raise a miss for a call that is made without this cache, or tell a tape that is in of it.
+
+        Args:
+            call: the call.
+            arguments: its arguments.
+            why: why no cache sees it.
+
+        Raises:
+            ReplayMiss: nothing may be called.
         """
 
     @abstractmethod
@@ -98,7 +111,52 @@ class Hook(ABC):
         """
 
 
+class StandIn(ABC):
+    """What puts a cache of ours in the place of none, or of LiteLLM's own, when LiteLLM is called."""
+
+    @abstractmethod
+    def put_in_place_of(self, cache: object) -> Hook | None:
+        """Set a cache of ours as that of LiteLLM instead of another one, and return it; None if it leaves that one.
+
+        Args:
+            cache: the cache of LiteLLM, which is none of ours.
+        """
+
+    @abstractmethod
+    def leave_out(self, call: Call, arguments: Mapping[str, Any]) -> None:
+        """Raise a miss for a call that is made with the cache that was left, or tell a tape that is in of it.
+
+        Raises:
+            ReplayMiss: nothing may be called.
+        """
+
+
+_stand_in: StandIn | None = None
+
+
+def stand_in(what: StandIn | None) -> None:
+    """Have a stand-in asked when LiteLLM is called and its cache is none of ours, or no stand-in any more."""
+    global _stand_in  # noqa: PLW0603 - LiteLLM is there once
+    _stand_in = what
+
+
 def hooked() -> Hook | None:
     """Return the cache of LiteLLM, if it is one of ours."""
     cache: object = litellm.cache
-    return cache if isinstance(cache, Hook) else None
+    if isinstance(cache, Hook):
+        return cache
+    return None if _stand_in is None else _stand_in.put_in_place_of(cache)
+
+
+def guard(call: Call, arguments: dict[str, Any]) -> None:
+    """Have a call guarded that is about to be made: see `Hook.guard`.
+
+    Raises:
+        ReplayMiss: LiteLLM asks no cache of ours for it, and nothing may be called.
+        InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
+    """
+    hook = hooked()
+    if hook is not None:
+        hook.guard(call, arguments)
+    elif _stand_in is not None:
+        _stand_in.leave_out(call, arguments)

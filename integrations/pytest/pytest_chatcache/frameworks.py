@@ -1,7 +1,7 @@
 """Caches of the plugin behind LiteLLM and LangChain, so that the calls of a program without a cache are recorded, too.
 
-They hold nothing, so each call is the provider's to answer: it is recorded, and replayed. They are there while a test
-runs, if the framework is imported, also in the middle of the test, and has no cache of its own.
+They hold nothing, so each call is the provider's to answer: it is recorded, and replayed. They stand in while a test
+runs, if the framework is imported, also in the middle of the test, whenever it has no cache of its own.
 """
 
 import sys
@@ -17,6 +17,16 @@ from chatcache.recording import Tape
 __all__ = ["NAMES", "Frameworks"]
 
 
+class _StandIn(Protocol):
+    """Caches that stand in while a test runs."""
+
+    def begin(self) -> None:
+        """Stand in for no cache, from the next call on."""
+
+    def end(self) -> None:
+        """Stand in no more; a cache that the program has set stays."""
+
+
 class _Framework(Protocol):
     """A framework that asks one cache for all of its calls."""
 
@@ -25,14 +35,8 @@ class _Framework(Protocol):
     adapter: str
     """The distribution that has the cache."""
 
-    def get(self) -> object:
-        """Return its cache, or None."""
-
-    def set(self, cache: Any) -> None:
-        """Set its cache, or none."""
-
-    def make(self) -> object:
-        """Return a cache that holds nothing.
+    def make(self) -> _StandIn:
+        """Return what stands in.
 
         Raises:
             ImportError: the adapter is not installed.
@@ -43,36 +47,20 @@ class _LiteLLM:
     modules: tuple[str, ...] = ("litellm",)
     adapter = "litellm-chatcache"
 
-    def get(self) -> object:
-        return getattr(sys.modules["litellm"], "cache", None)
+    def make(self) -> _StandIn:
+        from litellm_chatcache import StandInCaches  # which imports the framework
 
-    def set(self, cache: Any) -> None:
-        sys.modules["litellm"].cache = cache  # type: ignore[attr-defined]  # it has one
-
-    def make(self) -> object:
-        from litellm_chatcache import DOCache  # which imports the framework
-
-        return DOCache("litellm", path=gettempdir(), mode="off")
+        return StandInCaches(gettempdir())
 
 
 class _LangChain:
     modules: tuple[str, ...] = ("langchain_core.language_models.chat_models", "langchain_core.language_models.llms")
     adapter = "langchain-chatcache"
 
-    def get(self) -> object:
-        from langchain_core.globals import get_llm_cache
+    def make(self) -> _StandIn:
+        from langchain_chatcache import StandInCache
 
-        return get_llm_cache()
-
-    def set(self, cache: Any) -> None:
-        from langchain_core.globals import set_llm_cache
-
-        set_llm_cache(cache)
-
-    def make(self) -> object:
-        from langchain_chatcache import DOCache
-
-        return DOCache("langchain", path=gettempdir(), mode="off")
+        return StandInCache(gettempdir())
 
 
 _KNOWN: dict[str, _Framework] = {"litellm": _LiteLLM(), "langchain": _LangChain()}
@@ -95,13 +83,13 @@ class Frameworks:
         self.seen: dict[str, None] = {}
         self.remarks: dict[str, None] = {}
         self._names = names
-        self._caches: dict[str, object] = {}
+        self._stand_ins: dict[str, _StandIn] = {}
         self._watch = _Watch(self._imported)
         self._active = False
 
     @contextmanager
     def within(self, tape: Tape | None) -> Iterator[None]:
-        """Have the caches set while a tape is in."""
+        """Have the caches stand in while a tape is in."""
         if tape is None or self._active:
             yield
             return
@@ -112,45 +100,38 @@ class Frameworks:
             self.end()
 
     def begin(self) -> None:
-        """Set the caches where there are none, also of what is imported from now on."""
+        """Have the caches stand in, also of what is imported from now on."""
         self._active = True
         for name, framework in _KNOWN.items():
             if any(module in sys.modules for module in framework.modules):
-                self._set(name, framework)
+                self._begin(name, framework)
         self._watch.begin([module for framework in _KNOWN.values() for module in framework.modules])
 
     def end(self) -> None:
-        """Take them away; a cache that the program has set stays."""
+        """Have them stand in no more."""
         if not self._active:
             return
         self._active = False
         self._watch.end()
-        for name, cache in self._caches.items():
-            if _KNOWN[name].get() is cache:
-                _KNOWN[name].set(None)
+        for each in self._stand_ins.values():
+            each.end()
 
     def _imported(self, module: str) -> None:
         for name, framework in _KNOWN.items():
             if self._active and module in framework.modules:
-                self._set(name, framework)
+                self._begin(name, framework)
 
-    def _set(self, name: str, framework: _Framework) -> None:
+    def _begin(self, name: str, framework: _Framework) -> None:
         self.seen[name] = None
-        present = framework.get()
-        if name not in self._names or present is not None:
-            kind = type(present)
-            if present is not None and not kind.__module__.startswith(framework.adapter.replace("-", "_")):
-                self.remarks[
-                    f"calls of {name} are not recorded while its cache is a {kind.__module__}.{kind.__qualname__}: "
-                    f"in tests, use a DOCache of {framework.adapter}, or no cache"
-                ] = None
+        if name not in self._names:
             return
         try:
-            cache = self._caches[name] = self._caches.get(name) or framework.make()
+            if name not in self._stand_ins:
+                self._stand_ins[name] = framework.make()
         except ImportError:
             self.remarks[f"calls of {name} are not recorded: pip install {framework.adapter}"] = None
             return
-        framework.set(cache)
+        self._stand_ins[name].begin()
 
 
 class _Watch:

@@ -10,7 +10,7 @@ from litellm.caching.caching_handler import LLMCachingHandler
 
 from chatcache import ReplayMiss
 from litellm_chatcache.call import BEGUN, CURRENT, SCOPE, Call
-from litellm_chatcache.hook import hooked
+from litellm_chatcache.hook import guard, hooked
 from litellm_chatcache.kinds import MESSAGES
 
 from .gathering import note
@@ -63,9 +63,8 @@ _is_awaited = cache(inspect.iscoroutinefunction)
 
 def _begins(original: Callable[..., None]) -> Callable[..., None]:
     def begin(self: Any, original_function: Any, request_kwargs: dict[str, Any], start_time: Any) -> None:
-        hook = hooked()
+        hook, outer = hooked(), handler_of(request_kwargs.get("litellm_logging_obj"))
         if hook is not None:
-            outer = handler_of(request_kwargs.get("litellm_logging_obj"))
             whole = call_in(outer)
             whole = whole and (whole.within or whole)
             call = Call(
@@ -73,7 +72,8 @@ def _begins(original: Callable[..., None]) -> Callable[..., None]:
                 whole if whole is not None and whole.goes_on else None,
                 awaited=_is_awaited(original_function),
             )
-            if call.within is None:
+            is_told = call.kind is None and whole is not None and whole.kind is None
+            if call.within is None and not is_told:
                 with _Current(call):
                     hook.guard(call, request_kwargs)
             setattr(self, _CALL, call)
@@ -82,6 +82,8 @@ def _begins(original: Callable[..., None]) -> Callable[..., None]:
             scope = SCOPE.get()
             if scope is not None:
                 scope.append(call)
+        elif outer is None:
+            guard(Call(original_function.__name__), request_kwargs)
         original(self, original_function=original_function, request_kwargs=request_kwargs, start_time=start_time)
 
     return begin

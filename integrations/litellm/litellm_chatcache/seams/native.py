@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from litellm_chatcache.call import Call
-from litellm_chatcache.hook import hooked
+from litellm_chatcache.hook import guard, hooked
 
 from .replacing import replace
 
@@ -48,11 +48,11 @@ def _asks_a_cache(dispatch: Any, arguments: _Arguments, python: Any) -> bool:
     Raises:
         ReplayMiss: there is none, and nothing may be called.
     """
+    if not callable(python):
+        guard(Call(str(dispatch.route.value)), {**arguments})
+        return False
     hook = hooked()
     if hook is None:
-        return False
-    if not callable(python):
-        hook.guard(Call(str(dispatch.route.value)), {**arguments})
         return False
     return _has_a_choice(dispatch.route) or hook.replays(arguments)
 

@@ -1,10 +1,12 @@
 """How a function of LiteLLM is replaced."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Collection
 from functools import wraps
+from types import ModuleType
 from typing import Any
 
-__all__ = ["replace"]
+__all__ = ["replace", "replace_everywhere"]
 
 
 def replace(
@@ -24,3 +26,16 @@ def replace(
         for name in names:
             if name in vars(where):
                 setattr(where, name, replaced)
+
+
+def replace_everywhere(
+    where: ModuleType, names: Collection[str], replacement: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> None:
+    """Replace functions as `replace` does, and in each module that has imported one, by whatever name."""
+    originals = [vars(where)[name] for name in names if name in vars(where)]
+    replaced = {id(original): wraps(original)(replacement(original)) for original in originals}
+    for module in [*sys.modules.values()]:
+        known = getattr(module, "__dict__", {})
+        for name, value in [*known.items()]:
+            if id(value) in replaced:
+                known[name] = replaced[id(value)]

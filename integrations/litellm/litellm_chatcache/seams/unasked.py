@@ -1,15 +1,17 @@
 """Functions of LiteLLM that reach a provider, and make no object to ask the cache."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import litellm
 
 from litellm_chatcache.call import Call
-from litellm_chatcache.hook import hooked
+from litellm_chatcache.hook import guard
 
-from .replacing import replace
+from .replacing import replace_everywhere
 
 __all__ = ["install"]
 
@@ -43,24 +45,34 @@ _NAMES = (
 )
 
 
+_WITHIN: ContextVar[bool] = ContextVar("litellm_chatcache_within_unasked", default=False)
+"""Whether one of them is being called: an awaited one calls its blocking twin."""
+
+
 def install() -> None:
     """Have none of them called in mode ``replay``."""
-    for name in _NAMES:
-        replace(litellm, name, _guarded)
+    replace_everywhere(litellm, _NAMES, _guarded)
 
 
 def _guarded(original: Callable[..., Any]) -> Callable[..., Any]:
-    def guard(arguments: dict[str, Any]) -> None:
-        hook = hooked()
-        if hook is not None:
-            hook.guard(Call(original.__name__), {**arguments})
-
     def blocking(*args: Any, **kwargs: Any) -> Any:
-        guard(kwargs)
-        return original(*args, **kwargs)
+        with _outermost(original.__name__, kwargs):
+            return original(*args, **kwargs)
 
     async def awaiting(*args: Any, **kwargs: Any) -> Any:
-        guard(kwargs)
-        return await original(*args, **kwargs)
+        with _outermost(original.__name__, kwargs):
+            return await original(*args, **kwargs)
 
     return awaiting if inspect.iscoroutinefunction(original) else blocking
+
+
+@contextmanager
+def _outermost(function: str, arguments: dict[str, Any]) -> Iterator[None]:
+    """Guard a call, and none of those within."""
+    if not _WITHIN.get():
+        guard(Call(function), {**arguments})
+    before = _WITHIN.set(True)
+    try:
+        yield
+    finally:
+        _WITHIN.reset(before)
