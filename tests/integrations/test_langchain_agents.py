@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import ModelFallbackMiddleware, ModelRetryMiddleware
 from langchain_core.globals import set_llm_cache
 from langchain_core.messages import BaseMessage
 from langchain_openai import ChatOpenAI
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import RetryPolicy
 from pydantic import BaseModel, SecretStr
 
 from chatcache import Mode, ReplayMiss
@@ -144,3 +147,34 @@ def test_the_format_of_an_answer_is_part_of_the_request(tmp_path: Path, provider
     assert provider.calls == 1
     with_middleware(cache, provider.url).invoke({"messages": "How is it in 'Rome'?"})
     assert provider.calls == 2
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream"])
+@pytest.mark.parametrize(
+    "middleware",
+    [
+        [ModelRetryMiddleware(max_retries=3, initial_delay=60)],
+        [ModelFallbackMiddleware(ChatOpenAI(model="other", api_key=SecretStr("none")))],
+    ],
+    ids=["retry", "fallback"],
+)
+def test_a_miss_ends_an_agent_at_once(tmp_path: Path, middleware: list[Any], how: str) -> None:
+    cache = DOCache("agents", path=tmp_path, mode="replay")
+    agent: Any = create_agent(cached(model("http://127.0.0.1:9"), cache), TOOLS, middleware=middleware)
+    ask = {"invoke": agent.invoke, "ainvoke": lambda asked: asyncio.run(agent.ainvoke(asked)), "stream": agent.stream}
+    with pytest.raises(ReplayMiss):
+        list(ask[how](ASKED))
+    assert cache.stats().misses == 1
+
+
+def test_a_miss_ends_a_graph_whose_nodes_are_tried_again(tmp_path: Path) -> None:
+    cache = DOCache("graphs", path=tmp_path, mode="replay")
+    asked = cached(model("http://127.0.0.1:9"), cache)
+    graph: Any = StateGraph(dict)
+    policy = RetryPolicy(max_attempts=3, initial_interval=60, retry_on=Exception)
+    graph.add_node("node", lambda _state: {"said": asked.invoke("Hi").text}, retry_policy=policy)
+    graph.add_edge(START, "node")
+    graph.add_edge("node", END)
+    with pytest.raises(ReplayMiss):
+        graph.compile().invoke({})
+    assert cache.stats().misses == 1

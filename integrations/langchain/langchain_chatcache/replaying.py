@@ -23,6 +23,7 @@ from .answers import refusal_of_chunks
 from .asked import Asked
 from .keys import SettingsReader, UnkeyableError, keyed_request, left_out_of
 from .limiter import await_call, for_calls, of_calls, wait_for_call
+from .retries import pass_through_graphs
 
 if TYPE_CHECKING:
     from .cache import DOCache
@@ -118,6 +119,7 @@ class _Replay:
         Raises:
             ReplayMiss: in mode ``replay``, the request has no key.
         """
+        pass_through_graphs()
         mode = self.engine.mode_of(None)
         if not (self.engine.asks(mode) or mode.writes):
             return None

@@ -1,5 +1,6 @@
-"""Retries of LangChain, which a miss ends: nothing was called, and the next attempt would miss as well."""
+"""Retries of LangChain and LangGraph, which a miss ends: nothing was called, and another attempt would miss as well."""
 
+import sys
 from typing import Any
 
 from langchain_core.runnables.retry import RunnableRetry
@@ -7,7 +8,7 @@ from tenacity import retry_if_not_exception_type
 
 from chatcache import ReplayMiss
 
-__all__ = ["install"]
+__all__ = ["install", "pass_through_graphs"]
 
 _OPTIONS = "_kwargs_retrying"  # where LangChain makes the options of tenacity
 _installed = False
@@ -16,6 +17,7 @@ _installed = False
 def install() -> None:
     """Have ``with_retry`` raise a miss at once."""
     global _installed  # noqa: PLW0603 - LangChain is there once
+    pass_through_graphs()
     original = getattr(RunnableRetry, _OPTIONS, None)
     if _installed or not isinstance(original, property) or original.fget is None:
         return
@@ -29,3 +31,15 @@ def install() -> None:
         return made
 
     setattr(RunnableRetry, _OPTIONS, property(options))
+
+
+def pass_through_graphs() -> None:
+    """Have a miss leave a graph of LangGraph at once, if LangGraph is imported.
+
+    Whatever tries a model, a tool or a node again, asks another model instead, or makes a message of an error, lets the
+    errors pass that are a ``GraphBubbleUp``: the middleware of agents, the nodes of tools, the retries of nodes.
+    """
+    errors = sys.modules.get("langgraph.errors")
+    bubbles = getattr(errors, "GraphBubbleUp", None)
+    if bubbles is not None and not issubclass(ReplayMiss, bubbles):
+        ReplayMiss.__bases__ = (*ReplayMiss.__bases__, bubbles)

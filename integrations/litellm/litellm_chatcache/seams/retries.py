@@ -18,6 +18,7 @@ from .replacing import replace
 __all__ = ["install"]
 
 _BLOCKING = ("completion_with_retries", "responses_with_retries")
+_ENDED = "_chatcache_ended"
 _AWAITED = ("acompletion_with_retries", "aresponses_with_retries")
 
 
@@ -28,6 +29,8 @@ def install() -> None:
     for name in _AWAITED:
         replace(litellm, name, _awaited)
     replace(Router, "async_function_with_fallbacks_common_utils", _not_instead_of_a_miss)
+    _end_native_routes()
+    replace(Router, "__init__", _with_native_routes)
 
 
 def _blocking(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,6 +73,47 @@ def _not_instead_of_a_miss(original: Callable[..., Any]) -> Callable[..., Any]:
         return await original(self, e, *args, **kwargs)
 
     return with_fallbacks
+
+
+def _end_native_routes() -> None:
+    """Have Routers of native code, which LiteLLM has from 1.110 on, end at a miss, once their module is imported."""
+    driver = getattr(sys.modules.get("litellm.router_rust.core"), "_Driver", None)
+    if driver is not None and not hasattr(driver, _ENDED):
+        setattr(driver, _ENDED, True)
+        replace(driver, "attempt", _last_after_a_miss)
+        replace(driver, "attempt_sync", _blocking_last_after_a_miss)
+
+
+def _with_native_routes(original: Callable[..., None]) -> Callable[..., None]:
+    """Look for native code when a Router is made: to import it here would cost every program 0.15 s."""
+
+    def begin(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        _end_native_routes()
+
+    return begin
+
+
+def _last_after_a_miss(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Have native code, which is told how each attempt ended, make no other one after a miss."""
+
+    async def attempt(self: Any, step: Any) -> Any:
+        outcome = await original(self, step)
+        if isinstance(self.last_error, ReplayMiss):
+            raise self.last_error
+        return outcome
+
+    return attempt
+
+
+def _blocking_last_after_a_miss(original: Callable[..., Any]) -> Callable[..., Any]:
+    def attempt(self: Any, step: Any) -> Any:
+        outcome = original(self, step)
+        if isinstance(self.last_error, ReplayMiss):
+            raise self.last_error
+        return outcome
+
+    return attempt
 
 
 def _keep(logging: Any, answer: Any, arguments: dict[str, Any]) -> None:
