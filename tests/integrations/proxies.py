@@ -15,11 +15,26 @@ import httpx
 
 from tests.waiting import HANG, until
 
-__all__ = ["EXAMPLE", "KEY", "Proxy", "starting"]
+__all__ = ["EXAMPLE", "KEY", "KEYS", "Proxy", "starting", "with_keys"]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "proxy" / "config.yaml"
 KEY = "sk-only-on-this-machine"
 
+KEYS: dict[str, dict[str, str]] = {
+    "sk-ann": {"user_id": "ann", "team_id": "red", "org_id": "us"},
+    "sk-ben": {"user_id": "ben", "team_id": "red", "org_id": "us"},
+    "sk-cat": {"user_id": "ann", "org_id": "us"},
+}
+"""Keys of tenants, and whose they are. Keys that the proxy makes itself need its database."""
+
+_AUTH = f"""
+from litellm.proxy._types import UserAPIKeyAuth
+
+KEYS = {KEYS!r}
+
+async def user_api_key_auth(request, api_key):
+    return UserAPIKeyAuth(api_key=api_key, **KEYS.get(api_key, {{}}))
+"""
 _NOT_OURS = ("CHATCACHE_", "LITELLM_", "OPENAI_", "ANTHROPIC_", "DATABASE_", "REDIS_")
 _NOWHERE = "http://127.0.0.1:9"  # nothing listens there: what is not on this machine is not reached
 
@@ -72,6 +87,12 @@ class Proxy:
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """Ask it for something, and return the answer, whatever its status."""
         return self.client.post(path, json=body)
+
+
+def with_keys(config: str, folder: Path) -> str:
+    """Return a configuration of a proxy that also knows `KEYS`, beside a file that says so."""
+    (folder / "keys.py").write_text(_AUTH)
+    return config.replace("general_settings:\n", "general_settings:\n  custom_auth: keys.user_api_key_auth\n")
 
 
 @contextmanager

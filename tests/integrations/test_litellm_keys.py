@@ -431,3 +431,11 @@ async def test_a_list_of_tokens_is_one_input(make: Callable[..., DOCache], serve
         each["embedding"] for each in two.data
     ]
     assert server.calls["embeddings"] == 2
+
+
+async def test_the_user_that_a_proxy_makes_of_a_key_does_not_count(make: Callable[..., DOCache]) -> None:
+    cache = make()
+    stamped = {"user": "ann", "metadata": {"user_api_key_user_id": "ann"}}
+    assert cache.get_cache_key(**CALL, **stamped) == cache.get_cache_key(**CALL)
+    own = {"user": "ben", "metadata": {"user_api_key_user_id": "ann"}}
+    assert cache.get_cache_key(**CALL, **own) == cache.get_cache_key(**CALL, user="ben") != cache.get_cache_key(**CALL)

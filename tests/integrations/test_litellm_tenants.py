@@ -16,7 +16,7 @@ from chatcache import InvalidInputError
 from litellm_chatcache import DOCache
 from litellm_chatcache.tenants import scope_in, tenant_of
 from tests.integrations.endpoints import Endpoints, endpoints
-from tests.integrations.proxies import EXAMPLE, Proxy, starting
+from tests.integrations.proxies import EXAMPLE, KEYS, Proxy, starting, with_keys
 
 pytest.importorskip("fastapi", reason="the proxy of LiteLLM is not installed")
 
@@ -35,16 +35,7 @@ model_list:
   - model_name: claude
     litellm_params: {model: anthropic/claude-sonnet-4-5, api_base: URL, api_key: none}
 """
-AUTH = """
-from litellm.proxy._types import UserAPIKeyAuth
-
-TEAMS = {"sk-ann": "one", "sk-ben": "one", "sk-cat": None}
-
-async def user_api_key_auth(request, api_key):
-    return UserAPIKeyAuth(api_key=api_key, team_id=TEAMS.get(api_key))
-"""
-KEYS = ("sk-ann", "sk-ben", "sk-cat")
-CALLS = {"key": 3, "team": 2, "shared": 1}  # of the provider, if each key asks twice
+CALLS = {"key": 3, "user": 2, "team": 2, "organization": 1, "shared": 1}  # of the provider, if each key asks twice
 
 
 class Proxies:
@@ -64,12 +55,11 @@ class Proxies:
 @pytest.fixture(scope="module")
 def proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxies]:
     folder = tmp_path_factory.mktemp("tenants")
-    (folder / "keys.py").write_text(AUTH)
     with ExitStack() as stack:
         provider, server = stack.enter_context(Provider()), stack.enter_context(endpoints())
         config = EXAMPLE.read_text().replace("http://127.0.0.1:8000/v1", provider.url)
         config = config.replace("\nmodel_list:\n", MODELS.replace("URL", server.url.removesuffix("/v1")))
-        config = config.replace("general_settings:\n", "general_settings:\n  custom_auth: keys.user_api_key_auth\n")
+        config = with_keys(config, folder)
         running = {
             scope: stack.enter_context(starting(config, folder, CHATCACHE_SCOPE=scope, CHATCACHE_OBJECT=scope))
             for scope in CALLS
@@ -118,7 +108,7 @@ def test_each_tenant_has_records_of_its_own(proxies: Proxies, scope: str, kind: 
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"user_api_key": "sk-ann"}, {"user_api_key_team_id": "one"}, {"redis_namespace": "x"}],
+    [{"user_api_key": "sk-ann"}, {"user_api_key_team_id": "red"}, {"redis_namespace": "x"}],
     ids=str,
 )
 def test_a_request_cannot_claim_to_be_anothers(proxies: Proxies, metadata: dict[str, str]) -> None:

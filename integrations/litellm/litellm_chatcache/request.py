@@ -151,6 +151,8 @@ _END_USER = frozenset({"safety_identifier", "user"})
 _EMPTY = frozenset(
     {"default_headers", "extra_body", "extra_headers", "extra_query", "headers", "provider_specific_header"}
 )
+# where the proxy says whose key it is: the tenant counts, by CHATCACHE_SCOPE
+_OWN_USER = ("user_api_key_user_id", "user_api_key_hash")
 _METADATA = ("metadata", "litellm_metadata")
 
 
@@ -255,9 +257,7 @@ def _counting(arguments: Mapping[str, Any]) -> dict[str, Any]:
         counting = {name: value for name, value in counting.items() if name not in _OF_A_DEPLOYMENT}
         counting["model"] = {"group": group}
     counting = without_credentials(counting)
-    for name in _END_USER & counting.keys():
-        if isinstance(counting[name], str):
-            counting[name] = _digest(counting[name].encode("utf-8", "surrogatepass"))
+    _count_end_user(counting, arguments)
     if "file" in counting:
         counting["file"] = _digest(counting["file"])
     messages = counting.get("messages")
@@ -286,6 +286,17 @@ def _address(arguments: Mapping[str, Any]) -> str | None:
     client = arguments.get("client")
     address = litellm.api_base if client is None else getattr(client, "base_url", None)
     return None if address is None else str(address)
+
+
+def _count_end_user(counting: dict[str, Any], arguments: Mapping[str, Any]) -> None:
+    """Replace the end user by a digest, or leave out one that LiteLLM's proxy made of the user whose key it is."""
+    owners = {source.get(name) for each in _METADATA if (source := arguments.get(each)) for name in _OWN_USER}
+    for name in _END_USER & counting.keys():
+        user = counting[name]
+        if isinstance(user, str):
+            counting[name] = _digest(user.encode("utf-8", "surrogatepass"))
+            if user in owners:
+                del counting[name]
 
 
 def _group(arguments: Mapping[str, Any]) -> str | None:
