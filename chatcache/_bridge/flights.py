@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from threading import Lock
+from threading import RLock
 from typing import Any, Generic, TypeVar
 
 from chatcache.interrupts import is_interrupt, suppress
@@ -100,7 +100,7 @@ class _Waits:
         anew_in_children(self)
 
     def begin_anew(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()  # who waits may be collected wherever somebody holds it
 
     @contextmanager
     def on(self, flight: Flight[Any]) -> Iterator[bool]:
@@ -120,7 +120,7 @@ class _Waits:
                     flight.awaited_within -= 1
 
     def _leads_to(self, flight: Flight[Any], ends: frozenset[Flight[Any]]) -> bool:
-        return flight in ends or any(self._leads_to(each, ends) for each in flight.awaits)
+        return flight in ends or any(self._leads_to(each, ends) for each in [*flight.awaits])
 
 
 _WAITS = _Waits()
@@ -158,7 +158,7 @@ class Flights(Generic[R]):
         """Have no flights: for a child process, which has none of its parent's other threads."""
         for flight in self._flights.values():
             flight.awaited_within += 1  # for good: its leader is the parent, which may wait for its child
-        self._lock = Lock()
+        self._lock = RLock()  # who leads may be collected wherever somebody holds it
         self._flights = {}
 
     def run(self, key: Hashable, call: Callable[[], R]) -> tuple[R, bool]:
