@@ -1,5 +1,6 @@
 """Every code block of the README and of docs/ does what it says, as a newcomer would run it."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -29,10 +30,15 @@ def test_a_program_runs_and_its_calls_are_replayed_when_it_runs_again(number: in
     folder = tmp_path / "program"
     folder.mkdir()
     with Provider() as provider:
-        settings = {"OPENAI_BASE_URL": provider.url, "OPENAI_API_BASE": provider.url, "OPENAI_API_KEY": "none"}
-        first, again = (warm.run(PROGRAMS[number], folder, **settings) for _ in range(2))
-    assert (first.code, again.code) == (0, 0), first.errors + again.errors
-    assert first.output == again.output != ""
+        settings = {
+            **os.environ,
+            "OPENAI_BASE_URL": provider.url,
+            "OPENAI_API_BASE": provider.url,
+            "OPENAI_API_KEY": "none",
+        }
+        first, again = (warm.python("-c", PROGRAMS[number], cwd=folder, env=settings) for _ in range(2))
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert first.stdout == again.stdout != ""
     assert provider.calls == PROGRAMS[number].count("# asks the provider")
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
+
 PROVIDER = """
 import os
 
@@ -318,14 +320,28 @@ def test_a_stream_is_found_again(cache):
 """
 
 
-def run(folder: Path, *options: str, plugin: bool = True, **more: str) -> "subprocess.CompletedProcess[str]":
+def run(
+    folder: Path, *options: str, plugin: bool = True, is_warm: bool = True, **more: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run the suite of a folder.
+
+    Args:
+        folder: where it is.
+        options: further ones of pytest.
+        plugin: whether ours is loaded.
+        is_warm: whether in a fork of a process that has imported what takes long, or in a new one.
+        more: variables of the environment.
+    """
     plugins = ["-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-W", "ignore"]
     plugins += ["-p", "pytest_socket", "-p", "pytest_chatcache.plugin"] if plugin else ["-p", "no:chatcache"]
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "CALLS": str(folder / "calls.txt"), **more}
     for name in ("CI", "PYTEST_ADDOPTS"):
         if name not in more:
             environment.pop(name, None)
-    command = [sys.executable, "-m", "pytest", "-q", *plugins, *options]
+    command = ["-m", "pytest", "-q", *plugins, *options]
+    if is_warm:
+        return warm.python(*command, cwd=folder, env=environment)
+    command.insert(0, sys.executable)
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -339,7 +355,7 @@ def test_a_suite_that_tests_its_own_caching_passes_while_it_is_recorded_and_unde
     if "chatcache.sample" not in suite:
         plain = run(tmp_path, plugin=False, CHATCACHE_DIR=str(tmp_path / "plain"))
         assert plain.returncode == 0, plain.stdout
-    recorded = run(tmp_path)
+    recorded = run(tmp_path, is_warm=suite is not LITELLM)
     assert recorded.returncode == 0, recorded.stdout
     calls = tmp_path / "calls.txt"
     calls.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import warm
 from tests.integrations.tool_provider import ToolProvider
 from tests.waiting import HANG, until
 
@@ -94,7 +95,7 @@ def test_a_notebook_costs_each_cell_once(provider: ToolProvider, environment: di
 
 
 def test_a_rag_program_costs_its_embeddings_and_answers_once(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))
     from provider import Provider
@@ -102,8 +103,8 @@ def test_a_rag_program_costs_its_embeddings_and_answers_once(
     question = "On which working day after it left the depot is a parcel here?"
     with Provider() as provider:
         environment |= {"OPENAI_BASE_URL": provider.url, "OPENAI_API_BASE": provider.url}
-        command = [sys.executable, str(EXAMPLES / "rag.py"), question]
-        runs = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+        runs = [warm.python(EXAMPLES / "rag.py", question, cwd=tmp_path, env=environment) for _ in range(2)]
+    assert [run.returncode for run in runs] == [0, 0], runs
     assert provider.calls == 3, "the documents, the question, and the answer"
     assert runs[0].stdout == runs[1].stdout
     assert runs[0].stdout.startswith(f"You said: {question} Answer from this alone: A parcel arrives on")

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import warm
+
 SUITE = Path(__file__).parents[2] / "examples" / "suite"
 PLUGINS = ("pytest_socket", "pytest_chatcache.plugin")
 MISS = """\
@@ -32,18 +34,18 @@ def suite(tmp_path: Path) -> Path:
     return shutil.copytree(SUITE, tmp_path / "suite", ignore=shutil.ignore_patterns("__pycache__", ".*"))
 
 
-def run(suite: Path, *command: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")}
-    environment |= {"CI": "true", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "LANGSMITH_TRACING": "false"}
-    environment |= more
-    environment["PYTEST_ADDOPTS"] = " ".join([*(f"-p {name}" for name in PLUGINS), "-W ignore"])
-    return subprocess.run(command, cwd=suite, env=environment, capture_output=True, text=True, check=False)
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")}
+    plugins = " ".join([*(f"-p {name}" for name in PLUGINS), "-W ignore"])
+    ours = {"CI": "true", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "LANGSMITH_TRACING": "false"}
+    return {**kept, **ours, "PYTEST_ADDOPTS": plugins, **more}
 
 
 def test_one_changed_word_is_a_miss_that_says_which(suite: Path) -> None:
     app = suite / "app.py"
     app.write_text(app.read_text().replace("to a child", "to my child"))
-    ended = run(suite, sys.executable, "-m", "pytest", "--chatcache-block-network", "-k", "explanation")
+    options = ("--chatcache-block-network", "-k", "explanation")
+    ended = warm.python("-m", "pytest", *options, cwd=suite, env=environment())
     assert ended.returncode == 1
     assert MISS in ended.stdout
 
@@ -56,7 +58,9 @@ def test_the_workflow_of_the_docs_replays_with_the_network_blocked_and_changes_n
     assert {"--chatcache-block-network", "--chatcache-strict"} <= {*replay.split()}
     bundle, summary = suite / "cassettes" / "test_app.chatcache", suite / "summary.md"
     recorded = bundle.read_bytes()
-    ended = run(suite, sys.executable, "-m", *replay.split(), GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary))
+    command = [sys.executable, "-m", *replay.split()]
+    variables = environment(GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary))
+    ended = subprocess.run(command, cwd=suite, env=variables, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert summary.read_text().startswith("### LLM calls\n\n5 calls replayed, 0 recorded, 0 missed; saved 124 tokens")
     assert "5 calls replayed, 0 recorded, 0 missed; saved 124 tokens" in ended.stdout
@@ -67,7 +71,7 @@ def test_the_workflow_of_the_docs_replays_with_the_network_blocked_and_changes_n
 def test_the_options_of_the_workflow_of_the_docs_exist(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "pytest.md").read_text()
     used = {*re.findall(r"--chatcache[\w-]*", page.partition("```yaml\n")[2].partition("```")[0])}
-    known = run(tmp_path, sys.executable, "-m", "pytest", "--help").stdout
+    known = warm.python("-m", "pytest", "--help", cwd=tmp_path, env=environment()).stdout
     assert "--chatcache-prune" in used
     assert used <= {*re.findall(r"--[\w-]+", known)}
 
@@ -75,7 +79,7 @@ def test_the_options_of_the_workflow_of_the_docs_exist(tmp_path: Path) -> None:
 def test_the_plan_says_what_would_miss(suite: Path) -> None:
     app = suite / "app.py"
     app.write_text(app.read_text().replace("to a child", "to my child"))
-    ended = run(suite, sys.executable, "-m", "chatcache", "plan", "-k", "explanation or agent")
+    ended = warm.python("-m", "chatcache", "plan", "-k", "explanation or agent", cwd=suite, env=environment())
     assert ended.returncode == 1, ended.stderr
     assert "1 test would miss; to record them again cost $0.0000 the last time" in ended.stdout
     assert "the request differs from what was recorded" in ended.stdout

@@ -4,13 +4,12 @@ It forbids calls that block on the thread of an event loop: those of SQLite, loo
 """
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from provider import Provider
 
-from tests.waiting import HANG
+from tests import warm
 
 ENGINE = """
 from chatcache import ResponseCache
@@ -187,8 +186,7 @@ LITELLM_S = '["chatcache", "litellm_chatcache"]'
 
 
 def run(program: str, modules: str, folder: Path, url: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", BEGIN + program + END.format(modules=modules), url]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANG, check=False)
+    ended = warm.python("-c", BEGIN + program + END.format(modules=modules), url, cwd=folder)
     assert ended.returncode == 0, ended.stderr
     return ended
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from chatcache import CorruptStorageError, InvalidInputError, InvalidModeError, ModeName, ReplayMiss
 from litellm_chatcache import DOCache
+from tests import warm
 from tests.waiting import HANG, auntil
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -545,7 +546,9 @@ asyncio.run(main())
 
 
 async def test_a_program_that_ends_right_after_a_call_has_its_records(tmp_path: Path, provider: Provider) -> None:
-    command = [sys.executable, "-c", ENDS_AT_ONCE, str(tmp_path), provider.url, "Why does bread rise?"]
-    for _ in range(2):
-        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=HANG)
+    command = ["-c", ENDS_AT_ONCE, str(tmp_path), provider.url, "Why does bread rise?"]
+    run = [sys.executable, *command]
+    await asyncio.to_thread(subprocess.run, run, check=True, capture_output=True, timeout=HANG)
+    again = await asyncio.to_thread(warm.python, *command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
     assert provider.calls == 2

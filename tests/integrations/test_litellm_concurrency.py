@@ -2,9 +2,7 @@
 
 import asyncio
 import gc
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from pathlib import Path
@@ -17,6 +15,7 @@ from provider import Provider
 import litellm_chatcache
 from chatcache import ResponseCache
 from litellm_chatcache import DOCache
+from tests import warm
 from tests.integrations.endpoints import Endpoints, endpoints
 from tests.integrations.gate import Gate, gate
 from tests.under_way import leads_elsewhere, waiting
@@ -212,35 +211,34 @@ async def test_where_a_leader_leaves_its_stream_another_one_leads(
 
 ASKS = """
 import sys, litellm, litellm_chatcache
+from pathlib import Path
+from tests.waiting import until
 litellm_chatcache.enable("store", path=sys.argv[1])
-print("ready", flush=True)
-sys.stdin.readline()
+Path(f"ready {sys.argv[3]}").touch()
+until(Path("begin").exists)
 answer = litellm.completion(
     model="openai/gpt-4o", messages=[{"role": "user", "content": "Why is the sky blue?"}], api_base=sys.argv[2],
     api_key="none",
 )
-print(answer.choices[0].message.content, flush=True)
+print(answer.choices[0].message.content)
 litellm_chatcache.disable()
 """
 
 
 async def test_processes_that_ask_at_once_share_a_call(tmp_path: Path, provider: Provider, gated: Gate) -> None:
-    command = [sys.executable, "-c", ASKS, str(tmp_path), provider.url]
-    asking = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    begin: Callable[[Any], str] = lambda each: each.stdout.readline()  # noqa: E731 - it is used twice
-    assert [await asyncio.to_thread(begin, each) for each in asking] == ["ready\n"] * 3
-    for each in asking:
-        assert each.stdin is not None
-        each.stdin.write("\n")
-        each.stdin.flush()
+    def ask(name: str) -> str:
+        return warm.python("-c", ASKS, str(tmp_path), provider.url, name, cwd=tmp_path).stdout
+
+    asking = [asyncio.create_task(asyncio.to_thread(ask, name)) for name in "abc"]
+    await auntil(lambda: len([*tmp_path.glob("ready *")]) == len(asking))
+    (tmp_path / "begin").touch()
     here = ResponseCache("store", path=tmp_path)
     await auntil(lambda: gated.arrived and leads_elsewhere(here))
     gated.opened.set()
-    answers = [await asyncio.to_thread(begin, each) for each in asking]
+    answers = await asyncio.gather(*asking)
     assert len({*answers}) == 1
+    assert answers[0]
     assert (gated.arrived, provider.calls) == (1, 1)
-    for each in asking:
-        each.communicate()
 
 
 async def test_switching_it_off_undoes_all_of_it(tmp_path: Path, provider: Provider, call: dict[str, Any]) -> None:

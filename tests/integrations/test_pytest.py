@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chatcache.recording import Bundle
+from tests import warm
 
 pytest_plugins = ["pytester"]
 
@@ -39,6 +40,9 @@ def _loading(*plugins: str) -> list[str]:
     return [f"-p{name}" for name in (*plugins, "no:cacheprovider")]
 
 
+_APART = _loading("xdist.plugin", "pytest_rerunfailures", "pytest_chatcache.plugin")
+
+
 class Run:
     """A suite in a folder of its own."""
 
@@ -66,8 +70,12 @@ class Run:
 
     def apart(self, *options: str) -> pytest.RunResult:
         """Run it in processes of its own."""
-        plugins = _loading("xdist.plugin", "pytest_rerunfailures", "pytest_chatcache.plugin")
-        return self.pytester.runpytest_subprocess(*plugins, *options)
+        return self.pytester.runpytest_subprocess(*_APART, *options)
+
+    def with_litellm(self, *options: str) -> pytest.RunResult:
+        """Run it in a process of its own, where LiteLLM is imported within no time."""
+        done = warm.python("-m", "pytest", "-W", "ignore", *_APART, *options, cwd=self.folder)
+        return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0)
 
     @property
     def calls(self) -> int:
@@ -1064,7 +1072,7 @@ def test_a_miss_of_a_test_without_records_says_so_and_advises_to_record_it_once(
 @pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["", "xdist"])
 def test_a_framework_that_is_imported_and_not_called_is_told(run: Run, options: tuple[str, ...]) -> None:
     run.tests("import litellm\ndef test_one(): pass\n")
-    run.apart("-W", "ignore", *options).stdout.fnmatch_lines(["*LLM calls*", "0 calls seen of litellm"])
+    run.with_litellm(*options).stdout.fnmatch_lines(["*LLM calls*", "0 calls seen of litellm"])
 
 
 def test_a_call_that_litellm_is_not_to_store_is_listed(run: Run) -> None:
@@ -1073,6 +1081,6 @@ def test_a_call_that_litellm_is_not_to_store_is_listed(run: Run) -> None:
         "    asked = [{'role': 'user', 'content': 'why'}]\n"
         "    litellm.completion(model='gpt-4o', messages=asked, mock_response='yes', cache={'no-store': True})\n"
     )
-    result = run.apart("-W", "ignore", "--chatcache-strict")
+    result = run.with_litellm("--chatcache-strict")
     result.stdout.fnmatch_lines(["  test_it.py::test_one: a call of store 'litellm': *no-store"])
     assert result.ret == 1
