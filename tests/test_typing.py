@@ -1,5 +1,7 @@
 """What a type checker says of a user's program, and what Python says of a wrong import."""
 
+import inspect
+import json
 import re
 import subprocess
 import sys
@@ -8,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import chatcache
+import litellm_chatcache
 from chatcache import MissingPackageError
+from litellm_chatcache.switch import Options
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,6 +52,7 @@ two.using(mode="reply")
 one.call({}, len, mode="reply")
 four = ResponseCache("s", allow=["too_large"])
 five = three.from_env(store_id="s").stats().hits + "1"
+litellm_chatcache.enable("s", mode="reply")
 
 
 @cached(one)
@@ -59,30 +64,62 @@ add("1")
 """
 
 
-def checked(program: str, folder: Path) -> list[int]:
-    """Return the lines at which mypy finds fault with a program, as a user runs it."""
-    file = folder / "program.py"
-    file.write_text(program)
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        f"--cache-dir={ROOT / '.mypy_cache'}",
-        "--config-file=",
-        str(file),
-    ]
+README = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+PROGRAMS = {"program.py": PROGRAM, "wrong.py": WRONG, **{f"readme_{at}.py": text for at, text in enumerate(README)}}
+FAULTS = [6, 7, 8, 9, 10, 11, 12, 13, 14, 22]  # the lines of WRONG
+OF_LITELLM = '"choices" for class'  # it returns a stream, too, as far as it says, and mypy is told nothing
+Checked = dict[str, list[tuple[int, str]]]
+
+
+def by_mypy(folder: Path) -> Checked:
+    """Return where mypy finds fault with programs, as a user runs it."""
+    cache = f"--cache-dir={ROOT / '.mypy_cache'}"
+    command = [sys.executable, "-m", "mypy", "--strict", cache, "--config-file=", *map(str, folder.glob("*.py"))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr == ""
-    return [int(line) for line in re.findall(r"^[^\n:]*program\.py:(\d+): error", done.stdout, re.MULTILINE)]
+    found = re.findall(r"^(?:.*/)?(\w+\.py):(\d+): error: (.*)$", done.stdout, re.MULTILINE)
+    return {name: [(int(line), said) for file, line, said in found if file == name] for name in PROGRAMS}
 
 
-def test_what_is_right_passes(tmp_path: Path) -> None:
-    assert checked(PROGRAM, tmp_path) == []
+def by_pyright(folder: Path) -> Checked:
+    """Return where pyright, in its community's distribution, finds fault with programs."""
+    (folder / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, str(folder)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)["generalDiagnostics"]
+    return {
+        name: [
+            (each["range"]["start"]["line"] + 1, each["message"]) for each in found if Path(each["file"]).name == name
+        ]
+        for name in PROGRAMS
+    }
 
 
-def test_a_name_that_is_no_mode_or_reason_is_flagged(tmp_path: Path) -> None:
-    assert checked(WRONG, tmp_path) == [6, 7, 8, 9, 10, 11, 12, 13, 21]
+@pytest.fixture(scope="module", params=[by_mypy, by_pyright])
+def faults(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checked:
+    folder = tmp_path_factory.mktemp("programs")
+    for name, text in PROGRAMS.items():
+        (folder / name).write_text(text)
+    found: Checked = request.param(folder)
+    return found
+
+
+def test_what_is_right_passes(faults: Checked) -> None:
+    assert faults["program.py"] == []
+
+
+def test_a_name_that_is_no_mode_or_reason_is_flagged(faults: Checked) -> None:
+    assert sorted({line for line, _ in faults["wrong.py"]}) == FAULTS
+
+
+def test_the_programs_of_the_readme_pass(faults: Checked) -> None:
+    told = [said for name, each in faults.items() if name.startswith("readme") for _, said in each]
+    assert [said for said in told if OF_LITELLM not in said] == []
+
+
+def test_enable_takes_what_the_cache_takes() -> None:
+    taken = inspect.signature(litellm_chatcache.DOCache).parameters.keys()
+    assert Options.__annotations__.keys() | {"store_id", "single_flight"} == taken
 
 
 @pytest.mark.parametrize(

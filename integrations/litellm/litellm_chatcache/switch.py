@@ -1,11 +1,14 @@
 """Switching the cache on and off, as ``litellm.enable_cache`` and ``litellm.disable_cache`` do for LiteLLM's own."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
-from typing import Any
+from os import PathLike
+from typing import Any, Literal, TypedDict, Unpack
 
 import litellm
+
+from chatcache import TTL, Accept, Allowed, Mode, ModeName, Refusal
 
 from .cache import DOCache
 from .call import SCOPE, Call, Scope
@@ -17,7 +20,30 @@ _WRAPPED: dict[str, Callable[..., Any]] = {}
 """The functions of LiteLLM that are wrapped, by name, as they were."""
 
 
-def enable(store_id: str, *, single_flight: bool = True, **options: Any) -> DOCache:
+class Options(TypedDict, total=False):
+    """What `enable` takes for `DOCache`."""
+
+    path: str | PathLike[str] | None
+    object: str
+    ttl: TTL
+    mode: ModeName | Mode
+    allow: Collection[Allowed | Refusal]
+    accept: Accept | None
+    max_entries: int | None
+    max_bytes: int | None
+    store_requests: Literal["full", "redacted", "digest"]
+    on_store_error: Literal["bypass", "raise"]
+    timeout: float
+    max_messages: int | None
+    key: Callable[[dict[str, Any]], Any] | None
+    ignore: Collection[str]
+    supported_call_types: Collection[str] | None
+    default_off: bool
+    record_errors: bool
+    tenant: Callable[[], str | None] | None
+
+
+def enable(store_id: str, *, single_flight: bool = True, **options: Unpack[Options]) -> DOCache:
     """Cache all calls of LiteLLM from now on, and return the cache.
 
     It sets ``litellm.cache``, and wraps the functions of LiteLLM that can be cached, so that whoever asks for what is
