@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
+from importlib.util import find_spec, spec_from_loader
 from types import ModuleType
 
 __all__ = ["PATH"]
@@ -18,7 +18,7 @@ __all__ = ["PATH"]
 PATH = tuple(sys.path[1:])
 """Where a new process finds what is installed."""
 
-_LIBRARIES = ("pytest", "openai", "anthropic", "vcr", "numpy", "langsmith", "litellm")
+_LIBRARIES = ("pytest", "openai", "anthropic", "vcr", "numpy", "langsmith", "fastapi", "mcp", "litellm")
 _HIDDEN = "litellm"
 
 
@@ -40,7 +40,8 @@ class _Hidden(MetaPathFinder, Loader):
 
 
 for _name in _LIBRARIES:
-    import_module(_name)
+    if find_spec(_name):  # the tests of a release of LiteLLM have few of them
+        import_module(_name)
 sys.meta_path.insert(0, _Hidden(_HIDDEN))
 gc.collect()
 gc.freeze()  # what is never collected is never copied

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import socket
@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from tests import warm
 from tests.waiting import HANG, until
 
 __all__ = ["EXAMPLE", "KEY", "KEYS", "Proxy", "starting", "with_keys"]
@@ -46,10 +47,10 @@ class Proxy:
         client: reaches it, with its master key, over a new connection each time.
     """
 
-    def __init__(self, process: "subprocess.Popen[str]", port: int, log: Path, workers: int) -> None:
+    def __init__(self, has_ended: Callable[[], bool], port: int, log: Path, workers: int) -> None:
         headers = {"Authorization": f"Bearer {KEY}", "Connection": "close"}
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=HANG, trust_env=False)
-        self._process = process
+        self._has_ended = has_ended
         self._log = log
         self._workers = workers
 
@@ -59,7 +60,7 @@ class Proxy:
 
     def _has_started(self) -> bool:
         log = self.log()
-        if "Application startup failed." in log or self._process.poll() is not None:
+        if "Application startup failed." in log or self._has_ended():
             raise RuntimeError(f"the proxy does not start:\n{log}")
         has_bound = "Uvicorn running on" in log  # a single worker says so after its startup
         return has_bound and log.count("Application startup complete.") >= self._workers
@@ -121,23 +122,39 @@ def starting(config: str, folder: Path, *, workers: int = 1, **settings: str) ->
     ]
     if workers > 1:  # uvicorn ends workers that take longer to start than 5 seconds
         command += ["--num_workers", str(workers), "--timeout_worker_healthcheck", f"{HANG:.0f}"]
-    with (
-        log.open("w") as out,
-        subprocess.Popen(
-            command,
-            cwd=folder,
-            env=_environment(folder, settings),
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process,
-    ):
-        proxy = Proxy(process, port, log, workers)
+    run = _several if workers > 1 else _single
+    with run(command, folder, _environment(folder, settings), log) as has_ended:
+        proxy = Proxy(has_ended, port, log, workers)
         try:
             yield proxy
         finally:
             proxy.client.close()
+
+
+@contextmanager
+def _single(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> Iterator[Callable[[], bool]]:
+    """Run one process, a fork of one that has imported LiteLLM; give what says whether it has ended."""
+    process = warm.start(*command, cwd=folder, env=environment, output=log, errors=log)
+    try:
+        yield lambda: process.exitcode is not None
+    finally:
+        process.terminate()
+        process.join(HANG)
+        process.kill()
+
+
+@contextmanager
+def _several(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> Iterator[Callable[[], bool]]:
+    """Run a new process, and those that it starts; give what says whether it has ended."""
+    with (
+        log.open("w") as out,
+        subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        ) as process,
+    ):
+        try:
+            yield lambda: process.poll() is not None
+        finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(HANG)
