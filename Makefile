@@ -15,7 +15,7 @@ demo: .venv/ready
 	@$(BIN)/python examples/demo.py
 
 test: lint types oracles build/venvs/ready build/partners/ready
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # the tests of the LiteLLM adapter with plain installs of the oldest release it is for, of 1.101, and of the newest
 test-matrix: .venv/ready
