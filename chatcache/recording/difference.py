@@ -11,6 +11,7 @@ from operator import eq
 from typing import Any, Literal
 
 from chatcache.errors import printable, shortened, shown
+from chatcache.keys import canonical_json
 
 __all__ = ["Difference", "differences", "visible"]
 
@@ -84,7 +85,7 @@ def differences(recorded: Any, asked: Any, path: str = "$") -> Iterator[Differen
                     yield from differences(recorded[name], asked[name], inner)
         case list(), list():
             yield from _in_lists(recorded, asked, path)
-        case _ if type(recorded) is not type(asked) or recorded != asked:
+        case _ if canonical_json(recorded) != canonical_json(asked):  # 1 and 1.0 are one in a key, 1 and true are not
             yield Difference(path, "changed", recorded, asked)
 
 

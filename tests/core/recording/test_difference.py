@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from chatcache import ResponseCache
 from chatcache.recording import (
+    BundleExplanation,
     Difference,
     ExplainedMiss,
-    Explanation,
     Policy,
     Reason,
     RecordMode,
@@ -54,6 +54,11 @@ def every_seventh(words: list[str]) -> list[str]:
 )
 def test_what_changed_in_a_text_stands_in_braces(recorded: str, asked: str, before: str, after: str) -> None:
     assert said(recorded, asked) == f"$\n  - {before}\n  + {after}"
+
+
+def test_what_is_one_in_a_key_is_no_difference() -> None:
+    assert not said({"wait": 120, "all": [1, 2.0]}, {"wait": 120.0, "all": [1.0, 2]})
+    assert said({"stream": 1}, {"stream": True}) == "$.stream\n  - 1\n  + true"
 
 
 def test_one_word_of_a_long_prompt_is_all_that_is_said() -> None:
@@ -170,7 +175,7 @@ def test_what_cannot_be_seen_is_shown_as_python_writes_it() -> None:
 
 
 def explained(**fields: Any) -> str:
-    explanation = Explanation(
+    explanation = BundleExplanation(
         reason=Reason.NOTHING, scope="test", bundle="b.chatcache", recorded=0, command="c", **fields
     )
     return str(ExplainedMiss(key=None, request={"prompt": CONTROL}, store_id="app", explanation=explanation))
