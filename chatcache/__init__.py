@@ -4,7 +4,7 @@ The adapters are distributions of their own: ``litellm_chatcache.DOCache`` and `
 package is the engine under them, and imports neither framework.
 """
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .backing import Backing, BackingStore, DurableObjectPersistence, Limits, MemoryPersistence, sweep_expired
 from .cache import (
@@ -23,6 +23,7 @@ from .cache import (
     options_in,
     parse_accept,
 )
+from .cache.missed import EXPLAINER, Missed
 from .chats import Chat, Chats, MessageLog
 from .credentials import without_credentials
 from .errors import (
@@ -64,6 +65,9 @@ from .queues import Attempt, PersistedQueue
 from .schema import PLAIN, FailureSchema, Persistable, Schema, typed
 from .storage import Alarm, DurableObject, ObjectInfo, ObjectNamespace, Storage, Transaction
 from .ttl import TTL, parse_duration, parse_ttl
+
+if TYPE_CHECKING:
+    from .recording import ExplainedMiss
 
 __all__ = [
     # what adapters are made of
@@ -170,6 +174,15 @@ _OF_ADAPTERS = {
     "DOChatMessageHistory": ("langchain",),
     "DONodeCache": ("langchain",),
 }
+
+
+def _explain(missed: Missed) -> "ExplainedMiss":
+    from .recording.missed import explain
+
+    return explain(missed)
+
+
+EXPLAINER.be(_explain)
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -5,7 +5,7 @@ from .limits import Limits
 from .memory import MemoryPersistence
 from .objects import DurableObjectPersistence
 from .port import Backing, BackingStore, Entry
-from .store import ObjectStore
+from .store import ObjectStore, Peeked
 
 __all__ = [
     "Backing",
@@ -15,5 +15,6 @@ __all__ = [
     "Limits",
     "MemoryPersistence",
     "ObjectStore",
+    "Peeked",
     "sweep_expired",
 ]

@@ -1,6 +1,7 @@
 """The entries of one store id in the storage of an object; `chatcache.backing.rows` says which rows an entry has."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -15,11 +16,12 @@ from .expiry import delete_expired, is_expired, live, sweep_time
 from .large import Written, is_heavy, is_in_parts, joined, written
 from .ledger import Total, delete_entries, put_entries, readable, total_of
 from .port import Entry
-from .rows import note_part_rows, note_row, part_rows, rows_of_store, total_row
+from .rows import key_of, note_part_rows, note_row, part_rows, row_of_note, row_of_part, rows_of_store, total_row
 
-__all__ = ["ObjectStore", "StoreLease", "Transact"]
+__all__ = ["ObjectStore", "Peeked", "StoreLease", "Transact"]
 
 T = TypeVar("T")
+_ENDS = 8 * 1024  # bytes of a long note that are enough to tell what it is like
 _LOOK = 1.0  # seconds between looks at whether somebody counts what a store holds
 
 
@@ -42,6 +44,21 @@ class StoreLease(Protocol):
         Return what the body returns; None where the lease was lost and an entry is there, which then stays.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Peeked:
+    """What is stored of an entry.
+
+    Attributes:
+        value: its value, or its note.
+        expires: when it expires, in milliseconds since the epoch, or None for never.
+        is_expired: whether it has expired.
+    """
+
+    value: Any
+    expires: int | None
+    is_expired: bool
 
 
 class ObjectStore:
@@ -118,6 +135,32 @@ class ObjectStore:
     async def anote(self, key: str) -> Any:
         """Awaiting twin of `note`."""
         return await self._note(awaiting, key)
+
+    def peek(self, key: str) -> Peeked | None:
+        """Return what is stored of an entry, also if it has expired, or None; nothing is deleted or noted.
+
+        Raises:
+            CorruptRecordError: the entry is damaged.
+        """
+        return self._peek(self._row(key), self._row(key))
+
+    def peek_note(self, key: str) -> Peeked | None:
+        """Return the note of an entry, as `peek` does its value."""
+        return self._peek(self._row(key), note_row(self._row(key)))
+
+    def count(self) -> int:
+        """Return how many entries the file holds, expired ones among them."""
+        return self._storage.count(self._prefix)
+
+    def newest_notes(self) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield, page by page, the keys of the entries that have notes, the newest first, each with its note as stored.
+
+        Of a note of more than 16 kB only both ends are given, of one in parts those of its first part. They are not
+        checked, and the entries may be gone or have expired: `peek_note` says so.
+        """
+        prefixes = rows_of_store(self._store)
+        for page in self._storage.newest([prefixes["notes"], prefixes["parts"]], length=_ENDS):
+            yield [(key_of(row), data) for found, data in page if (row := _row_of_note(found, prefixes["notes"]))]
 
     def set(self, key: str, value: Any, ttl: TTL = None, *, note: Any = None) -> None:
         """Store a value, and a note, over whatever was there."""
@@ -203,6 +246,14 @@ class ObjectStore:
             self._sweep({row: cell}, now)
             return default
         return live(await self._joined(colour, row, key, cell), now, default)
+
+    def _peek(self, row: str, key: str) -> Peeked | None:
+        cell = drive(self._joined(blocking, row, key, self._storage.get(key)))
+        match cell:
+            case [value, int() | None as expires]:
+                return Peeked(value, expires, is_expired(cell, milliseconds(self._clock)))
+            case _:
+                return None
 
     async def _note(self, colour: Colour, key: str) -> Any:
         row = self._row(key)
@@ -318,6 +369,19 @@ class ObjectStore:
 
 def _rows(made: Mapping[str, Written]) -> dict[str, bytes | None]:
     return {key: data for each in made.values() for key, data in each.rows.items()}
+
+
+def _row_of_note(found: str, notes: str) -> str | None:
+    """Return the key of the row of an entry, from that of its note's row or first part; None where it is another part.
+
+    Args:
+        found: the key of a row of a note or of a part.
+        notes: what the keys of the notes begin with.
+    """
+    if found.startswith(notes):
+        return row_of_note(found)
+    row = row_of_part(found)
+    return row if found == f"{note_part_rows(row)}{0:05}" else None
 
 
 def _is_counted(inner: Transaction, store: str) -> bool:

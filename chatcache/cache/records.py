@@ -34,6 +34,7 @@ __all__ = [
     "is_read",
     "parse_requests",
     "record_of",
+    "redacted",
     "story_of",
 ]
 
@@ -320,21 +321,22 @@ def _kept(request: Any, requests: Requests) -> Any:
         case Requests.FULL:
             return request
         case Requests.REDACTED:
-            return _redacted(request)
+            return redacted(request)
         case Requests.DIGEST:
             return None
 
 
-def _redacted(value: Any) -> Any:
+def redacted(value: Any) -> Any:
+    """Return a request with its texts replaced by their lengths; see `Requests`."""
     match value:
         case str():
             return f"<{len(value)} characters>"
         case dict():
             return {
-                name: item if name in _NOT_REDACTED and isinstance(item, str) else _redacted(item)
+                name: item if name in _NOT_REDACTED and isinstance(item, str) else redacted(item)
                 for name, item in value.items()
             }
         case list():
-            return [_redacted(item) for item in value]
+            return [redacted(item) for item in value]
         case _:
             return value

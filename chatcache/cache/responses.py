@@ -25,6 +25,7 @@ from collections.abc import (
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict
 from functools import partial
+from math import inf
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,7 @@ from typing import Any, Literal, Self, TypeVar, cast
 
 from chatcache._bridge import Colour, awaiting, blocking, drive, each, off_loop, steps
 from chatcache.backing import DurableObjectPersistence, Limits, ObjectStore, sweep_expired
-from chatcache.clock import Clock, now, real_time
+from chatcache.clock import Clock, monotonic, now, real_time
 from chatcache.errors import (
     CorruptRecordError,
     InvalidValueError,
@@ -53,6 +54,7 @@ from .environment import SETTINGS, from_environment
 from .held import HeldStore
 from .leading import Leader, Leading
 from .leases import Leases
+from .missed import EXPLAINER, Missed
 from .outcomes import Errors, Outcomes
 from .recorder import Accept, Made, Recorder, off_loop_if, parse_accept
 from .records import About, Form, Hit, Story, form_of, is_read, parse_requests
@@ -71,7 +73,7 @@ _ABSENT: Any = object()
 NAMESPACE = "calls"  # not the one that a program gets by default, whose objects may have alarms of their own
 _SIZED = {str, list, dict}
 _ANSWER, _ANSWER_OR_STREAM, _STREAM_OR_ANSWER = (Form.ANSWER,), (Form.ANSWER, Form.STREAM), (Form.STREAM, Form.ANSWER)
-_NOTHING = "nothing is recorded under this key"
+_SHORTEST_SEARCH, _LONGEST_SEARCH = 0.05, 1.5  # seconds for what is near to a request that is missed
 _REPAIR = "To replace it, run once in mode auto or refresh, or call cache.invalidate(request)"
 _ONCE = "once"  # a mode of `chatcache.recording`
 
@@ -118,6 +120,8 @@ class ResponseCache:
         ttl: as above.
         object: as above.
         location: the file of the records, which exists from the first call on.
+        shows_records: whether a miss in mode ``replay`` shows the recorded request that is nearest. Set it to False if
+            those who see the miss must not see what others asked.
 
     Raises:
         InvalidInputError: an argument, ``CHATCACHE_MODE`` or ``CHATCACHE_DIR`` cannot be right.
@@ -154,11 +158,13 @@ class ResponseCache:
         namespace = ObjectNamespace(path, NAMESPACE, alarm=handler, durability="normal", timeout=timeout, clock=clock)
         self._object = namespace.get_by_name(object)
         self._timeout = timeout
-        persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=writes, tidies=writes)
+        self._persistence = DurableObjectPersistence(self._object.storage, clock=clock, sweeps=writes, tidies=writes)
         self._limits, self._clock = Limits(max_entries, max_bytes), dating
-        self._own_store = persistence.make(store_id, limits=self._limits, evicted=self._evicted)
+        self._own_store = self._persistence.make(store_id, limits=self._limits, evicted=self._evicted)
         self._own_counts = Counts.of(self._object, store_id, writes=writes)
         self._expires_by = clock
+        self.shows_records = True
+        self._explained_at = -inf
         self._unlimited = max_entries is None and max_bytes is None  # else each use is to be noted
         self._errors = StoreErrors(store_id, on_store_error, self._bypassed)
         self._accept = parse_accept(accept)
@@ -447,7 +453,7 @@ class ResponseCache:
         """Return what `lookup` does, of the store alone."""
         if not mode.reads:
             return None
-        reason = _NOTHING
+        problem = ""
         try:
             for form in forms:
                 row = key + form
@@ -457,11 +463,14 @@ class ResponseCache:
                         return self._read(row, record, read)
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
                         raise_interrupt(error)
-                        reason = f"the record cannot be read ({type(error).__name__}: {error})"
+                        problem = f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
             self._unread(key, as_persistence_error(error), mode)
             return None
-        self._missed(key, request, mode, reason)
+        self._counts.add(misses=1)
+        if not mode.calls:
+            raise self._missed(key, request, forms, problem)
+        self._asked.add(key)
         return None
 
     async def alookup(  # noqa: PLR0913 - as `lookup`
@@ -486,7 +495,7 @@ class ResponseCache:
         """Awaiting twin of `_find`."""
         if not mode.reads:
             return None
-        reason = _NOTHING
+        problem = ""
         try:
             for form in forms:
                 row = key + form
@@ -496,11 +505,14 @@ class ResponseCache:
                         return self._read(row, record, read)
                     except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
                         raise_interrupt(error)
-                        reason = f"the record cannot be read ({type(error).__name__}: {error})"
+                        problem = f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the call goes on
             self._unread(key, as_persistence_error(error), mode)
             return None
-        self._missed(key, request, mode, reason)
+        self._counts.add(misses=1)
+        if not mode.calls:
+            raise await off_loop(self._missed, key, request, forms, problem)
+        self._asked.add(key)
         return None
 
     def recall(self, key: str, read: Callable[[Any], T], *, mode: Mode | None = None) -> T | None:
@@ -564,15 +576,18 @@ class ResponseCache:
             return [None] * len(requests)
         found: list[T | None] = []
         for (key, request), record in zip(requests.items(), records, strict=True):
-            result, reason = None, _NOTHING
+            result, problem = None, ""
             if record is not _ABSENT:
                 try:
                     result = self._read(key, record, read)
                 except Exception as error:  # noqa: BLE001 - a record of another make is a miss, whatever it breaks
                     raise_interrupt(error)
-                    reason = f"the record cannot be read ({type(error).__name__}: {error})"
+                    problem = f"{type(error).__name__}: {error}"
             if result is None:
-                self._missed(key, request, mode, reason)
+                self._counts.add(misses=1)
+                if not mode.calls:
+                    raise self._missed(key, request, _ANSWER, problem)
+                self._asked.add(key)
             found.append(result)
         return found
 
@@ -842,7 +857,7 @@ class ResponseCache:
         """Return the miss of a request that may not be called, to be raised."""
         if self._track is not None and not self._track.calls:
             return self._track.miss(key, request, reason)
-        return ReplayMiss(key=key, request=request, store_id=self.store_id, reason=reason, where=str(self._object.path))
+        return self._missed(key, request, (), reason)
 
     def mode_of(self, mode: ModeName | Mode | None) -> Mode:
         """Return the mode of a call that asks for one, or for none.
@@ -1117,13 +1132,38 @@ class ResponseCache:
         self._errors.handle(error)
         self._asked.add(key, bypassed=True)
 
-    def _missed(self, key: str, request: Any, mode: Mode, reason: str) -> None:
-        """Let the provider be called, or raise where nothing may be."""
-        self._counts.add(misses=1)
-        if not mode.calls:
-            where = str(self._object.path)
-            raise ReplayMiss(key=key, request=request, store_id=self.store_id, reason=reason, where=where)
-        self._asked.add(key)
+    def _missed(self, key: str | None, request: Any, forms: Sequence[Form] = (), problem: str = "") -> ReplayMiss:
+        """Return the miss of a request, to be raised where nothing may be called; it takes a moment to explain it.
+
+        A program that goes on after many misses is not held up by each: the search for what is near may take as long as
+        it was since the last one, within bounds.
+        """
+        began = monotonic()
+        seconds = min(_LONGEST_SEARCH, max(_SHORTEST_SEARCH, began - self._explained_at))
+        missed = Missed(
+            key=key,
+            request=request,
+            forms=forms,
+            problem=problem,
+            store_id=self.store_id,
+            path=self._object.path,
+            store=self._own_store if self._track is None else None,
+            persistence=self._persistence,
+            shows_records=self.shows_records,
+            seconds=seconds,
+            remedy=self._remedy(),
+        )
+        miss = EXPLAINER.explained(missed)
+        self._explained_at = monotonic()
+        return miss
+
+    def _remedy(self) -> str:
+        """Return how to record what mode ``replay`` misses."""
+        if self._track is not None:
+            return "use mode 'auto' here; whether anything is called is for the tests, or the recording, to say"
+        is_set = self._own_mode is Mode.REPLAY is not self._set_mode
+        how = "CHATCACHE_MODE=auto" if is_set and self not in MODES.get() else "mode='auto'"
+        return f"run once with {how}, where the provider can be reached"
 
     def _read(self, key: str, record: Any, read: Callable[[Hit], T]) -> T:
         result = read(Hit.of(key, record, self._clock))

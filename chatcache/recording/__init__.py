@@ -12,7 +12,7 @@ from chatcache.errors import printable
 from .bundle import SUFFIX, Bundle, Changes, Head, Record, model_of, name_of
 from .difference import Difference, differences
 from .edited import Edits, rekeyed
-from .miss import ExplainedMiss, Explanation, Nearest, Reason, nearest
+from .miss import BundleExplanation, ExplainedMiss, Explanation, Nearest, Reason, StoreExplanation, nearest
 from .policy import (
     Exhausted,
     Fault,
@@ -43,6 +43,7 @@ __all__ = [
     "SUFFIX",
     "Advice",
     "Bundle",
+    "BundleExplanation",
     "CassetteTest",
     "Changes",
     "Difference",
@@ -63,6 +64,7 @@ __all__ = [
     "Shelf",
     "Shelves",
     "Skipped",
+    "StoreExplanation",
     "Tape",
     "Volatile",
     "differences",

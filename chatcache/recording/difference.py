@@ -96,7 +96,7 @@ def visible(text: str) -> str:
 
 def _in_lists(recorded: list[Any], asked: list[Any], path: str) -> Iterator[Difference]:
     """Yield what moved in a list, what is new, and gone; items that stand in one another's place are compared."""
-    one, two = [*map(_said, recorded)], [*map(_said, asked)]
+    one, two = [*map(_canonical, recorded)], [*map(_canonical, asked)]
     changes = [*_changes(one, two)]
     moved = _moved(one, two, changes)
     taken = {*moved.values()}
@@ -167,6 +167,10 @@ def _leaves(value: Any) -> Iterator[str]:
 
 def _common(one: set[str], two: set[str]) -> float:
     return 2 * len(one & two) / (len(one) + len(two) or 1)
+
+
+def _canonical(value: Any) -> str:
+    return canonical_json(value).decode("utf-8", "surrogatepass")
 
 
 def _said(value: Any) -> str:

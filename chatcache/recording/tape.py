@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from chatcache._bridge import RLock
@@ -28,7 +27,7 @@ from chatcache.mode import Refusal
 
 from .bundle import STREAMS, Record, model_of
 from .masks import has_marks
-from .miss import ExplainedMiss, Explanation, Reason, nearest
+from .miss import BundleExplanation, ExplainedMiss, Reason, nearest, other_form, shown_path
 from .policy import Exhausted, Policy, RecordMode
 from .recordable import check_answer, check_request
 from .replaced import Replaced
@@ -267,9 +266,9 @@ class Tape:
         """Return a miss, which is noted."""
         secret = texts_of_places(request)
         recorded = len(self.shelf.of_scope(self.scope))
-        explanation = Explanation(
+        explanation = BundleExplanation(
             scope=self.scope,
-            bundle=_shown(self.shelf.bundle.path),
+            bundle=shown_path(self.shelf.bundle.path),
             recorded=recorded,
             ignored=self.policy.ignore,
             placeholders={token: text for token, text in volatile.items() if not any(token in each for each in secret)},
@@ -448,13 +447,12 @@ class _Track:
                 "detail": f"it is recorded {'once' if number == 1 else f'{number} times'}",
             }
         if recorded:
-            forms = sorted({"a stream" if entry.form in STREAMS else "a whole answer" for entry in recorded})
-            return {"reason": Reason.OTHER_FORM, "detail": f"it is recorded as {' and as '.join(forms)}"}
+            return other_form(entry.form for entry in recorded)
         near = nearest(tape.shelf, tape.scope, asked, tape.policy.counting)
         if near is None:
             return {"reason": Reason.NOTHING}
         if not near.differences and near.is_edited and (near.scope, near.store) == (tape.scope, self._store):
-            mended_by = f"chatcache migrate {_shown(tape.shelf.bundle.path)}"
+            mended_by = f"chatcache migrate {shown_path(tape.shelf.bundle.path)}"
             return {"reason": Reason.EDITED, "nearest": near, "detail": f"this gives it its own key: {mended_by}"}
         if not near.differences:
             return {"reason": Reason.ELSEWHERE, "nearest": near}
@@ -483,14 +481,3 @@ def _is_of(key: str, request: Any) -> bool:
         return request_key(request) == key
     except InvalidValueError:
         return False
-
-
-def _shown(path: Path) -> str:
-    """Return a path as it is printed: from the working folder on, if it is in there."""
-    try:
-        here = Path.cwd()
-    except OSError as error:  # it was deleted
-        raise_interrupt(error)
-        return str(path)
-    path = here / path
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)

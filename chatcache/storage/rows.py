@@ -32,6 +32,8 @@ __all__ = [
     "Listing",
     "Query",
     "checksum",
+    "count_rows",
+    "ends_of_values",
     "give_back_pages",
     "has_much_free",
     "has_schema",
@@ -173,6 +175,32 @@ SIZES = Listing("length(value)", _sizes)
 def run_query(connection: Connection, query: Query) -> list[Any]:
     """Return the rows of a query."""
     return connection.execute(*query).fetchall()
+
+
+def count_rows(bounds: KeyRange) -> Query:
+    """Return the query for the number of rows of a range."""
+    where, parameters = _where(bounds)
+    return f"SELECT count(*) FROM _cf_KV INDEXED BY _cf_KV_key WHERE {where}", parameters  # noqa: S608 - no input in it
+
+
+def ends_of_values(ranges: Sequence[KeyRange], rows: range, length: int) -> Query:
+    """Return the query for the keys of some ranges, the one that was first written last first, and their values' ends.
+
+    It visits the rows in the order of the file, and no more of them than a range of row ids has.
+
+    Args:
+        ranges: the ranges of keys.
+        rows: the row ids.
+        length: how many bytes of the begin of a value, and of the end of a longer one.
+    """
+    parts = [_where(bounds) for bounds in ranges]
+    where = " OR ".join(f"({part})" for part, _ in parts)
+    sql = (
+        "SELECT key, substr(value, 1, ?), substr(value, max(? + 1, length(value) - ? + 1)) "  # noqa: S608 - no input in it
+        f"FROM _cf_KV NOT INDEXED WHERE rowid >= ? AND rowid < ? AND ({where}) ORDER BY rowid DESC"
+    )
+    keys = [each for _, parameters in parts for each in parameters]
+    return sql, (length, length, length, rows.start, rows.stop, *keys)
 
 
 def read_alarm(connection: Connection, _argument: None = None) -> int | None:

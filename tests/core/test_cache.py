@@ -85,12 +85,11 @@ async def test_a_miss_in_replay_names_the_key_and_the_request(tmp_path: Path, ca
     miss = caught.value
     assert (miss.key, miss.request, miss.store_id) == ("0123abcd", REQUEST, "store")
     assert str(miss) == (
-        "no record to replay: nothing is recorded under this key\n"
-        f"  store    'store' in {cache.location}\n"
+        "no record to replay: nothing is recorded in this store\n"
+        f"  store    'store' in {cache.location} (0 records)\n"
         "  key      0123abcd\n"
         "  request  {'model': 'm', 'prompt': 'How high is it?'}\n"
-        "Nothing was called. To record it, run once in a mode that calls, such as 'auto', where the provider can be "
-        "reached."
+        "Nothing was called. To record it: run once with mode='auto', where the provider can be reached"
     )
     assert str(pickle.loads(pickle.dumps(miss))) == str(miss)  # noqa: S301 - our own
 
@@ -143,7 +142,7 @@ async def test_a_record_that_cannot_be_read_is_a_miss(tmp_path: Path, call: Call
     cache = ResponseCache("store", path=tmp_path)
     await call(cache, "update", "key", {"no": "text"})
     assert await call(cache, "lookup", "key", REQUEST, lambda hit: hit.answer["text"]) is None
-    with pytest.raises(ReplayMiss, match=r"the record cannot be read \(KeyError: 'text'\)"):
+    with pytest.raises(ReplayMiss, match="what was recorded cannot be read\n  KeyError: 'text'"):
         await call(cache, "lookup", "key", REQUEST, lambda hit: hit.answer["text"], mode=Mode.REPLAY)
 
 

@@ -150,7 +150,7 @@ async def test_a_stream_is_made_as_often_as_its_mode_says(tmp_path: Path, read: 
 
 async def test_a_request_without_a_record_is_a_miss_in_replay(tmp_path: Path, read: Read) -> None:
     provider = Provider()
-    with pytest.raises(ReplayMiss, match="nothing is recorded under this key"):
+    with pytest.raises(ReplayMiss, match="nothing is recorded in this store"):
         await read(ResponseCache("store", path=tmp_path, mode="replay"), provider)
     assert provider.streams == 0
 

@@ -167,7 +167,7 @@ def test_a_request_may_say_how_it_is_cached(
 def test_a_request_may_be_replayed_only(setup: Setup, prompt: str) -> None:
     miss = setup.first.post(CHAT, chat(prompt, cache={"mode": "replay"}))
     assert (miss.status_code, setup.provider.prompts.count(prompt)) == (424, 0)
-    assert "no record to replay: nothing is recorded under this key" in miss.json()["error"]["message"]
+    assert "no record to replay: nothing is recorded\n" in miss.json()["error"]["message"]
     setup.first.post(CHAT, chat(prompt))
     assert is_hit(setup.first.post(CHAT, chat(prompt, cache={"mode": "replay"})))
 

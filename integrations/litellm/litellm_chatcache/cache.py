@@ -98,7 +98,7 @@ class DOCache(Facade, Hook):
             or process. `enable` does so by default.
         record_errors: errors of a provider are recorded, to be raised again in mode ``replay``, and in no other.
         tenant: is called for each call, and returns whose records it may share; if that is None, it is not cached. Only
-            a digest of it is stored.
+            a digest of it is stored. A miss in mode ``replay`` then shows nothing of other requests.
 
     Attributes:
         engine: the `chatcache.ResponseCache` underneath.
@@ -162,6 +162,7 @@ class DOCache(Facade, Hook):
         self._ignore = _names(ignore)
         self._default_off = default_off
         self._tenant = tenant
+        self.engine.shows_records = tenant is None
         install()
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -128,5 +128,6 @@ def _leave_out(source: Any, names: tuple[str, ...]) -> None:
 # its answer. And one answer for all who ask at a time is what a proxy is there for.
 _SCOPE = scope_in(os.environ)
 _OPTIONS = {"store_id": "litellm-proxy", **options_in(os.environ, SETTINGS)}
-enable(**_OPTIONS, tenant=None if _SCOPE == "shared" else TENANT.get)
+_CACHE = enable(**_OPTIONS, tenant=None if _SCOPE == "shared" else TENANT.get)
+_CACHE.engine.shows_records = False  # to who asks, the prompts of others
 callback = _Callback(_SCOPE)

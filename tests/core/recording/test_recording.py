@@ -162,7 +162,7 @@ def test_the_nth_answer_is_that_to_the_nth_equal_request(asking: ResponseCache, 
         assert [asking.call(SKY, never)["content"] for _ in range(3)] == said
         with pytest.raises(ExplainedMiss) as miss:
             asking.call(SKY, never)
-    assert (miss.value.explanation.reason, miss.value.explanation.asked) == (Reason.USED_UP, 3)
+    assert (miss.value.explanation.reason, miss.value.to_dict()["asked"]) == (Reason.USED_UP, 3)
     assert "recorded 3 times" in str(miss.value)
 
 
