@@ -113,6 +113,11 @@ def _name_of(function: Any) -> str:
     name = getattr(function, "__qualname__", None)
     if name is None or name.endswith("<lambda>"):
         raise InvalidInputError(f"{shown(function)} has no name of its own: pass cached(..., name=)")
+    if getattr(inspect.unwrap(function), "__closure__", None):
+        raise InvalidInputError(
+            f"{shown(function)} reads variables of the function that it is made in, which do not count: pass "
+            "cached(..., name=), another name for each that answers otherwise"
+        )
     module = function.__module__
     if module == "__main__":
         file = getattr(sys.modules[module], "__file__", None)

@@ -966,7 +966,7 @@ class ResponseCache:
             request,
             canonical,
             refuse or _refusal,
-            accept or self._accept,
+            parse_accept(accept) or self._accept,
             self._lives(ttl),
             mode,
             on_hit or _ignored,

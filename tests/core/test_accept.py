@@ -108,6 +108,10 @@ async def test_a_mode_that_keeps_nothing_does_not_ask(tmp_path: Path, mode: Any)
 def test_what_is_no_predicate_is_refused(tmp_path: Path, accept: Any) -> None:
     with pytest.raises(InvalidInputError, match="accept="):
         ResponseCache("s", path=tmp_path, accept=accept)
+    provider = Provider()
+    with pytest.raises(InvalidInputError, match="accept="):
+        ResponseCache("s", path=tmp_path).call(REQUEST, provider, accept=accept)
+    assert provider.calls == 0
 
 
 def test_a_verdict_that_would_have_to_be_awaited_accepts_nothing(

@@ -105,6 +105,20 @@ def lambda_free(_thing: object) -> int:
     return len(CALLS)
 
 
+def _adds(number: int) -> Any:
+    def add_it(a: int) -> int:
+        return a + number
+
+    return add_it
+
+
+def test_what_a_function_takes_from_the_one_that_it_is_made_in_needs_a_name(cache: ResponseCache) -> None:
+    with pytest.raises(InvalidInputError, match="reads variables of the function that it is made in"):
+        cached(cache)(_adds(1))
+    one, two = (cached(cache, name=f"adds {number}")(_adds(number)) for number in (1, 2))
+    assert [one(1), two(1), one(1)] == [2, 3, 2]
+
+
 @pytest.mark.parametrize(
     ("decorate", "says"),
     [

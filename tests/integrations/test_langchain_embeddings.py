@@ -15,8 +15,9 @@ from langchain_openai import OpenAIEmbeddings
 from pydantic import BaseModel, SecretStr
 
 from chatcache import InvalidInputError, Refusal, ReplayMiss
-from chatcache.recording import Policy, RecordMode, recording
+from chatcache.recording import Bundle, Policy, RecordMode, recording
 from langchain_chatcache import CachedEmbeddings, DOCache, cached
+from langchain_chatcache.reader import read
 from tests.under_way import waiting
 from tests.waiting import HANG, auntil
 
@@ -270,3 +271,15 @@ def test_it_is_shown_with_its_cache_and_wrapped_once(cache: DOCache, tmp_path: P
     assert (again.embeddings, again.cache) == (inner, other)
     with pytest.raises(InvalidInputError, match="which is no chat model and no embeddings"):
         cached(5, cache)  # type: ignore[call-overload]
+
+
+async def test_the_records_of_embeddings_can_be_read_as_verify_does(tmp_path: Path) -> None:
+    bundle = tmp_path / "one.chatcache"
+    with recording(bundle, Policy(mode=RecordMode.REFRESH)):
+        embeddings = cached(Embedder(), DOCache("s", path=tmp_path))
+        embeddings.embed_query("one")
+        embeddings.embed_documents(["two", "three"])
+    records = Bundle(bundle).read()
+    assert len(records) == 3
+    for record in records:
+        read(record)

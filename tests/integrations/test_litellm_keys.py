@@ -109,6 +109,49 @@ async def test_where_the_provider_is_counts_however_it_is_said(
     assert by_argument == by_client == for_all != another != ""
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("headers", {"x-variant": "b"}),
+        ("api_version", "2"),
+        ("project", "p-2"),
+        ("modify_params", True),
+        ("add_function_to_prompt", True),
+        ("custom_prompt_dict", {"gpt-4o": {"roles": {}}}),
+        ("default_fallbacks", ["openai/gpt-4"]),
+        ("vertex_location", "europe-west1"),
+    ],
+)
+async def test_what_litellm_sends_with_every_call_counts(
+    make: Callable[..., DOCache], monkeypatch: pytest.MonkeyPatch, setting: str, value: Any
+) -> None:
+    cache = make()
+    before = cache.get_cache_key(**CALL)
+    monkeypatch.setattr(litellm, setting, value)
+    assert cache.get_cache_key(**CALL) != before
+    assert cache.get_cache_key(**CALL, **{setting: "its own"}) != cache.get_cache_key(**CALL)
+
+
+async def test_the_model_that_an_alias_stands_for_counts(
+    make: Callable[..., DOCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make()
+    small, large = (cache.get_cache_key(model=model, messages=MESSAGES) for model in ("small", "large"))
+    monkeypatch.setattr(litellm, "model_alias_map", {"small": "large"})
+    assert cache.get_cache_key(model="small", messages=MESSAGES) == large != small
+
+
+@pytest.mark.parametrize("sends", [{"default_headers": {"x-variant": "c"}}, {"default_query": {"api-version": "2"}}])
+async def test_what_a_client_sends_with_every_call_counts(make: Callable[..., DOCache], sends: Any) -> None:
+    cache = make()
+    plain, other = (
+        cache.get_cache_key(**CALL, client=OpenAI(base_url="http://one.test/v1", api_key="none", **each))
+        for each in (dict[str, Any](), sends)
+    )
+    secret = OpenAI(base_url="http://one.test/v1", api_key="none", default_headers={"Authorization": "Bearer x"})
+    assert cache.get_cache_key(**CALL, client=secret) == plain != other
+
+
 async def test_headers_that_hold_a_secret_and_nothing_else_do_not_count(make: Callable[..., DOCache]) -> None:
     cache = make()
     secret = cache.get_cache_key(**CALL, extra_headers={"Authorization": "Bearer secret"})

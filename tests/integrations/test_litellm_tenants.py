@@ -162,6 +162,17 @@ def test_the_scope_is_the_key_unless_the_environment_says_otherwise() -> None:
         scope_in({"CHATCACHE_SCOPE": "all"})
 
 
+@pytest.mark.parametrize("tenant", [42, "", ("a", "b"), False])
+def test_what_names_no_tenant_is_said_and_not_cached(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tenant: Any
+) -> None:
+    monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, tenant=lambda: tenant))
+    for _ in range(2):
+        litellm.completion("openai/gpt-4o", MESSAGES, api_base=provider.url, api_key="none")
+    assert provider.calls == 2
+    assert f"tenant= returned {tenant!r}: return a text" in caplog.text
+
+
 def test_a_call_of_nobody_is_not_cached(
     tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

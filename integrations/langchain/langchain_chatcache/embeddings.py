@@ -18,7 +18,7 @@ from .keys import UnkeyableError, left_out_of_embeddings, settings_of_embeddings
 if TYPE_CHECKING:
     from .cache import DOCache
 
-__all__ = ["CachedEmbeddings"]
+__all__ = ["CachedEmbeddings", "vector_of"]
 
 Vector = list[float]
 
@@ -46,7 +46,7 @@ class CachedEmbeddings(Embeddings):
         self.embeddings = embeddings
         self.cache = cache
         self._ignore = frozenset(ignore)
-        self._accept: Accept | None = None if accept is None else lambda record: accept(_vector(record))
+        self._accept: Accept | None = None if accept is None else lambda record: accept(vector_of(record))
 
     def embed_documents(self, texts: list[str]) -> list[Vector]:
         """Return the vectors of documents.
@@ -121,7 +121,7 @@ class CachedEmbeddings(Embeddings):
                 embed,
                 refuse=_refusal,
                 accept=self._accept,
-                read=_vector,
+                read=vector_of,
             )
         return vector
 
@@ -136,7 +136,7 @@ class CachedEmbeddings(Embeddings):
 
         with self._left_out():
             vector: Vector = await self.cache.engine.acall(
-                requests[0], embed, refuse=_refusal, accept=self._accept, read=_vector
+                requests[0], embed, refuse=_refusal, accept=self._accept, read=vector_of
             )
         return vector
 
@@ -230,11 +230,11 @@ def _records(vectors: Sequence[Vector], number: int) -> list[Any]:
 
 
 def _read(hit: Hit) -> Vector:
-    return _vector(hit.answer)
+    return vector_of(hit.answer)
 
 
 def _refusal(record: Any) -> Refusal | None:
-    return None if _vector(record) else Refusal.EMPTY
+    return None if vector_of(record) else Refusal.EMPTY
 
 
 def _packed(vector: Sequence[float]) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def _packed(vector: Sequence[float]) -> dict[str, Any]:
     return {"embedding": {"f64": b64encode(data.tobytes()).decode()}}
 
 
-def _vector(record: Any) -> Vector:
+def vector_of(record: Any) -> Vector:
     """Return the vector of a record, a new list each time.
 
     Raises:

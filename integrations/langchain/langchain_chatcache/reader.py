@@ -4,6 +4,7 @@ from chatcache import Form
 from chatcache.recording import Record
 
 from .answers import chunk_of, result_of
+from .embeddings import vector_of
 from .generations import from_record, same_id
 
 __all__ = ["read"]
@@ -22,5 +23,7 @@ def read(record: Record) -> None:
             chunk_of(chunk, same_id)
     elif "prompt" in record.request:  # of the hook
         from_record(record.answer, same_id)
+    elif "embeddings" in record.request:
+        vector_of(record.answer)
     else:
         result_of(record.answer, same_id)

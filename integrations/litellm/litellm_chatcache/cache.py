@@ -627,6 +627,10 @@ class DOCache(Facade, Hook):
             tenant = self._tenant()
             if tenant is None:
                 raise InvalidValueError("nobody says whose records it may share; see CHATCACHE_SCOPE, or tenant=")
+            if not isinstance(tenant, str) or not tenant:
+                raise InvalidValueError(
+                    f"tenant= returned {tenant!r:.60}: return a text that names the tenant, such as str(number)"
+                )
         key, request = keyed(
             arguments,
             call.kind,

@@ -144,13 +144,37 @@ _NOISE = frozenset(
 # what LiteLLM, or its hook, adds to a call on the way; an address counts under its other name
 _ADDED = frozenset({"acompletion", "aembedding", "base_url", "cache_key", "caching", "parent_otel_span"})
 _OF_A_DEPLOYMENT = frozenset(
-    {"api_base", "api_version", "base_url", "custom_llm_provider", "deployment_id", "region_name"}
+    {
+        "api_base",
+        "api_version",
+        "base_url",
+        "custom_llm_provider",
+        "default_headers",
+        "default_query",
+        "deployment_id",
+        "region_name",
+    }
 )
 _END_USER = frozenset({"safety_identifier", "user"})
 # without these is as good as with empty ones
 _EMPTY = frozenset(
     {"default_headers", "extra_body", "extra_headers", "extra_query", "headers", "provider_specific_header"}
 )
+# what LiteLLM sends with each call that does not say otherwise
+_SETTINGS = (
+    "add_function_to_prompt",
+    "api_version",
+    "custom_prompt_dict",
+    "default_fallbacks",
+    "disable_add_prefix_to_prompt",
+    "headers",
+    "modify_params",
+    "project",
+    "reasoning_auto_summary",
+    "vertex_location",
+    "vertex_project",
+)
+_OF_A_CLIENT = {"default_headers": "_custom_headers", "default_query": "_custom_query"}
 # where the proxy says whose key it is: the tenant counts, by CHATCACHE_SCOPE
 _OWN_USER = ("user_api_key_user_id", "user_api_key_hash")
 _METADATA = ("metadata", "litellm_metadata")
@@ -250,6 +274,7 @@ def _counting(arguments: Mapping[str, Any]) -> dict[str, Any]:
     address = _address(arguments)
     if "api_base" not in counting and address is not None:
         counting["api_base"] = address
+    _count_settings(counting, arguments.get("client"))
     if "fallbacks" in counting:  # one of them may answer, for a call that names it, and for no other
         counting["fallbacks"] = [_counting(each) if isinstance(each, dict) else each for each in counting["fallbacks"]]
     group = _group(arguments)
@@ -286,6 +311,22 @@ def _address(arguments: Mapping[str, Any]) -> str | None:
     client = arguments.get("client")
     address = litellm.api_base if client is None else getattr(client, "base_url", None)
     return None if address is None else str(address)
+
+
+def _count_settings(counting: dict[str, Any], client: Any) -> None:
+    """Add what is sent because of LiteLLM's settings for all calls, or because of the call's own client."""
+    settings = vars(litellm)
+    for name in _SETTINGS:
+        if settings.get(name) and counts(name):
+            counting.setdefault(name, settings[name])
+    aliases = settings.get("model_alias_map")
+    if aliases and isinstance(counting.get("model"), str):
+        counting["model"] = aliases.get(counting["model"], counting["model"])
+    if client is not None:
+        for name, attribute in _OF_A_CLIENT.items():
+            sent = getattr(client, attribute, None)
+            if isinstance(sent, Mapping) and sent:
+                counting.setdefault(name, dict(sent))
 
 
 def _count_end_user(counting: dict[str, Any], arguments: Mapping[str, Any]) -> None:
