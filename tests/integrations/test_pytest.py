@@ -959,8 +959,8 @@ def test_a_bundle_that_cannot_be_written_costs_no_other_one_its_records(run: Run
 
 def test_a_crash_loses_nothing_of_the_tests_before_it(run: Run) -> None:
     run.tests(
-        "import os, time\ndef test_one(): ask('one'); time.sleep(0.1)\ndef test_two(): ask('two'); time.sleep(0.1)\n"
-        "def test_three(): time.sleep(0.1); os._exit(3)\n"
+        "import os\nfrom pytest_chatcache import ledger\nledger._SHARE = 0  # what writing costs does not put it off\n"
+        "def test_one(): ask('one')\ndef test_two(): ask('two')\ndef test_three(): os._exit(3)\n"
     )
     run.apart()
     assert run.scopes() == ["test_one", "test_two"]
