@@ -73,7 +73,7 @@ Checked = dict[str, list[tuple[int, str]]]
 
 def by_mypy(folder: Path) -> Checked:
     """Return where mypy finds fault with programs, as a user runs it."""
-    cache = f"--cache-dir={ROOT / '.mypy_cache'}"
+    cache = f"--cache-dir={ROOT / 'build' / 'mypy'}"  # not the one of `make types`: other options empty it
     command = [sys.executable, "-m", "mypy", "--strict", cache, "--config-file=", *map(str, folder.glob("*.py"))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr == ""

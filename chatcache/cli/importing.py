@@ -187,23 +187,34 @@ class _Wanted:
     ) -> Iterator[tuple[Path | None, Iterable[Record]]]:
         found: dict[Path | None, list[Record]] = defaultdict(list)
         for path in self.cassettes:
-            test = CassetteTest.of(path)
-            where = target
-            if target is not None and target.is_dir():
-                if test is None or test.module is None:
-                    left = [*from_vcr(path, self.id, skipped=skipped)]
-                    skipped += [Skipped(f"{path}, model {model_of(each.request)}", _OF_NO_MODULE) for each in left]
-                    continue
-                where = target / f"{test.module.stem}{SUFFIX}"
-            scope = "" if test is None or where is None else test.scope_in(where)
-            records = from_vcr(path, self.id, scope, as_on_tape=where is not None, skipped=skipped)
-            for record in progress(records, f"reading {path}"):
-                problem = "" if where is None else _problem_of(record, Bundle(where))
-                if problem:
-                    skipped.append(Skipped(f"{path}, model {model_of(record.request)}", problem))
-                else:
+            try:
+                for where, record in self._of_cassette(path, target, skipped):
                     found[where].append(record)
+            except BundleError as error:
+                if not self.source.is_dir():
+                    raise
+                skipped.append(Skipped(str(path), str(error).removeprefix(f"{path} ")))
         yield from found.items()
+
+    def _of_cassette(
+        self, path: Path, target: Path | None, skipped: list[Skipped]
+    ) -> Iterator[tuple[Path | None, Record]]:
+        test = CassetteTest.of(path)
+        where = target
+        if target is not None and target.is_dir():
+            if test is None or test.module is None:
+                left = [*from_vcr(path, self.id, skipped=skipped)]
+                skipped += [Skipped(f"{path}, model {model_of(each.request)}", _OF_NO_MODULE) for each in left]
+                return
+            where = target / f"{test.module.stem}{SUFFIX}"
+        scope = "" if test is None or where is None else test.scope_in(where)
+        records = from_vcr(path, self.id, scope, as_on_tape=where is not None, skipped=skipped)
+        for record in progress(records, f"reading {path}"):
+            problem = "" if where is None else _problem_of(record, Bundle(where))
+            if problem:
+                skipped.append(Skipped(f"{path}, model {model_of(record.request)}", problem))
+            else:
+                yield where, record
 
     def _renamed(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:

@@ -640,6 +640,18 @@ def test_what_is_no_cassette_is_told(tmp_path: Path, interactions: object) -> No
         run("import", path, "--store", "app", "--to", tmp_path / "b.chatcache")
 
 
+def test_what_is_no_cassette_keeps_no_other_one_of_its_folder_out(tmp_path: Path) -> None:
+    folder = tmp_path / "cassettes"
+    cassette(folder / "good.yaml", [interaction(CHAT, json.dumps(ANSWER))])
+    (folder / "bad.yaml").write_text("- [")
+    (folder / "settings.yml").write_text("debug: true")
+    (folder / "zz.yaml").write_bytes(b"\xff\xfe\x00")
+    counted = said("import", folder, "--store", "app", "--to", tmp_path / "b.chatcache")
+    assert (counted["imported"], counted["left_out"]) == (1, 3)
+    assert [Path(each["call"]).name for each in counted["left_out_calls"]] == ["bad.yaml", "settings.yml", "zz.yaml"]
+    assert all("is no cassette of vcrpy" in each["reason"] for each in counted["left_out_calls"])
+
+
 def test_a_folder_of_cassettes_is_imported(tmp_path: Path) -> None:
     for name in ("one", "two"):
         cassette(tmp_path / "cassettes" / f"{name}.yaml", [interaction(CHAT, json.dumps(name))])
