@@ -196,7 +196,7 @@ async def test_a_replay_equals_the_uncached_outcome(case: Case, recording: Recor
     assert recording.recorded[case] == uncached
     replayed = await outcome(case, cached(model_of(case, recording.url), recording.caches[case.colour]))
     if uncached.error:
-        assert replayed.error[0] == "ReplayMiss"
+        assert replayed.error[0] == "ExplainedMiss"
     else:
         assert replayed == uncached
 

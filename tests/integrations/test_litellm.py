@@ -260,7 +260,7 @@ async def test_in_replay_a_miss_is_raised_and_nothing_is_called(
     recorded = await complete()
     monkeypatch.setattr(litellm, "cache", DOCache("store", path=tmp_path, mode="replay"))
     assert text(await complete()) == text(recorded)
-    with pytest.raises(ReplayMiss, match=r"'temperature': 0\.5"):
+    with pytest.raises(ReplayMiss, match=r"temperature: is new\n    \+ 0\.5"):
         await complete(temperature=0.5)
     with pytest.raises(ReplayMiss):
         await complete(temperature=0.5, stream=True)

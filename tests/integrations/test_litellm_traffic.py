@@ -193,7 +193,7 @@ async def test_a_replay_equals_the_uncached_outcome(
     if is_kept(recorded):
         assert without_old_usage(replayed) == without_old_usage(recorded)
     else:
-        assert replayed.error["class"] == "ReplayMiss"
+        assert replayed.error["class"] == "ExplainedMiss"
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
