@@ -182,7 +182,7 @@ def _explain(missed: Missed) -> "ExplainedMiss":
     return explain(missed)
 
 
-EXPLAINER.be(_explain)
+EXPLAINER.use(_explain)
 
 
 def __getattr__(name: str) -> NoReturn:

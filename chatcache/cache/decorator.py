@@ -113,7 +113,8 @@ def _name_of(function: Any) -> str:
     name = getattr(function, "__qualname__", None)
     if name is None or name.endswith("<lambda>"):
         raise InvalidInputError(f"{shown(function)} has no name of its own: pass cached(..., name=)")
-    if getattr(inspect.unwrap(function), "__closure__", None):
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is not None and set(code.co_freevars) - {"__class__"}:  # which stands for super() in a method
         raise InvalidInputError(
             f"{shown(function)} reads variables of the function that it is made in, which do not count: pass "
             "cached(..., name=), another name for each that answers otherwise"

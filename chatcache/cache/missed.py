@@ -55,8 +55,8 @@ class Explainer:
     def __init__(self) -> None:
         self._explain: Callable[[Missed], ReplayMiss] | None = None
 
-    def be(self, explain: Callable[[Missed], ReplayMiss]) -> None:
-        """Have misses explained by a function from now on; if it fails, a miss says only that there is no record."""
+    def use(self, explain: Callable[[Missed], ReplayMiss]) -> None:
+        """Explain misses by a function from now on; if it fails, a miss says only that there is no record."""
         self._explain = explain
 
     def explained(self, missed: Missed) -> ReplayMiss:

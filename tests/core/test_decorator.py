@@ -119,6 +119,18 @@ def test_what_a_function_takes_from_the_one_that_it_is_made_in_needs_a_name(cach
     assert [one(1), two(1), one(1)] == [2, 3, 2]
 
 
+class Adding:
+    def hash_of(self) -> int:
+        return super().__hash__()
+
+
+def test_a_method_that_calls_the_one_above_it_has_a_name(cache: ResponseCache) -> None:
+    thing = Adding()
+    hash_of = cached(cache, ignore=["self"])(Adding.hash_of)
+    assert hash_of(thing) == hash_of(thing) == hash(thing)
+    assert cache.stats().hits == 1
+
+
 @pytest.mark.parametrize(
     ("decorate", "says"),
     [

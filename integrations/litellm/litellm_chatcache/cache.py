@@ -480,17 +480,7 @@ class DOCache(Facade, Hook):
             raise self.engine.miss(None, shown(arguments), "it has no input")
 
     def leave_out(self, call: Call, arguments: Mapping[str, Any], why: str) -> None:
-        """Raise a miss for a call that is made without this cache, or tell a tape that is in of it.
-
-        Args:
-            call: the call.
-            arguments: its arguments.
-            why: why no cache sees it.
-
-        Raises:
-            ReplayMiss: nothing may be called.
-            InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
-        """
+        """Do what `Hook.leave_out` says."""
         reason = f"calls of {call.function} are not recorded: {why}"
         if self.replays(arguments):
             raise self.engine.miss(None, shown(arguments), reason)

@@ -40,6 +40,7 @@ class Hook(ABC):
 
         Raises:
             ReplayMiss: nothing may be called.
+            InvalidInputError: the call's own mode, or its ``s-maxage``, is none.
         """
 
     @abstractmethod

@@ -317,7 +317,7 @@ def _count_settings(counting: dict[str, Any], client: Any) -> None:
     """Add what is sent because of LiteLLM's settings for all calls, or because of the call's own client."""
     settings = vars(litellm)
     for name in _SETTINGS:
-        if settings.get(name) and counts(name):
+        if settings.get(name):
             counting.setdefault(name, settings[name])
     aliases = settings.get("model_alias_map")
     if aliases and isinstance(counting.get("model"), str):
