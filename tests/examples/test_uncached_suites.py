@@ -6,32 +6,38 @@ import pytest
 
 from tests.examples.test_caching_suites import PROVIDER, run
 
-LITELLM = """
+LOCAL = """
 import asyncio
 
 import litellm
 import pytest
 from provider import count
 
-class Provider(litellm.CustomLLM):
+class Local(litellm.CustomLLM):
     def completion(self, *args, **kwargs):
         return litellm.ModelResponse(
             choices=[{"message": {"role": "assistant", "content": f"answer {count()}"}, "finish_reason": "stop"}]
         )
     async def acompletion(self, *args, **kwargs):
         return self.completion(*args, **kwargs)
+
+litellm.suppress_debug_info = True
+ASKED = {"model": "local/one", "messages": [{"role": "user", "content": "why"}]}
+
+def said(response):
+    return response.choices[0].message.content
+"""
+
+LITELLM = (
+    LOCAL
+    + """
+class Provider(Local):
     def streaming(self, *args, **kwargs):
         for text, reason in (("answer ", ""), (str(count()), "stop")):
             chunk = {"text": text, "is_finished": bool(reason), "finish_reason": reason}
             yield {**chunk, "index": 0, "tool_use": None, "usage": None}
 
 litellm.custom_provider_map = [{"provider": "local", "custom_handler": Provider()}]
-litellm.suppress_debug_info = True
-ASKED = {"model": "local/one", "messages": [{"role": "user", "content": "why"}]}
-
-def said(response):
-    return response.choices[0].message.content
-
 @pytest.fixture(scope="session")
 def shared():
     yield said(litellm.completion(**ASKED))
@@ -68,6 +74,7 @@ def test_a_cache_of_the_program_takes_its_place(tmp_path):
     assert said(litellm.completion(**ASKED)) == said(litellm.completion(**ASKED))
     litellm.cache = before
 """
+)
 
 LANGCHAIN = """
 import asyncio

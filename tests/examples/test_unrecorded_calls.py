@@ -5,24 +5,15 @@ from pathlib import Path
 import pytest
 
 from tests.examples.test_caching_suites import run
-from tests.examples.test_uncached_suites import suite
+from tests.examples.test_uncached_suites import LOCAL, suite
 
-LITELLM = """
-import asyncio
-
-import litellm
-import pytest
+LITELLM = (
+    LOCAL
+    + """
 from litellm import moderation
 from litellm.caching.caching import Cache
-from provider import count
 
-class Provider(litellm.CustomLLM):
-    def completion(self, *args, **kwargs):
-        return litellm.ModelResponse(
-            choices=[{"message": {"role": "assistant", "content": f"answer {count()}"}, "finish_reason": "stop"}]
-        )
-    async def acompletion(self, *args, **kwargs):
-        return self.completion()
+class Provider(Local):
     def image_generation(self, *args, **kwargs):
         count()
         return litellm.ImageResponse(created=1, data=[{"url": "https://images.invalid/1.png"}])
@@ -30,16 +21,12 @@ class Provider(litellm.CustomLLM):
         return self.image_generation()
 
 litellm.custom_provider_map = [{"provider": "local", "custom_handler": Provider()}]
-litellm.suppress_debug_info = True
 NOWHERE = {"api_base": "http://127.0.0.1:1", "api_key": "none"}
-ASKED = {"model": "local/one", "messages": [{"role": "user", "content": "why"}]}
-
-def said(response):
-    return response.choices[0].message.content
 
 class Other(Cache):
     pass
 """
+)
 
 UNRECORDED = {
     "image_generation": "litellm.image_generation(model='local/one', prompt='a cat')",
