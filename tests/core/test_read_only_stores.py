@@ -28,17 +28,17 @@ def said(use):
     except ChatcacheError as error:
         print(f"{type(error).__name__}: {error}")
 
-def use(path, mode):
+def use(path, mode, other=2):
     cache = ResponseCache("s", path=path, mode=mode)
     said(lambda: cache.call({"q": 1}, lambda _: "called"))
     said(lambda: asyncio.run(cache.acall({"q": 1}, called)))
     said(lambda: len([*cache.records()]))
-    said(lambda: cache.call({"q": 2}, lambda _: "called"))
+    said(lambda: cache.call({"q": other}, lambda _: "called"))
     cache.close()
 
 with tempfile.TemporaryDirectory() as warm:  # imports what it needs while it may read Python's own files
     use(warm, "auto")
-    use(warm, "replay")
+    use(warm, "replay", other=3)
 print("as another user")
 if os.getuid() == 0:  # who may write everything
     os.setgid(65534)
@@ -103,7 +103,7 @@ def test_a_closed_store_that_cannot_be_written_is_read_and_left_as_it_is(
     before = files(folder)
     lines, problems = use(folder, mode)
     assert lines[:3] == ["recorded", "recorded", "1"]
-    assert lines[3].startswith("ReplayMiss" if mode == "replay" else "called")
+    assert lines[3].startswith("ExplainedMiss" if mode == "replay" else "called")
     assert ("let this user read the file and its folder" in problems) == (mode == "auto")
     assert files(folder) == before
 
