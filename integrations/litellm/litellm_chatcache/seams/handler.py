@@ -7,6 +7,7 @@ from typing import Any
 
 from litellm.caching import caching_handler
 from litellm.caching.caching_handler import LLMCachingHandler
+from pydantic import BaseModel
 
 from chatcache import ReplayMiss
 from litellm_chatcache.call import BEGUN, CURRENT, SCOPE, Call
@@ -151,11 +152,18 @@ def _awaited_last_in_its_call(original: Callable[..., Any]) -> Callable[..., Any
 
 
 def _logged(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a hit logged with its provider, which LiteLLM before 1.102 leaves out of a blocking one."""
+    """Have a hit logged with its provider, which LiteLLM before 1.102 leaves out of a blocking one, and as JSON.
+
+    LiteLLM would log what Python prints of it, which takes ten times as long.
+    """
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if call_in(self) is not None and kwargs.get("custom_llm_provider") is None:
-            kwargs["custom_llm_provider"] = kwargs["model"].partition("/")[0]
+        if call_in(self) is not None:
+            if kwargs.get("custom_llm_provider") is None:
+                kwargs["custom_llm_provider"] = kwargs["model"].partition("/")[0]
+            hit = kwargs.get("cached_result")
+            if isinstance(hit, BaseModel):
+                kwargs["cached_result"] = hit.model_dump_json(warnings=False)
         return original(self, *args, **kwargs)
 
     return method
