@@ -557,7 +557,10 @@ class DOCache(Facade, Hook):
         call = self._call(arguments)
         if call.kind is None or call.within is not None:
             return None
-        self._note(call, arguments)
+        known = call.keyed  # LiteLLM asks for the key of most calls just before it looks them up by it
+        if known is None or known[0] != arguments.get("cache_key"):
+            known = None
+            self._note(call, arguments)
         if not self.engine.asks(call.mode) and not call.mode.writes:
             return None
         if self._too_long(arguments):
@@ -565,10 +568,7 @@ class DOCache(Facade, Hook):
                 raise self.engine.miss(None, shown(arguments), f"it has more than max_messages={self.max_messages}")
             return None
         try:
-            known = call.keyed  # LiteLLM asks for the key of most calls just before it looks them up by it
-            if known is None or known[0] != arguments.get("cache_key"):
-                known = self._keyed(call, arguments, self._assigned)
-            call.key, call.request = known
+            call.key, call.request = known or self._keyed(call, arguments, self._assigned)
         except InvalidValueError as error:
             if not self.engine.calls(call.mode):
                 raise self.engine.miss(None, shown(arguments), str(error)) from error
