@@ -913,7 +913,7 @@ def test_a_storage_that_stays_locked_is_waited_for_once(
     monkeypatch.undo()
     assert len(one.failures) == 9
     assert {"locked" in str(failure) for failure in one.failures} == {True}
-    assert isinstance(apart(one.lead(colour)).result(HANG), Lease)
+    until(lambda: isinstance(apart(one.lead(colour)).result(HANG), Lease))  # a busy machine may take longer than 0.1 s
 
 
 async def test_a_task_that_is_cancelled_while_the_storage_is_locked_waits_for_nothing(
