@@ -195,6 +195,28 @@ async def test_numbers_are_replayed_as_they_were(cache: DOCache, embed: Embed, v
     assert inner.calls == 2
 
 
+async def test_embeddings_of_classes_that_a_function_makes_are_told_apart_by_what_it_makes_them_of(
+    cache: DOCache, embed: Embed
+) -> None:
+    def made(scale: float, base: type[Embeddings]) -> Embeddings:
+        class Scaled(base):  # type: ignore[misc, valid-type]
+            def embed_documents(self, texts: list[str]) -> list[list[float]]:
+                return [[scale * len(text)] for text in texts]
+
+            def embed_query(self, text: str) -> list[float]:
+                return self.embed_documents([text])[0]
+
+        return Scaled()
+
+    class Plain(Embeddings):
+        """Is no pydantic model."""
+
+    for base in (Embedder, Plain):
+        models = [wrapped(made(scale, base), cache) for scale in (1.0, 2.0)]
+        for _ in range(2):
+            assert [await embed(it, ["ab"]) for it in models] == [[[2.0]], [[4.0]]]
+
+
 async def test_vectors_that_cannot_be_told_apart_are_passed_on(cache: DOCache, embed: Embed) -> None:
     inner = Odd([[1.0]])
     it = wrapped(inner, cache, ignore=["_vectors", "calls"])

@@ -10,6 +10,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+import httpx
 import pytest
 from httpx import Timeout
 from langchain_core.caches import InMemoryCache
@@ -172,6 +173,24 @@ async def test_a_model_is_keyed_by_what_it_holds_at_the_moment(
     configurable: Any = it.configurable_fields(temperature=ConfigurableField("temperature"))
     for _ in range(2):
         await invoke(configurable.with_config(configurable={"temperature": 0.1}), "Hi")
+    assert provider.calls == 4
+
+
+async def test_a_model_is_keyed_by_what_the_callers_own_http_client_sends(
+    cache: DOCache, behind: Behind, provider: ToolProvider, invoke: Ask
+) -> None:
+    async def ask(key: str, **sent: Any) -> None:
+        sent["headers"] = {"Authorization": f"Bearer {key}", "User-Agent": key, **sent.get("headers", {})}
+        with httpx.Client(**sent) as blocking:
+            async with httpx.AsyncClient(**sent) as awaiting:
+                it = model(provider, http_client=blocking, http_async_client=awaiting)
+                await invoke(behind(it, cache), "Hi")
+
+    for key in ("one", "two"):
+        await ask(key)
+        await ask(key, headers={"X-Variant": "short"})
+        await ask(key, headers={"X-Variant": "long"})
+        await ask(key, params={"variant": "short"})
     assert provider.calls == 4
 
 
@@ -447,6 +466,39 @@ async def test_two_models_that_may_answer_otherwise_share_no_record(
         for it in models:
             await invoke(behind(it, cache), "Hi")
     assert [it.calls.number for it in models] == [1] * 4
+
+
+async def test_models_of_classes_that_a_function_makes_are_told_apart_by_what_it_makes_them_of(
+    cache: DOCache, behind: Behind, invoke: Ask
+) -> None:
+    asked = list[str]()
+
+    def made(reply: str, *, times: tuple[int, ...] = (1,)) -> BaseChatModel:
+        count = 0
+
+        class Local(Custom):
+            def _generate(
+                self,
+                messages: list[BaseMessage],
+                stop: list[str] | None = None,
+                run_manager: CallbackManagerForLLMRun | None = None,
+                **kwargs: Any,
+            ) -> ChatResult:
+                nonlocal count
+                count += 1
+                asked.append(reply)
+                return ChatResult(generations=[ChatGeneration(message=AIMessage(self.said))])
+
+            @property
+            def said(self) -> str:
+                return " ".join(reply for _ in times)
+
+        return Local()
+
+    for _ in range(2):
+        models = [made("a"), made("b"), made("b", times=(1, 2))]
+        assert [(await invoke(behind(it, cache), "Hi")).content for it in models] == ["a", "b", "b b"]
+    assert asked == ["a", "b", "b"]
 
 
 async def test_what_a_model_iterates_over_is_left_to_it(

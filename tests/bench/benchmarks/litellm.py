@@ -34,8 +34,8 @@ def _awaiting(server: Provider, runner: asyncio.Runner, *, once: bool = False) -
 
 
 ROWS = [
-    Row("litellm completion hit, DOCache : LiteLLM local", 0.9, partial(hits, _blocking), rounds=150),
-    Row("litellm acompletion hit, DOCache : LiteLLM local", 0.9, partial(hits, _awaiting), rounds=150),
+    Row("litellm completion hit, DOCache : LiteLLM local", 0.45, partial(hits, _blocking), rounds=150),
+    Row("litellm acompletion hit, DOCache : LiteLLM local", 0.5, partial(hits, _awaiting), rounds=150),
     Row(
         "litellm acompletion hit, 500 at once, DOCache : LiteLLM local",
         0.9,

@@ -91,8 +91,8 @@ def _row(name: str, most: float | None, asked: Callable[..., Asked], *, to_end: 
 
 
 ROWS = [
-    _row("stream", 0.2, _blocking, to_end=False),
-    _row("awaited stream", 0.2, _awaiting, to_end=False),
+    _row("stream", 0.12, _blocking, to_end=False),
+    _row("awaited stream", 0.18, _awaiting, to_end=False),
     _row("stream", None, _blocking, to_end=True),
     _row("awaited stream", None, _awaiting, to_end=True),
 ]

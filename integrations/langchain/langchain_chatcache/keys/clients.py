@@ -1,11 +1,12 @@
-"""The clients of providers' SDKs that models hold: each counts by the address that it reaches, and by nothing else.
+"""The clients of providers' SDKs that models hold: each counts by the address that it reaches.
 
 What else a client was made with are credentials, timeouts and retries, or settings that the model holds itself. An
-object of any other class is no client, even if it has an address.
+object of any other class is no client, even if it has an address. An HTTP client that the caller made for a model
+counts by the headers and the query that it adds to each request.
 """
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from functools import lru_cache
 from operator import attrgetter
 from types import ModuleType
@@ -15,7 +16,7 @@ from chatcache import raise_interrupt, without_credentials
 
 from .noise import counting
 
-__all__ = ["address_of", "is_client", "is_router", "routes_of"]
+__all__ = ["address_of", "is_client", "is_router", "routes_of", "sent_by_clients"]
 
 _ADDRESSES = {  # classes, one of which a client derives from, and where it has its address
     r"httpx\._client\.BaseClient": "base_url",
@@ -33,6 +34,8 @@ _ADDRESSES = {  # classes, one of which a client derives from, and where it has 
     r"ollama\._client\.BaseClient": "_client.base_url",
 }
 _ADDRESSES_KEPT = 256
+_OF_THE_CALLER = ("http_client", "http_async_client")  # fields of models
+_OF_TRANSPORT = frozenset({"accept", "accept-encoding", "connection", "content-type", "host", "user-agent"})
 _ROUTES = (  # what decides which deployment of a LiteLLM router answers
     "model_group_alias",
     "default_litellm_params",
@@ -62,6 +65,23 @@ def address_of(value: Any) -> str | None:
     return _text_of(getattr(value, "api_base", None)) if _is_litellm(value) else None
 
 
+def sent_by_clients(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what the HTTP clients that the caller made for a model add to its requests, without credentials.
+
+    Args:
+        fields: the fields of the model.
+    """
+    found: list[dict[str, Any]] = []
+    for name in _OF_THE_CALLER:
+        client = fields.get(name)
+        if client is not None:
+            headers, query = getattr(client, "headers", None), getattr(client, "params", None)
+            sent = without_credentials({"headers": _items(headers, _OF_TRANSPORT), "query_params": _items(query)})
+            if any(sent.values()) and sent not in found:
+                found.append(sent)
+    return found
+
+
 def is_router(value: Any) -> bool:
     """Return whether a value is a router of LiteLLM's."""
     return any(f"{base.__module__}.{base.__name__}" == "litellm.router.Router" for base in type(value).__mro__)
@@ -71,6 +91,11 @@ def routes_of(router: Any) -> dict[str, Any]:
     """Return which deployments a router of LiteLLM's chooses from, and how, without credentials."""
     routes = {name: value for name in _ROUTES if (value := getattr(router, name, None))}
     return {"deployments": [*map(_deployment, getattr(router, "model_list", None) or ())], **routes}
+
+
+def _items(values: Any, left_out: Collection[str] = ()) -> dict[str, str]:
+    pairs = values.items() if isinstance(values, Mapping) else ()
+    return {str(name): str(value) for name, value in pairs if str(name).lower() not in left_out}
 
 
 def _deployment(deployment: Mapping[str, Any]) -> dict[str, Any]:

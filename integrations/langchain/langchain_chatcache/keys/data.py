@@ -19,7 +19,8 @@ from pydantic_core import to_jsonable_python
 
 from chatcache import raise_interrupt, without_credentials
 
-from .clients import address_of, is_client, is_router, routes_of
+from .clients import address_of, is_client, is_router, routes_of, sent_by_clients
+from .closures import closed_over
 from .noise import UnkeyableError, counting, is_noise
 
 __all__ = ["names_of", "settings_of", "to_data", "written"]
@@ -34,7 +35,7 @@ def settings_of(model: BaseModel, kind: type[BaseModel], ignore: Collection[str]
     Args:
         model: the model. Its fields count, and its private attributes. A field that it keeps out of its own dump counts
             only if it is data, or a client.
-        kind: its own class, which counts by its name.
+        kind: its own class, which counts by its name, and by what it reads of the function that it was made in.
         ignore: the names of fields that are left out, beside those that are noise.
 
     Raises:
@@ -50,12 +51,14 @@ def settings_of(model: BaseModel, kind: type[BaseModel], ignore: Collection[str]
     clients = [value for value in held.values() if is_client(value)]
     found = {
         "class": f"{kind.__module__}.{kind.__qualname__}",
+        "made_with": closed_over(kind),
         "fields": {
             **written(_without_clients(fields), f"{kind.__name__}'s field"),
             **_as_far_as_written(_without_clients(hidden)),
         },
         "private": written(_without_clients(private), f"{kind.__name__}'s private attribute"),
         "address": ", ".join(sorted({address for address in map(address_of, clients) if address})),
+        "sent": sent_by_clients(vars(model)),
     }
     return {name: value for name, value in found.items() if value}
 

@@ -7,6 +7,7 @@ from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel
 
 from .clients import address_of, is_client
+from .closures import closed_over
 from .data import settings_of, written
 from .noise import left_out
 
@@ -31,13 +32,15 @@ def settings_of_embeddings(embeddings: Embeddings, ignore: Collection[str] = ())
         return settings_of(embeddings, type(embeddings), ignored)
     held = {name: value for name, value in vars(embeddings).items() if name not in ignored}
     clients = [value for value in held.values() if is_client(value)]
-    return {
+    settings = {
         "class": f"{kind.__module__}.{kind.__qualname__}",
+        "made_with": closed_over(kind),
         "fields": written(
             {name: value for name, value in held.items() if not is_client(value)}, f"{kind.__name__}'s attribute"
         ),
         "address": ", ".join(sorted({address for address in map(address_of, clients) if address})),
     }
+    return {name: value for name, value in settings.items() if value or name != "made_with"}
 
 
 def left_out_of_embeddings(embeddings: Embeddings, ignore: Collection[str] = ()) -> list[str]:

@@ -10,7 +10,8 @@ from langchain_core.language_models import BaseChatModel
 
 from chatcache import canonical_json, raise_interrupt
 
-from .clients import address_of
+from .clients import address_of, sent_by_clients
+from .closures import closed_over
 from .data import names_of, settings_of, to_data
 from .noise import UnkeyableError
 
@@ -77,6 +78,8 @@ class SettingsReader:
             {name: fields[name] for name in self._names if fields.get(name) is not None},
             model.__pydantic_private__ or {},
             model.__pydantic_extra__ or {},
+            closed_over(self._kind),
+            sent_by_clients(fields),
         ]
         try:
             looks = orjson.dumps(held, default=_look_of, option=_OPTION)
