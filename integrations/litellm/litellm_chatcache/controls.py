@@ -101,8 +101,9 @@ def _is_on(given: Mapping[str, Any], name: str) -> bool:
 
 
 def _max_age(given: Mapping[str, Any]) -> float | None:
-    asked = next((given[name] for name in _MAX_AGE if given.get(name) is not None), None)
-    is_number = isinstance(asked, int | float) and not isinstance(asked, bool) and asked == asked  # noqa: PLR0124 - a NaN is not
-    if asked is None or is_number:
-        return asked
-    raise InvalidInputError(f"s-maxage={asked!r:.100} in cache=: pass a number of seconds")
+    name, asked = next(((name, given[name]) for name in _MAX_AGE if given.get(name) is not None), ("", None))
+    try:
+        milliseconds = parse_ttl(asked)
+    except InvalidTTLError as error:
+        raise InvalidTTLError(f"{name}={asked!r:.100} in cache=: {error}") from None
+    return None if milliseconds is None else milliseconds / 1000
