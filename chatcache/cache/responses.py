@@ -231,7 +231,8 @@ class ResponseCache:
         """Return a block in which calls that name no mode have this one: ``with cache.using(mode="refresh"):``.
 
         The block is for this thread or task, and for the tasks and ``asyncio.to_thread`` calls that it starts. Other
-        threads and tasks keep the mode that they had.
+        threads and tasks keep the mode that they had. In a generator, a block around a ``yield`` is also for whoever
+        reads the generator, until it goes on: read it to its end, or leave ``yield`` out of the block.
 
         Args:
             mode: a mode; ``CHATCACHE_MODE`` has no part in it.

@@ -161,6 +161,66 @@ def test_one_call_is_recorded_once(chatcache):
 def test_nothing_is_left():
     pass
 """
+EMBEDDINGS = """
+import asyncio
+import litellm
+import pytest
+from langchain_core.embeddings import Embeddings
+from pydantic import BaseModel
+from provider import count
+
+class Plain(Embeddings):
+    def embed_documents(self, texts):
+        return [[float(count()), float(len(text))] for text in texts]
+    def embed_query(self, text):
+        return self.embed_documents([text])[0]
+
+class Modelled(BaseModel, Embeddings):
+    model: str = "one"
+    def embed_documents(self, texts):
+        return [[float(count())] for text in texts]
+    def embed_query(self, text):
+        return [float(count())]
+    async def aembed_query(self, text):
+        return [float(count())]
+
+class Holding(Embeddings):  # as CacheBackedEmbeddings does
+    def __init__(self, inner):
+        self.inner, self.kept = inner, {}
+    def embed_documents(self, texts):
+        return [self.kept.setdefault(text, self.inner.embed_query(text)) for text in texts]
+    def embed_query(self, text):
+        return self.embed_documents([text])[0]
+
+@pytest.mark.parametrize("kind", [Plain, Modelled])
+def test_each_call_has_a_vector_of_its_own(kind, chatcache):
+    it = kind()
+    assert len({*map(str, [it.embed_query("a"), it.embed_query("a"), asyncio.run(it.aembed_query("a"))])}) == 3
+    assert len(it.embed_documents(["a", "b"])) == len(asyncio.run(it.aembed_documents(["a", "b"]))) == 2
+    assert len(chatcache.made) + chatcache.hits == 7
+
+def test_a_class_of_a_test():
+    class Late(Modelled):
+        model: str = "two"
+    assert Late().embed_query("a") != Modelled().embed_query("a")
+
+def test_what_holds_others_leaves_it_to_them(chatcache):
+    assert len(Holding(Modelled()).embed_documents(["a", "b"])) == 2
+    assert len(chatcache.made) + chatcache.hits == 2
+
+def test_a_call_of_litellm_within_is_recorded_once(chatcache):
+    class Provider(litellm.CustomLLM):
+        def embedding(self, model, input, model_response, **more):
+            count()
+            model_response.data = [{"embedding": [0.5], "index": 0, "object": "embedding"}]
+            return model_response
+    litellm.custom_provider_map = [{"provider": "local", "custom_handler": Provider()}]
+    class Through(Modelled):
+        def embed_query(self, text):
+            return litellm.embedding(model="local/one", input=[text]).data[0]["embedding"]
+    assert Through().embed_query("a") == [0.5]
+    assert len(chatcache.made) + chatcache.hits == 1
+"""
 AFTER = """
 import sys
 
@@ -177,7 +237,9 @@ def suite(folder: Path, text: str) -> Path:
     return folder / "calls.txt"
 
 
-@pytest.mark.parametrize("text", [LITELLM, LANGCHAIN, NESTED], ids=["lite", "chain", "nested"])
+@pytest.mark.parametrize(
+    "text", [LITELLM, LANGCHAIN, NESTED, EMBEDDINGS], ids=["lite", "chain", "nested", "embeddings"]
+)
 def test_a_suite_without_a_cache_is_recorded_and_replayed_under_ci(tmp_path: Path, text: str) -> None:
     calls = suite(tmp_path, text)
     if "litellm" in text:
@@ -186,7 +248,7 @@ def test_a_suite_without_a_cache_is_recorded_and_replayed_under_ci(tmp_path: Pat
     assert recorded.returncode == 0, recorded.stdout + recorded.stderr
     assert calls.stat().st_size > 0
     calls.unlink()
-    parallel = [("-p", "xdist", "-n", "2")] if text is not NESTED else []
+    parallel = [("-p", "xdist", "-n", "2")] if text not in {NESTED, EMBEDDINGS} else []
     for options in (("--chatcache-strict",), *parallel):
         replayed = run(tmp_path, *options, CI="true")
         assert replayed.returncode == 0, replayed.stdout + replayed.stderr

@@ -39,6 +39,7 @@ LANGCHAIN = """
 import asyncio
 
 from langchain_core.caches import BaseCache, InMemoryCache
+from langchain_core.embeddings import Embeddings
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel, LLM
 from langchain_core.messages import AIMessage
@@ -63,6 +64,14 @@ class Chat(BaseChatModel):
 
 async def astream():
     return [chunk async for chunk in Texts().astream("why")]
+
+class Vectors(Embeddings):
+    def __init__(self, held=None):
+        self.held = held
+    def embed_documents(self, texts, batch=None):
+        return [[float(count())] for text in texts]
+    def embed_query(self, text):
+        return [float(count())]
 """
 
 TEXTS = {
@@ -70,6 +79,9 @@ TEXTS = {
     "astream": "asyncio.run(astream())",
     "cache_false": "Texts(cache=False).invoke('why')",
     "own_cache": "Texts(cache=InMemoryCache()).invoke('why')",
+    "embeddings_of_what": "Vectors(held=object()).embed_query('why')",
+    "embeddings_of_what_awaited": "asyncio.run(Vectors(held=object()).aembed_documents(['why']))",
+    "embeddings_with_more": "Vectors().embed_documents(['why'], batch=1)",
 }
 
 LITELLM_CACHES = """

@@ -5,6 +5,7 @@ from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from sys import byteorder
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,16 @@ from .keys import UnkeyableError, left_out_of_embeddings, settings_of_embeddings
 if TYPE_CHECKING:
     from .cache import DOCache
 
-__all__ = ["CachedEmbeddings", "vector_of"]
+__all__ = ["CachedEmbeddings", "is_embedding", "vector_of"]
 
 Vector = list[float]
+
+_EMBEDDING: ContextVar[bool] = ContextVar("langchain_chatcache_embedding", default=False)
+
+
+def is_embedding() -> bool:
+    """Return whether cached embeddings are just calling those that they wrap: what these ask is a part of one call."""
+    return _EMBEDDING.get()
 
 
 class CachedEmbeddings(Embeddings):
@@ -56,7 +64,7 @@ class CachedEmbeddings(Embeddings):
         """
         requests = self._requests("document", texts)
         if requests is None:
-            return self.embeddings.embed_documents(texts)
+            return self._plain(texts)
         engine = self.cache.engine
         with self._left_out():
             wanted = {request_key(request): request for request in requests}
@@ -68,12 +76,12 @@ class CachedEmbeddings(Embeddings):
                 missing = _missing(wanted, found)
         if missing:
             with _leading(leader):
-                vectors = self.embeddings.embed_documents(_texts(missing))
+                vectors = self._plain(_texts(missing))
                 answers = self._answers(missing, vectors)
                 if answers is not None:
                     engine.update_many(answers, accept=self._accept)
             if len(vectors) != len(missing):
-                return vectors if not found else self.embeddings.embed_documents(texts)
+                return vectors if not found else self._plain(texts)
             found |= dict(zip(missing, vectors, strict=True))
         return [[*found[request_key(request)]] for request in requests]
 
@@ -81,7 +89,7 @@ class CachedEmbeddings(Embeddings):
         """Awaiting twin of `embed_documents`."""
         requests = self._requests("document", texts)
         if requests is None:
-            return await self.embeddings.aembed_documents(texts)
+            return await self._aplain(texts)
         engine = self.cache.engine
         with self._left_out():
             wanted = {request_key(request): request for request in requests}
@@ -93,12 +101,12 @@ class CachedEmbeddings(Embeddings):
                 missing = _missing(wanted, found)
         if missing:
             with _leading(leader):
-                vectors = await self.embeddings.aembed_documents(_texts(missing))
+                vectors = await self._aplain(_texts(missing))
                 answers = self._answers(missing, vectors)
                 if answers is not None:
                     await asyncio.to_thread(partial(engine.update_many, answers, accept=self._accept))
             if len(vectors) != len(missing):
-                return vectors if not found else await self.embeddings.aembed_documents(texts)
+                return vectors if not found else await self._aplain(texts)
             found |= dict(zip(missing, vectors, strict=True))
         return [[*found[request_key(request)]] for request in requests]
 
@@ -110,10 +118,12 @@ class CachedEmbeddings(Embeddings):
         """
         requests = self._requests("query", [text])
         if requests is None:
-            return self.embeddings.embed_query(text)
+            with self._calling():
+                return self.embeddings.embed_query(text)
 
         def embed(_request: object) -> Any:
-            return _packed(self.embeddings.embed_query(text))
+            with self._calling():
+                return _packed(self.embeddings.embed_query(text))
 
         with self._left_out():
             vector: Vector = self.cache.engine.call(
@@ -129,16 +139,36 @@ class CachedEmbeddings(Embeddings):
         """Awaiting twin of `embed_query`."""
         requests = self._requests("query", [text])
         if requests is None:
-            return await self.embeddings.aembed_query(text)
+            with self._calling():
+                return await self.embeddings.aembed_query(text)
 
         async def embed(_request: object) -> Any:
-            return _packed(await self.embeddings.aembed_query(text))
+            with self._calling():
+                return _packed(await self.embeddings.aembed_query(text))
 
         with self._left_out():
             vector: Vector = await self.cache.engine.acall(
                 requests[0], embed, refuse=_refusal, accept=self._accept, read=vector_of
             )
         return vector
+
+    def _plain(self, texts: list[str]) -> list[Vector]:
+        with self._calling():
+            return self.embeddings.embed_documents(texts)
+
+    async def _aplain(self, texts: list[str]) -> list[Vector]:
+        with self._calling():
+            return await self.embeddings.aembed_documents(texts)
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Have all that the wrapped embeddings ask on their way be a part of one call."""
+        before = _EMBEDDING.set(True)
+        try:
+            with self.cache.engine.providing():
+                yield
+        finally:
+            _EMBEDDING.reset(before)
 
     def _requests(self, kind: str, texts: Sequence[str]) -> list[dict[str, Any]] | None:
         """Return the request of each text, or None if the call is made without the cache.

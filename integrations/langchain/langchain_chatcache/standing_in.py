@@ -1,7 +1,7 @@
 """A cache that stands in for a test, in the place of none."""
 
+from . import embeddings_hook, hook
 from .cache import DOCache
-from .hook import stand_in
 
 __all__ = ["StandInCache"]
 
@@ -18,8 +18,10 @@ class StandInCache:
 
     def begin(self) -> None:
         """Stand in from the next call on."""
-        stand_in(self._cache)
+        hook.stand_in(self._cache)
+        embeddings_hook.stand_in(self._cache)
 
     def end(self) -> None:
         """Stand in no more."""
-        stand_in(None)
+        hook.stand_in(None)
+        embeddings_hook.stand_in(None)

@@ -54,7 +54,11 @@ class _LiteLLM:
 
 
 class _LangChain:
-    modules: tuple[str, ...] = ("langchain_core.language_models.chat_models", "langchain_core.language_models.llms")
+    modules: tuple[str, ...] = (
+        "langchain_core.language_models.chat_models",
+        "langchain_core.language_models.llms",
+        "langchain_core.embeddings.embeddings",
+    )
     adapter = "langchain-chatcache"
 
     def make(self) -> _StandIn:

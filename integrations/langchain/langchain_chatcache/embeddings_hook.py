@@ -1,0 +1,103 @@
+"""Embeddings while a cache stands in, as in a test.
+
+LangChain has no cache hook for embeddings. So the methods of each class of embeddings are wrapped, once per process, as
+soon as a cache stands in for the first time. While one does, the wrappers call it as ``cached(embeddings, cache)``
+would. They do nothing else.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import wraps
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.embeddings import Embeddings
+
+from .embeddings import CachedEmbeddings, is_embedding
+
+if TYPE_CHECKING:
+    from .cache import DOCache
+
+__all__ = ["stand_in"]
+
+_BLOCKING = ("embed_documents", "embed_query")
+_AWAITING = ("aembed_documents", "aembed_query")
+_IS_WRAPPED = "_chatcache_is_wrapped"
+
+_installed = False
+_stand_in: "DOCache | None" = None
+
+
+def stand_in(cache: "DOCache | None") -> None:
+    """Have a cache stand in for all embeddings without one, or for none any more."""
+    global _installed, _stand_in  # noqa: PLW0603 - LangChain is there once
+    _stand_in = cache
+    if cache is not None and not _installed:
+        _installed = True
+        setattr(Embeddings, "__init_subclass__", classmethod(_wrapped_when_made))  # noqa: B010 - not of its type
+        for kind in _subclasses_of(Embeddings):  # type: ignore[type-abstract]
+            _wrap(kind)
+
+
+def _wrapped_when_made(kind: type[Embeddings], /, **options: Any) -> None:
+    super(Embeddings, kind).__init_subclass__(**options)
+    _wrap(kind)
+
+
+def _subclasses_of(kind: type[Embeddings]) -> Iterator[type[Embeddings]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _subclasses_of(each)
+
+
+def _wrap(kind: type[Embeddings]) -> None:
+    if issubclass(kind, CachedEmbeddings):
+        return
+    for names, wrapped in ((_BLOCKING, _blocking), (_AWAITING, _awaiting)):
+        for name in names:
+            method = vars(kind).get(name)
+            if isinstance(method, FunctionType) and not hasattr(method, _IS_WRAPPED):
+                wrapper = wrapped(method)
+                setattr(wrapper, _IS_WRAPPED, True)
+                setattr(kind, name, wrapper)
+
+
+def _blocking(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def embed(self: Embeddings, asked: Any, *args: Any, **kwargs: Any) -> Any:
+        instead = _instead_of(self, asked, args, kwargs)
+        if instead is None:
+            return method(self, asked, *args, **kwargs)
+        return getattr(instead, method.__name__)(asked)
+
+    return embed
+
+
+def _awaiting(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    async def embed(self: Embeddings, asked: Any, *args: Any, **kwargs: Any) -> Any:
+        instead = _instead_of(self, asked, args, kwargs)
+        if instead is None:
+            return await method(self, asked, *args, **kwargs)
+        return await getattr(instead, method.__name__)(asked)
+
+    return embed
+
+
+def _instead_of(
+    embeddings: Embeddings, asked: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> CachedEmbeddings | None:
+    """Return what is to be asked in the place of embeddings, or None where they are to answer themselves.
+
+    Embeddings that hold others leave it to those, so that a program's own ``CacheBackedEmbeddings`` works as usual.
+
+    Raises:
+        ReplayMiss: the call could not be recorded, and nothing may be called.
+    """
+    cache = _stand_in
+    if cache is None or is_embedding() or any(isinstance(each, Embeddings) for each in vars(embeddings).values()):
+        return None
+    if args or kwargs:
+        name = type(embeddings).__name__
+        cache.leave_out(repr(asked), f"{name} is called with more than texts; set on the object what is to count")
+        return None
+    return CachedEmbeddings(embeddings, cache)
