@@ -154,6 +154,11 @@ class Explanation(ABC):
             yield "Nothing was called. Such a call cannot be recorded."
         else:
             yield f"Nothing was called. To record it: {self.command}"
+        yield from self._hints()
+
+    def _hints(self) -> Iterable[str]:
+        """Yield what else there is to know of how to record the call, in lines."""
+        return ()
 
     def _of_nearest(self, near: Nearest) -> Iterable[str]:
         yield f"  nearest  {self._whose(near)}, {near.alike:.0%} alike"
@@ -173,12 +178,16 @@ class BundleExplanation(Explanation):
         bundle: the file that was looked in.
         recorded: how many records of this test are in it.
         asked: how often this test had asked for this before.
+        is_stream: whether it asked for a stream.
+        mocked: what to do where a mock answers a call that cannot be recorded.
     """
 
     scope: str
     bundle: str
     recorded: int
     asked: int = 0
+    is_stream: bool = False
+    mocked: str
 
     @property
     def where(self) -> str:
@@ -188,6 +197,12 @@ class BundleExplanation(Explanation):
     def _looked_in(self, miss: "ExplainedMiss") -> Iterable[str]:
         yield f"  test     {self.scope or 'none'}, store {miss.store_id!r}"
         yield f"  bundle   {self.bundle} ({_counted(self.recorded)} of this test)"
+
+    def _hints(self) -> Iterable[str]:
+        if self.reason is Reason.NO_KEY:
+            yield f"Where a mock or a cassette answers it: {self.mocked}"
+        elif self.is_stream:
+            yield "A stream is recorded once it is read to its end."
 
     def _whose(self, near: Nearest) -> str:
         whose = "this test" if near.scope == self.scope else near.scope or "no test"

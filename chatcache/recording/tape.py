@@ -72,6 +72,7 @@ class Advice:
         first: how to record the calls of a scope that has no records.
         errors: how to record the errors of a provider.
         allow: how to record an answer that holds a secret.
+        mocked: what to do where a mock answers a call that cannot be recorded.
     """
 
     record: str = "use mode 'refresh', where the provider can be reached"
@@ -80,6 +81,7 @@ class Advice:
     allow: str = (
         'If it is no secret: Policy(not_secret=[r"..."]). If the program does not need it: Policy(masked_answers=True).'
     )
+    mocked: str = "leave the call out of the recording"
 
 
 class Tape:
@@ -273,6 +275,7 @@ class Tape:
             ignored=self.policy.ignore,
             placeholders={token: text for token, text in volatile.items() if not any(token in each for each in secret)},
             command=self._advice.record if recorded else self._advice.first,
+            mocked=self._advice.mocked,
             **why,
         )
         miss = ExplainedMiss(key=key, request=request, store_id=store, explanation=explanation)
@@ -345,7 +348,8 @@ class _Track:
                 return found
         if tape.mode is RecordMode.AUTO:
             return None
-        raise tape.missed(self._store, ident, replaced.request, replaced.volatile, asked=times, **why)
+        why |= {"asked": times, "is_stream": wanted[0] in STREAMS}
+        raise tape.missed(self._store, ident, replaced.request, replaced.volatile, **why)
 
     def keep(  # noqa: PLR0913, PLR0917 - as `Track`
         self,

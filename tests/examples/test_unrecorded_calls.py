@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.test_caching_suites import run
+from tests.examples.test_uncached_suites import LITELLM as UNCACHED
 from tests.examples.test_uncached_suites import LOCAL, suite
 
 LITELLM = (
@@ -181,3 +182,30 @@ def test_the_caches_of_frameworks_work_as_usual_before_the_recorded_provider(tmp
     replayed = run(tmp_path, "--chatcache-strict", "-p", "no:randomly", CI="true")
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     assert not calls.exists()
+
+
+def test_a_mock_answers_what_is_not_recorded_where_the_test_is_marked_as_the_miss_says(tmp_path: Path) -> None:
+    call = "litellm.image_generation(model='local/one', prompt='a cat')"
+    suite(tmp_path, f"{LITELLM}\ndef test_image():\n    {call}\n")
+    missed = run(tmp_path, CI="true")
+    said = 'Where a mock or a cassette answers it: mark the test with @pytest.mark.chatcache(mode="off")'
+    assert missed.returncode == 1
+    assert said in missed.stdout
+    suite(tmp_path, f"{LITELLM}\n@pytest.mark.chatcache(mode='off')\ndef test_image():\n    {call}\n")
+    marked = run(tmp_path, "--chatcache-strict", CI="true")
+    assert marked.returncode == 0, marked.stdout
+
+
+def test_an_unread_stream_is_recorded_once_it_is_read_to_its_end_as_the_miss_says(tmp_path: Path) -> None:
+    call = "litellm.completion(**ASKED, stream=True)"
+    made = suite(tmp_path, f"{UNCACHED}\ndef test_late():\n    next(iter({call}))\n")
+    assert run(tmp_path, "-k", "late").returncode == 0
+    missed = run(tmp_path, "-k", "late", CI="true")
+    assert missed.returncode == 1
+    assert "A stream is recorded once it is read to its end." in missed.stdout
+    suite(tmp_path, f"{UNCACHED}\ndef test_late():\n    assert [*{call}]\n")
+    assert run(tmp_path, "-k", "late", "--chatcache=once").returncode == 0
+    made.unlink()
+    replayed = run(tmp_path, "-k", "late", "--chatcache-strict", CI="true")
+    assert replayed.returncode == 0, replayed.stdout
+    assert not made.exists()

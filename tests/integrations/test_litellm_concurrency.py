@@ -10,6 +10,7 @@ from typing import Any
 
 import litellm
 import pytest
+from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
 from provider import Provider
 
 import litellm_chatcache
@@ -95,8 +96,14 @@ async def test_hits_from_threads(cache: DOCache, provider: Provider, call: dict[
     assert provider.calls == 1
 
 
-async def test_hits_from_several_loops(cache: DOCache, provider: Provider, call: dict[str, Any]) -> None:
+async def test_hits_from_several_loops(
+    cache: DOCache, provider: Provider, call: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorded = blocking(call)
+    # LiteLLM logs with one worker for all loops, which raises a RuntimeError where two of them begin at once
+    monkeypatch.setattr(
+        GLOBAL_LOGGING_WORKER, "ensure_initialized_and_enqueue", lambda async_coroutine: async_coroutine.close()
+    )
 
     async def some() -> list[str]:
         return await asyncio.gather(*(awaited(call) for _ in range(25)))

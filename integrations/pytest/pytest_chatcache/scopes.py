@@ -32,6 +32,7 @@ _ALLOW = (
     'If it is no secret: @pytest.mark.chatcache(not_secret=[r"..."]). If the test does not need it: '
     "@pytest.mark.chatcache(masked_answers=True)."
 )
+_MOCKED = 'mark the test with @pytest.mark.chatcache(mode="off"), which leaves all of its calls alone'
 _ERRORS = "@pytest.mark.chatcache(errors=True) records errors"
 _SAID = "_chatcache_said"  # the mark of a miss that a test failed with
 
@@ -201,4 +202,4 @@ class Scopes:
 
 def _advice(item: pytest.Item) -> Advice:
     again = f'pytest "{item.nodeid}" --chatcache='
-    return Advice(record=f"{again}refresh", first=f"{again}once", errors=_ERRORS, allow=_ALLOW)
+    return Advice(record=f"{again}refresh", first=f"{again}once", errors=_ERRORS, allow=_ALLOW, mocked=_MOCKED)
