@@ -4,13 +4,14 @@ import subprocess
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -118,7 +119,25 @@ class Other(BaseModel):
     number: int = 1
 
 
+class Tagged(dict[str, int]):
+    """A dictionary that says something beside its items."""
+
+    def __init__(self, tag: str | None = None) -> None:
+        super().__init__(a=1)
+        if tag is not None:
+            self.tag = tag
+
+
+def with_attribute(value: Any) -> Any:
+    object.__setattr__(value, "more", 1)
+    return value
+
+
+PARIS = ZoneInfo("Europe/Paris")
 EACH_ANOTHER: list[Any] = [
+    *(Tagged(), Tagged("a"), Tagged("b"), with_attribute(Point(1)), with_attribute(Order())),
+    *(datetime(2026, 10, 25, 2, tzinfo=PARIS), datetime(2026, 10, 25, 2, tzinfo=PARIS, fold=1)),
+    *(datetime(2026, 10, 25, 2, tzinfo=timezone(timedelta(hours=2))), time(1), time(1, fold=1)),
     *(None, True, False, 1, 1.0, "1", b"1", "", [], (), {}, set(), [1], (1,), {1}, frozenset({1}), [[1], 2], [1, [2]]),
     *({"a": 1}, {"a": 2}, {1: "a"}, {"1": "a"}, {("a", 1): 2}, OrderedDict(a=1), Colour.RED, Number.ONE, "RED"),
     *(

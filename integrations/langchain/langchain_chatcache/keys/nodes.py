@@ -7,12 +7,13 @@ one hits.
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import date, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
+from functools import cached_property
 from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
@@ -26,7 +27,8 @@ __all__ = ["node_key"]
 _logger = logging.getLogger("chatcache")
 _logged: set[str] = set()
 
-_SAID_BY_STR = (complex, date, time, timedelta, tzinfo, Decimal, Fraction, PurePath, UUID)
+_CONTAINERS = (dict, list, tuple, set, frozenset, str, int, float, bytes, bytearray)
+_SAID_BY_STR = (complex, date, timedelta, tzinfo, Decimal, Fraction, PurePath, UUID)
 
 
 def node_key(*args: Any, **kwargs: Any) -> str:
@@ -71,12 +73,29 @@ def _described(value: Any) -> Any:
         return value
     describe = next((each for of, each in _DESCRIBED if isinstance(value, of)), None)
     if describe is not None:
-        return [_name(kind), describe(value)]
+        return [_name(kind), describe(value), *_beside(value, _CONTAINERS)]
     if is_dataclass(kind):
-        return [_name(kind), [[field.name, _described(getattr(value, field.name))] for field in fields(value)]]
+        names = [field.name for field in fields(value)]
+        return [_name(kind), [[name, _described(getattr(value, name))] for name in names], *_beside(value, kind, names)]
     if kind.__module__ == "numpy" and not value.dtype.hasobject:
         return [_name(kind), str(value.dtype.descr), [*value.shape], sha256(value.tobytes()).hexdigest()]
     raise _UnknownTypeError(_name(kind))
+
+
+def _beside(value: Any, of: type | tuple[type, ...], names: Collection[str] = ()) -> list[Any]:
+    """Return what an object of a class was given beside its content, such as the attribute of a dict's subclass."""
+    if not isinstance(value, of) or isinstance(value, Enum):
+        return []
+    computed = {
+        name for each in type(value).__mro__ for name, it in vars(each).items() if isinstance(it, cached_property)
+    }
+    given = {name: each for name, each in getattr(value, "__dict__", {}).items() if name not in computed.union(names)}
+    return [_pairs(given)] if given else []
+
+
+def _moment(moment: datetime | time) -> list[Any]:
+    """Return a time with what its text lacks: which one it is of two as clocks are set back, and of which zone."""
+    return [str(moment), moment.fold, None if moment.tzinfo is None else _described(moment.tzinfo)]
 
 
 def _message(message: BaseMessage) -> Any:
@@ -87,9 +106,11 @@ def _message(message: BaseMessage) -> Any:
 
 
 def _model(model: BaseModel) -> dict[str, Any]:
-    held = {name: value for name, value in vars(model).items() if name in type(model).model_fields}
+    fields = type(model).model_fields
+    held = {name: value for name, value in vars(model).items() if name in fields}
     held |= (model.__pydantic_extra__ or {}) | (model.__pydantic_private__ or {})
-    return {name: _described(held[name]) for name in sorted(held)}
+    beside = _beside(model, BaseModel, fields)
+    return {name: _described(held[name]) for name in sorted(held)} | ({"": beside} if beside else {})
 
 
 def _pairs(mapping: Mapping[Any, Any]) -> list[list[str]]:
@@ -106,6 +127,7 @@ _DESCRIBED: list[tuple[type | tuple[type, ...], Callable[[Any], Any]]] = [
     (int, int.__repr__),
     (float, float.__repr__),
     ((bytes, bytearray), lambda value: sha256(value).hexdigest()),
+    ((datetime, time), _moment),
     (_SAID_BY_STR, str),
     ((SecretStr, SecretBytes), lambda value: sha256(_written(value.get_secret_value()).encode()).hexdigest()),
     (BaseMessage, _message),
