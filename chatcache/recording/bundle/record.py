@@ -185,10 +185,12 @@ def model_of(request: Any) -> str | None:
     match request:
         case {"fields": asked} | {"llm": {"model": {"fields": asked}} | {"arguments": asked}} | {"arguments": asked}:
             pass
+        case {"embeddings": {"fields": asked}}:
+            pass
         case asked:
             pass
     match asked:
-        case {"model": str(model)} | {"model_name": str(model)}:
+        case {"model": str(model)} | {"model": {"group": str(model)}} | {"model_name": str(model)}:
             return model
         case _:
             return None

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatcache import BundleError, Form, InvalidInputError
-from chatcache.recording import Bundle, Changes, Record, recording
+from chatcache.recording import Bundle, Changes, Record, model_of, recording
 
 LONG = "It was a bright cold day in April. The clocks were striking thirteen. Winston Smith slipped in.\nQuickly! "
 CHINESE = "天空为什么是蓝色的？请用一句话向孩子解释。“空气散射短波阳光多于长波阳光；所以蓝光来自四面八方！”"  # noqa: RUF001 - Chinese
@@ -447,3 +447,18 @@ def test_many_empty_lines_are_one_piece_of_a_text(tmp_path: Path) -> None:
     bundle.write([record(answer={"content": text})])
     assert bundle.read()[0].answer == {"content": text}
     assert bundle.path.read_text().count("\n") < 150
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"model": "m"},
+        {"client": "litellm", "arguments": {"model": "m"}},
+        {"client": "litellm", "arguments": {"model": {"group": "m"}}},
+        {"client": "langchain", "fields": {"model_name": "m"}},
+        {"client": "langchain", "embeddings": {"fields": {"model": "m"}}, "input": "a"},
+    ],
+    ids=str,
+)
+def test_the_model_that_a_request_asks_is_told(request_: dict[str, Any]) -> None:
+    assert model_of(request_) == "m"
