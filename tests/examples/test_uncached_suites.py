@@ -196,7 +196,7 @@ class Holding(Embeddings):  # as CacheBackedEmbeddings does
 def test_each_call_has_a_vector_of_its_own(kind, chatcache):
     it = kind()
     assert len({*map(str, [it.embed_query("a"), it.embed_query("a"), asyncio.run(it.aembed_query("a"))])}) == 3
-    assert len(it.embed_documents(["a", "b"])) == len(asyncio.run(it.aembed_documents(["a", "b"]))) == 2
+    assert len(it.embed_documents(texts=["a", "b"])) == len(asyncio.run(it.aembed_documents(["a", "b"]))) == 2
     assert len(chatcache.made) + chatcache.hits == 7
 
 def test_a_class_of_a_test():

@@ -21,6 +21,7 @@ __all__ = ["stand_in"]
 
 _BLOCKING = ("embed_documents", "embed_query")
 _AWAITING = ("aembed_documents", "aembed_query")
+_TEXTS = frozenset({"text", "texts"})  # the names of what is embedded
 _IS_WRAPPED = "_chatcache_is_wrapped"
 
 _installed = False
@@ -63,29 +64,27 @@ def _wrap(kind: type[Embeddings]) -> None:
 
 def _blocking(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def embed(self: Embeddings, asked: Any, *args: Any, **kwargs: Any) -> Any:
-        instead = _instead_of(self, asked, args, kwargs)
+    def embed(self: Embeddings, *args: Any, **kwargs: Any) -> Any:
+        instead = _instead_of(self, args, kwargs)
         if instead is None:
-            return method(self, asked, *args, **kwargs)
-        return getattr(instead, method.__name__)(asked)
+            return method(self, *args, **kwargs)
+        return getattr(instead, method.__name__)(*args, **kwargs)
 
     return embed
 
 
 def _awaiting(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    async def embed(self: Embeddings, asked: Any, *args: Any, **kwargs: Any) -> Any:
-        instead = _instead_of(self, asked, args, kwargs)
+    async def embed(self: Embeddings, *args: Any, **kwargs: Any) -> Any:
+        instead = _instead_of(self, args, kwargs)
         if instead is None:
-            return await method(self, asked, *args, **kwargs)
-        return await getattr(instead, method.__name__)(asked)
+            return await method(self, *args, **kwargs)
+        return await getattr(instead, method.__name__)(*args, **kwargs)
 
     return embed
 
 
-def _instead_of(
-    embeddings: Embeddings, asked: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> CachedEmbeddings | None:
+def _instead_of(embeddings: Embeddings, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CachedEmbeddings | None:
     """Return what is to be asked in the place of embeddings, or None where they are to answer themselves.
 
     Embeddings that hold others leave it to those, so that a program's own ``CacheBackedEmbeddings`` works as usual.
@@ -96,8 +95,8 @@ def _instead_of(
     cache = _stand_in
     if cache is None or is_embedding() or any(isinstance(each, Embeddings) for each in vars(embeddings).values()):
         return None
-    if args or kwargs:
-        name = type(embeddings).__name__
-        cache.leave_out(repr(asked), f"{name} is called with more than texts; set on the object what is to count")
-        return None
-    return CachedEmbeddings(embeddings, cache)
+    if len(args) + len(kwargs) == 1 and kwargs.keys() <= _TEXTS:
+        return CachedEmbeddings(embeddings, cache)
+    why = f"{type(embeddings).__name__} is called with more than texts; set on the object what is to count"
+    cache.leave_out(repr((args, kwargs)), why)
+    return None
