@@ -495,9 +495,17 @@ async def test_models_of_classes_that_a_function_makes_are_told_apart_by_what_it
 
         return Local()
 
+    def named(reply: str) -> BaseChatModel:
+        def _generate(self: BaseChatModel, *args: Any, **kwargs: Any) -> ChatResult:
+            return ChatResult(generations=[ChatGeneration(message=AIMessage(reply))])
+
+        kind = type("Named", (Custom,), {"_generate": _generate, "__module__": __name__})
+        it: BaseChatModel = kind()
+        return it
+
     for _ in range(2):
-        models = [made("a"), made("b"), made("b", times=(1, 2))]
-        assert [(await invoke(behind(it, cache), "Hi")).content for it in models] == ["a", "b", "b b"]
+        models = [made("a"), made("b"), made("b", times=(1, 2)), named("c"), named("d")]
+        assert [(await invoke(behind(it, cache), "Hi")).content for it in models] == ["a", "b", "b b", "c", "d"]
     assert asked == ["a", "b", "b"]
 
 

@@ -5,6 +5,7 @@ Two classes of one such function have one name. What tells them apart are the va
 
 import dis
 import inspect
+import sys
 from collections.abc import Hashable, Iterator
 from functools import cached_property, lru_cache
 from types import CellType, CodeType, FunctionType
@@ -40,7 +41,7 @@ def _cells_of(kind: Any) -> tuple[tuple[str, CellType], ...]:
     methods = [
         method
         for base in kind.__mro__
-        if "<locals>" in base.__qualname__
+        if not _has_a_name_of_its_own(base)
         for value in vars(base).values()
         if (method := _function_of(value)) is not None
     ]
@@ -52,6 +53,14 @@ def _cells_of(kind: Any) -> tuple[tuple[str, CellType], ...]:
     }
     written = {name for method in methods for name in _written(method.__code__)}
     return tuple((name, cell) for name, cell in sorted(cells.items()) if name not in written)
+
+
+def _has_a_name_of_its_own(kind: type) -> bool:
+    """Return whether a class is what its module has under its name, so that no other class has that."""
+    found: Any = sys.modules.get(kind.__module__)
+    for part in kind.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is kind
 
 
 def _function_of(value: Any) -> FunctionType | None:
