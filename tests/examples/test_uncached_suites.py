@@ -163,10 +163,11 @@ def test_nothing_is_left():
 """
 EMBEDDINGS = """
 import asyncio
+from functools import partialmethod
 import litellm
 import pytest
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 from provider import count
 
 class Plain(Embeddings):
@@ -199,14 +200,67 @@ def test_each_call_has_a_vector_of_its_own(kind, chatcache):
     assert len(it.embed_documents(texts=["a", "b"])) == len(asyncio.run(it.aembed_documents(["a", "b"]))) == 2
     assert len(chatcache.made) + chatcache.hits == 7
 
+class Mixin:
+    def embed_documents(self, texts):
+        return [[float(count())] for text in texts]
+    def embed_query(self, text):
+        return [float(count())]
+    async def aembed_query(self, text):
+        return [float(count())]
+
+class Mixed(Mixin, Embeddings):
+    pass
+
+class Unplain(Mixed):
+    def _embed(self, many, it):
+        return [[float(count())] for text in it] if many else [float(count())]
+    embed_documents = partialmethod(_embed, True)
+    @staticmethod
+    def embed_query(text):
+        return [float(count())]
+
+class Assigned(Mixed):
+    pass
+
+Assigned.embed_query = lambda self, text: [float(count())]
+
+@pytest.mark.parametrize("kind", [Mixed, Unplain, Assigned])
+def test_wherever_and_however_its_methods_are_defined(kind, chatcache):
+    it = kind()
+    assert it.embed_query("a") != it.embed_query("a") != asyncio.run(it.aembed_query("a"))
+    assert len(it.embed_documents(["a", "b"])) == 2
+    assert len(chatcache.made) + chatcache.hits == 5
+
+def test_a_mock_of_a_method_answers_as_it_is(chatcache, monkeypatch):
+    monkeypatch.setattr(Mixed, "embed_query", lambda self, text: [0.5])
+    assert Mixed().embed_query("a") == [0.5]
+    assert len(chatcache.made) + chatcache.hits == 0
+
 def test_a_class_of_a_test():
     class Late(Modelled):
         model: str = "two"
     assert Late().embed_query("a") != Modelled().embed_query("a")
 
-def test_what_holds_others_leaves_it_to_them(chatcache):
-    assert len(Holding(Modelled()).embed_documents(["a", "b"])) == 2
+class HoldingSome(Holding):
+    def __init__(self, inner):
+        self.inners, self.kept = [inner], {}
+    @property
+    def inner(self):
+        return self.inners[0]
+
+class HoldingOneOfItsOwn(BaseModel, Holding):
+    _inner: Embeddings = PrivateAttr(default_factory=Modelled)
+    def __init__(self, inner):
+        super().__init__()
+    def embed_documents(self, texts):
+        return self._inner.embed_documents(texts)
+
+@pytest.mark.parametrize("kind", [Holding, HoldingSome, HoldingOneOfItsOwn])
+def test_what_holds_others_leaves_it_to_them(kind, chatcache):
+    it = kind(Modelled())
+    assert len(it.embed_documents(["a", "b"])) == 2
     assert len(chatcache.made) + chatcache.hits == 2
+    assert {record.request["embeddings"]["class"] for record in chatcache.made} <= {f"{__name__}.Modelled"}
 
 def test_a_call_of_litellm_within_is_recorded_once(chatcache):
     class Provider(litellm.CustomLLM):

@@ -6,8 +6,8 @@ would. They do nothing else.
 """
 
 from collections.abc import Callable, Iterator
-from functools import wraps
-from types import FunctionType
+from functools import partial, wraps
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.embeddings import Embeddings
@@ -51,37 +51,65 @@ def _subclasses_of(kind: type[Embeddings]) -> Iterator[type[Embeddings]]:
 
 
 def _wrap(kind: type[Embeddings]) -> None:
+    """Wrap the methods that a class has of its own, or inherits from what is no class of embeddings, as a mixin."""
     if issubclass(kind, CachedEmbeddings):
         return
     for names, wrapped in ((_BLOCKING, _blocking), (_AWAITING, _awaiting)):
         for name in names:
-            method = vars(kind).get(name)
-            if isinstance(method, FunctionType) and not hasattr(method, _IS_WRAPPED):
-                wrapper = wrapped(method)
-                setattr(wrapper, _IS_WRAPPED, True)
-                setattr(kind, name, wrapper)
+            owner = next(each for each in kind.__mro__ if name in vars(each))
+            method = vars(owner)[name]
+            if (owner is not kind and issubclass(owner, Embeddings)) or hasattr(method, _IS_WRAPPED):
+                continue
+            wrap = partial(wrapped, name=name)
+            wrapper = wrap(method) if isinstance(method, FunctionType) else _Descriptor(method, wrap)
+            setattr(wrapper, _IS_WRAPPED, True)
+            setattr(kind, name, wrapper)
 
 
-def _blocking(method: Callable[..., Any]) -> Callable[..., Any]:
+class _Descriptor:
+    """A method that is no plain function, such as a static or a partial one, and is wrapped where an object has it."""
+
+    def __init__(self, method: Any, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        self.__isabstractmethod__ = getattr(method, "__isabstractmethod__", False)
+        self._method = method
+        self._wrap = wrap
+
+    def __get__(self, embeddings: Embeddings | None, kind: type[Embeddings]) -> Any:
+        method = self._method.__get__(embeddings, kind) if hasattr(self._method, "__get__") else self._method
+        if embeddings is None:
+            return method
+        return MethodType(self._wrap(lambda _embeddings, *args, **kwargs: method(*args, **kwargs)), embeddings)
+
+
+def _blocking(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     @wraps(method)
     def embed(self: Embeddings, *args: Any, **kwargs: Any) -> Any:
         instead = _instead_of(self, args, kwargs)
         if instead is None:
             return method(self, *args, **kwargs)
-        return getattr(instead, method.__name__)(*args, **kwargs)
+        return getattr(instead, name)(*args, **kwargs)
 
     return embed
 
 
-def _awaiting(method: Callable[..., Any]) -> Callable[..., Any]:
+def _awaiting(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     @wraps(method)
     async def embed(self: Embeddings, *args: Any, **kwargs: Any) -> Any:
         instead = _instead_of(self, args, kwargs)
         if instead is None:
             return await method(self, *args, **kwargs)
-        return await getattr(instead, method.__name__)(*args, **kwargs)
+        return await getattr(instead, name)(*args, **kwargs)
 
     return embed
+
+
+def _holds_others(embeddings: Embeddings) -> bool:
+    """Return whether embeddings have others as an attribute, or in a list or a dictionary that is one."""
+    for each in (*vars(embeddings).values(), *(getattr(embeddings, "__pydantic_private__", None) or {}).values()):
+        within = each.values() if isinstance(each, dict) else each if isinstance(each, list | tuple) else (each,)
+        if any(isinstance(one, Embeddings) for one in within):
+            return True
+    return False
 
 
 def _instead_of(embeddings: Embeddings, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CachedEmbeddings | None:
@@ -93,7 +121,7 @@ def _instead_of(embeddings: Embeddings, args: tuple[Any, ...], kwargs: dict[str,
         ReplayMiss: the call could not be recorded, and nothing may be called.
     """
     cache = _stand_in
-    if cache is None or is_embedding() or any(isinstance(each, Embeddings) for each in vars(embeddings).values()):
+    if cache is None or is_embedding() or _holds_others(embeddings):
         return None
     if len(args) + len(kwargs) == 1 and kwargs.keys() <= _TEXTS:
         return CachedEmbeddings(embeddings, cache)
