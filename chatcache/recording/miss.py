@@ -110,6 +110,7 @@ class Explanation(ABC):
         ignored: the names that were left out of the key, as the test wants it.
         placeholders: what is volatile in the request, by its placeholders.
         command: what records it.
+        hints: what else to do, in lines.
     """
 
     reason: Reason
@@ -118,6 +119,13 @@ class Explanation(ABC):
     ignored: tuple[str, ...] = ()
     placeholders: Found = field(default_factory=dict)
     command: str
+    hints: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> list[str]:
+        """What to do, in lines."""
+        said = "Such a call cannot be recorded." if self.reason is Reason.NO_KEY else f"To record it: {self.command}"
+        return [f"Nothing was called. {said}", *self.hints]
 
     @property
     @abstractmethod
@@ -150,15 +158,7 @@ class Explanation(ABC):
             yield f"  left out {shortened(', '.join(names), _LONGEST)}"
         for token, text in islice(self.placeholders.items(), _MOST_DIFFERENCES):
             yield f"  {token}  stands for {visible(shortened(text, 80))}"
-        if self.reason is Reason.NO_KEY:
-            yield "Nothing was called. Such a call cannot be recorded."
-        else:
-            yield f"Nothing was called. To record it: {self.command}"
-        yield from self._hints()
-
-    def _hints(self) -> Iterable[str]:
-        """Yield what else there is to know of how to record the call, in lines."""
-        return ()
+        yield from self.advice
 
     def _of_nearest(self, near: Nearest) -> Iterable[str]:
         yield f"  nearest  {self._whose(near)}, {near.alike:.0%} alike"
@@ -178,16 +178,12 @@ class BundleExplanation(Explanation):
         bundle: the file that was looked in.
         recorded: how many records of this test are in it.
         asked: how often this test had asked for this before.
-        is_stream: whether it asked for a stream.
-        mocked: what to do where a mock answers a call that cannot be recorded.
     """
 
     scope: str
     bundle: str
     recorded: int
     asked: int = 0
-    is_stream: bool = False
-    mocked: str
 
     @property
     def where(self) -> str:
@@ -197,12 +193,6 @@ class BundleExplanation(Explanation):
     def _looked_in(self, miss: "ExplainedMiss") -> Iterable[str]:
         yield f"  test     {self.scope or 'none'}, store {miss.store_id!r}"
         yield f"  bundle   {self.bundle} ({_counted(self.recorded)} of this test)"
-
-    def _hints(self) -> Iterable[str]:
-        if self.reason is Reason.NO_KEY:
-            yield f"Where a mock or a cassette answers it: {self.mocked}"
-        elif self.is_stream:
-            yield "A stream is recorded once it is read to its end."
 
     def _whose(self, near: Nearest) -> str:
         whose = "this test" if near.scope == self.scope else near.scope or "no test"
@@ -272,6 +262,7 @@ class ExplainedMiss(ReplayMiss):
         return {
             **super().to_dict(),
             **said,
+            "advice": self.explanation.advice,
             "code": self.explanation.reason.name.lower(),
         }
 

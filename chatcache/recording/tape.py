@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 _DIGITS = 64  # of a key
 _UNREAD = "its stream was not read to its end, so the answer is not known; read it, or close it after its last chunk"
-_UNSTORED = "its answer did not reach the cache, as with LiteLLM's no-store"
+_UNSTORED = "its answer did not reach the cache; where it has LiteLLM's no-store, call it without"
 _SAMPLE: ContextVar[str] = ContextVar("chatcache_sample", default="")
 
 
@@ -73,6 +73,8 @@ class Advice:
         errors: how to record the errors of a provider.
         allow: how to record an answer that holds a secret.
         mocked: what to do where a mock answers a call that cannot be recorded.
+        varying: how to leave out of the key what is another in each run.
+        listed: where to read why a call was made and not recorded.
     """
 
     record: str = "use mode 'refresh', where the provider can be reached"
@@ -82,6 +84,8 @@ class Advice:
         'If it is no secret: Policy(not_secret=[r"..."]). If the program does not need it: Policy(masked_answers=True).'
     )
     mocked: str = "leave the call out of the recording"
+    varying: str = 'Policy(ignore=["name"]), or Policy(volatile=Volatile({"name": r"pattern"}))'
+    listed: str = "the tape's `unrecorded` says why"
 
 
 class Tape:
@@ -237,6 +241,10 @@ class Tape:
         with self._lock:
             self._open.setdefault((store, key), []).append(why)
 
+    def leave_out(self, store: str, why: str) -> None:
+        """Note that a call is made that no cache sees, and why."""
+        self.begin(store, "", f"{why}; where a mock or a cassette answers it, {self._advice.mocked}")
+
     def end(self, store: str, key: str) -> None:
         """Note that a call was answered; if it failed before, a replay gives this answer at once."""
         with self._lock:
@@ -264,24 +272,46 @@ class Tape:
             for at, amount in enumerate((record.tokens, record.cost, record.took)):
                 self.saved[at] += amount
 
-    def missed(self, store: str, key: str | None, request: Any, volatile: Found, **why: Any) -> ExplainedMiss:
+    def missed(  # noqa: PLR0913 - what is known of a call
+        self,
+        store: str,
+        key: str | None,
+        request: Any,
+        volatile: Found,
+        *,
+        reason: Reason,
+        is_stream: bool = False,
+        **why: Any,
+    ) -> ExplainedMiss:
         """Return a miss, which is noted."""
         secret = texts_of_places(request)
         recorded = len(self.shelf.of_scope(self.scope))
         explanation = BundleExplanation(
+            reason=reason,
             scope=self.scope,
             bundle=shown_path(self.shelf.bundle.path),
             recorded=recorded,
             ignored=self.policy.ignore,
             placeholders={token: text for token, text in volatile.items() if not any(token in each for each in secret)},
             command=self._advice.record if recorded else self._advice.first,
-            mocked=self._advice.mocked,
+            hints=tuple(self._hints(reason, is_stream=is_stream)),
             **why,
         )
         miss = ExplainedMiss(key=key, request=request, store_id=store, explanation=explanation)
         with self._lock:
             self.misses.append(miss)
         return miss
+
+    def _hints(self, reason: Reason, *, is_stream: bool) -> Iterator[str]:
+        """Yield what helps where recording the call does not."""
+        if reason is Reason.NO_KEY:
+            yield f"Where a mock or a cassette answers it: {self._advice.mocked}"
+            return
+        if reason is Reason.DIFFERS:
+            yield f"If it differs in each run: {self._advice.varying}"
+        if is_stream:
+            yield "A stream is recorded once it is read to its end."
+        yield f"If that does not record it: {self._advice.listed}"
 
     def raise_for_problems(self) -> None:
         """Raise `NotRecordedError` if a call could not be recorded, or `SecretError` if one holds a secret."""
@@ -418,7 +448,7 @@ class _Track:
 
     def leave_out(self, reason: str) -> None:
         if not PROVIDING.get():
-            self.tape.begin(self._store, "", reason)
+            self.tape.leave_out(self._store, reason)
 
     def _replayed(self, record: Record, replaced: Replaced, read: Callable[[Hit], T]) -> Replayed[T]:
         """Return what answers a request; raise `_RaisedError` if that is an error."""

@@ -26,6 +26,8 @@ no record to replay: the request differs from what was recorded
     + … why the sky is blue to {+my+} child, in one sentence.
   left out api_key
 Nothing was called. To record it: pytest "test_app.py::test_an_explanation_is_one_sentence" --chatcache=refresh
+If it differs in each run: @pytest.mark.chatcache(ignore=["name"]), or volatile={"name": r"pattern"}
+If that does not record it: the end of the run says why, and what helps
 """
 
 

@@ -196,6 +196,19 @@ def test_a_mock_answers_what_is_not_recorded_where_the_test_is_marked_as_the_mis
     assert marked.returncode == 0, marked.stdout
 
 
+def test_a_mock_answers_what_a_fixture_asks_where_it_is_of_one_test_as_the_miss_says(tmp_path: Path) -> None:
+    call = "return litellm.image_generation(model='local/one', prompt='a cat')"
+    fixture = f"@pytest.fixture(scope='{{scope}}')\ndef image():\n    {call}\n"
+    suite(tmp_path, f"{LITELLM}\n{fixture.format(scope='module')}\ndef test_image(image):\n    pass\n")
+    said = 'give the fixture the scope function, and mark the test with @pytest.mark.chatcache(mode="off")'
+    assert f"where a mock or a cassette answers it, {said}" in run(tmp_path).stdout
+    assert f"Where a mock or a cassette answers it: {said}" in run(tmp_path, CI="true").stdout
+    marked = "@pytest.mark.chatcache(mode='off')\ndef test_image(image):\n    pass\n"
+    suite(tmp_path, f"{LITELLM}\n{fixture.format(scope='function')}\n{marked}")
+    mended = run(tmp_path, "--chatcache-strict", CI="true")
+    assert mended.returncode == 0, mended.stdout
+
+
 def test_an_unread_stream_is_recorded_once_it_is_read_to_its_end_as_the_miss_says(tmp_path: Path) -> None:
     call = "litellm.completion(**ASKED, stream=True)"
     made = suite(tmp_path, f"{UNCACHED}\ndef test_late():\n    next(iter({call}))\n")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -76,6 +77,14 @@ class Run:
         """Run it in a process of its own, where LiteLLM is imported within no time."""
         done = warm.python("-m", "pytest", "-W", "ignore", *_APART, *options, cwd=self.folder)
         return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0)
+
+    def advised(self, *options: str) -> None:
+        """Replay it, which misses, and run what the first miss advises."""
+        missed = self("--chatcache=replay", *options)
+        assert missed.ret == 1
+        advice = re.search(r"To record it: pytest (.*)", str(missed.stdout))
+        assert advice is not None
+        assert self(*shlex.split(advice[1])).ret == 0
 
     @property
     def calls(self) -> int:
@@ -622,6 +631,10 @@ def test_misses_are_annotations_and_changes_a_table_on_github(run: Run, monkeypa
         ["::error file=test_it.py,line=4,title=LLM call not recorded::test_it.py::test_one: the request *$.question*"]
     )
     assert "* `test_it.py::test_one` missed: the request differs from what was recorded" in summary.read_text()
+    run.tests("def test_one(): cache.call({'question': object()}, model)\n")
+    result = run("--chatcache=replay")
+    result.stdout.fnmatch_lines(["::error *Such a call cannot be recorded.*"])
+    result.stdout.no_fnmatch_line("*To record it*")
 
 
 @pytest.mark.parametrize(
@@ -1069,6 +1082,115 @@ def test_a_miss_of_a_test_without_records_says_so_and_advises_to_record_it_once(
     run("--chatcache=replay").stdout.fnmatch_lines(['*pytest "test_it.py::test_three" --chatcache=once'])
 
 
+LATER = """
+import random
+from chatcache import ReplayedError
+def fail(request): raise OSError("down")
+def failing():
+    with pytest.raises((OSError, ReplayedError)): cache.call({"question": "x"}, fail)
+"""
+FIXTURE = """
+@pytest.fixture(scope='module')
+def asked(): return {call}
+
+def test_one(asked): pass
+def test_two(asked): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "def test_one(): ask('why')\n"),
+        ("def test_one(): ask('why is it so')\n", "def test_one(): ask('why is it not so')\n"),
+        ("def test_one(): ask('why')\n", "def test_one(): again('why'); again('why')\n"),
+        ("def test_two(): ask('why')\n", "def test_one(): ask('why')\ndef test_two(): ask('why')\n"),
+        ("def test_one(): ask('why')\n", "def test_one(): [*cache.stream({'question': 'why'}, lambda request: [1])]\n"),
+        ("", "@pytest.mark.parametrize('x', ['$HOME \"b\" `c` ! it\\'s'])\ndef test_one(x): ask(x)\n"),
+        ("", FIXTURE.format(call="ask('why')")),
+    ],
+    ids=["nothing", "differs", "used up", "elsewhere", "other form", "a name that shells would change", "a fixture"],
+)
+def test_what_a_miss_advises_makes_the_next_run_pass(run: Run, before: str, after: str) -> None:
+    run.tests(before)
+    run()
+    run.tests(after)
+    run.advised()
+    assert run("--chatcache=replay", "--chatcache-strict").ret == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "advice", "mended"),
+    [
+        (
+            "def test_one(): ask(f'why {random.random()}?')\n",
+            'If it differs in each run: @pytest.mark.chatcache(ignore=["name"]), or volatile={"name": r"pattern"}',
+            "@pytest.mark.chatcache(volatile={'a': r'[0-9.e-]+[?]'})\ndef test_one(): ask(f'why {random.random()}?')\n",
+        ),
+        (
+            "def test_one(): ask('why', at=random.random())\n",
+            'If it differs in each run: @pytest.mark.chatcache(ignore=["name"]), or volatile={"name": r"pattern"}',
+            "@pytest.mark.chatcache(ignore=['at'])\ndef test_one(): ask('why', at=random.random())\n",
+        ),
+        (
+            "def test_one(): failing()\n",
+            "If that does not record it: the end of the run says why, and what helps",
+            "@pytest.mark.chatcache(errors=True)\ndef test_one(): failing()\n",
+        ),
+        (
+            "def test_one(): ask('why'); failing()\n",
+            "If that does not record it: the end of the run says why, and what helps",
+            "@pytest.mark.chatcache(errors=True)\ndef test_one(): ask('why'); failing()\n",
+        ),
+    ],
+    ids=["a text", "an argument", "an error", "an error beside answers"],
+)
+def test_where_recording_again_does_not_help_a_miss_says_what_does(
+    run: Run, text: str, advice: str, mended: str
+) -> None:
+    run.tests(LATER + text)
+    assert run("-p", "no:randomly").ret == 0
+    run("--chatcache=replay").stdout.fnmatch_lines([advice.replace("[", "[[]")])
+    run.tests(LATER + mended)
+    run.advised()
+    assert run("--chatcache=replay", "--chatcache-strict").ret == 0
+
+
+def test_what_helps_the_calls_of_a_fixture_is_in_the_ini_file(run: Run) -> None:
+    run.tests(LATER + FIXTURE.format(call="failing()"))
+    result = run()
+    result.stdout.fnmatch_lines(
+        [
+            "  test_it.py::test_one: *it failed with OSError; chatcache_errors = true in the ini file records errors",
+            "  Once that is mended, record these tests again with --chatcache=refresh.",
+        ]
+    )
+    run.pytester.makeini("[pytest]\nchatcache_errors = true\n")
+    assert run("--chatcache=refresh").ret == 0
+    assert run("--chatcache=replay", "--chatcache-strict").ret == 0
+
+
+def test_a_fixture_that_is_recorded_again_with_one_test_leaves_what_prune_removes(run: Run) -> None:
+    run.tests(FIXTURE.format(call="ask('why is it so')"))
+    run()
+    run.tests(FIXTURE.format(call="ask('why is it not so')"))
+    run.advised()
+    result = run("--chatcache=replay", "--chatcache-strict")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["--chatcache-prune removes the records that are not used*"])
+    run("--chatcache=replay", "--chatcache-prune")
+    assert run("--chatcache=replay", "--chatcache-strict").ret == 0
+
+
+def test_what_a_miss_advises_is_for_the_folder_that_the_run_began_in(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run.folder / "inner"
+    folder.mkdir()
+    (folder / "test_inner.py").write_text("from app import *\n\ndef test_one(): ask('why')\n")
+    monkeypatch.chdir(folder)
+    run.advised()
+    assert run("--chatcache=replay", "--chatcache-strict").ret == 0
+
+
 @pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["", "xdist"])
 def test_a_framework_that_is_imported_and_not_called_is_told(run: Run, options: tuple[str, ...]) -> None:
     run.tests("import litellm\ndef test_one(): pass\n")
@@ -1082,5 +1204,5 @@ def test_a_call_that_litellm_is_not_to_store_is_listed(run: Run) -> None:
         "    litellm.completion(model='gpt-4o', messages=asked, mock_response='yes', cache={'no-store': True})\n"
     )
     result = run.with_litellm("--chatcache-strict")
-    result.stdout.fnmatch_lines(["  test_it.py::test_one: a call of store 'litellm': *no-store"])
+    result.stdout.fnmatch_lines(["  test_it.py::test_one: a call of store 'litellm': *no-store, call it without"])
     assert result.ret == 1

@@ -4,6 +4,8 @@ What such a fixture calls, also when it is torn down, belongs to it, whichever t
 not matter which tests run, in what order, and in which process.
 """
 
+import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -28,12 +30,23 @@ TAPE = pytest.StashKey[Tape | None]()
 """The tape of a test, None in mode ``off``."""
 
 _ENTERED = pytest.StashKey[AbstractContextManager[None]]()
-_ALLOW = (
-    'If it is no secret: @pytest.mark.chatcache(not_secret=[r"..."]). If the test does not need it: '
-    "@pytest.mark.chatcache(masked_answers=True)."
+_OFF = 'mark the test with @pytest.mark.chatcache(mode="off"), which leaves all of its calls alone'
+_OF_TESTS = Advice(
+    errors="@pytest.mark.chatcache(errors=True) records errors",
+    allow='If it is no secret: @pytest.mark.chatcache(not_secret=[r"..."]). If the test does not need it: '
+    "@pytest.mark.chatcache(masked_answers=True).",
+    mocked=_OFF,
+    varying='@pytest.mark.chatcache(ignore=["name"]), or volatile={"name": r"pattern"}',
+    listed="the end of the run says why, and what helps",
 )
-_MOCKED = 'mark the test with @pytest.mark.chatcache(mode="off"), which leaves all of its calls alone'
-_ERRORS = "@pytest.mark.chatcache(errors=True) records errors"
+_OF_FIXTURES = replace(  # for which no marker counts
+    _OF_TESTS,
+    errors="chatcache_errors = true in the ini file records errors",
+    allow="In the ini file, if it is no secret: chatcache_not_secret. If no test needs it: "
+    "chatcache_masked_answers = true.",
+    mocked=f"give the fixture the scope function, and {_OFF}",
+    varying="chatcache_ignore in the ini file, or chatcache_volatile",
+)
 _SAID = "_chatcache_said"  # the mark of a miss that a test failed with
 
 
@@ -88,7 +101,9 @@ class Scopes:
         path, name = bundle_of(self._settings, item)
         if self._cassettes is not None:
             self._cassettes.begin_test(item.nodeid)
-        tape = self._session.tape(name, path, self._dated(self._settings.policy_of(item)), advice=_advice(item))
+        tape = self._session.tape(
+            name, path, self._dated(self._settings.policy_of(item)), advice=_advice(item, _OF_TESTS)
+        )
         entered = self._session.playing(tape)
         entered.__enter__()
         item.stash[TAPE], item.stash[_ENTERED] = tape, entered
@@ -106,7 +121,7 @@ class Scopes:
     def idle(self, item: pytest.Item) -> Tape:
         """Return a tape for a test that is run in mode ``off``: it is not put in."""
         path, name = bundle_of(self._settings, item)
-        return self._session.idle(name, path, self._settings.policy_of(item), advice=_advice(item))
+        return self._session.idle(name, path, self._settings.policy_of(item), advice=_advice(item, _OF_TESTS))
 
     def results(self, item: pytest.Item, *, passed: bool, torn_down: bool, cut: bool) -> list[Result]:
         """Return what became of a test's calls, and of those of the fixtures that were used for it; it is over.
@@ -163,13 +178,13 @@ class Scopes:
     @contextmanager
     def _used(self, path: Path, name: str, policy: Policy, item: pytest.Item, *, is_shared: bool) -> Iterator[None]:
         """Have a fixture's tape in for as long as the body runs, and note what became of its calls."""
-        tape = self._session.tape(name, path, policy, advice=_advice(item))
+        tape = self._session.tape(name, path, policy, advice=_advice(item, _OF_FIXTURES))
         is_shared = is_shared and tape is not None and tape.mode is not RecordMode.REPLAY
         with self._sharing.turn(path, name) if is_shared else nullcontext() as recorded:
             if recorded is not None:
                 self._session.shelves.of(recorded).load()  # it may have been written since
                 more = replace(policy, mode=RecordMode.AUTO)
-                tape = self._session.tape(name, recorded, more, advice=_advice(item))
+                tape = self._session.tape(name, recorded, more, advice=_advice(item, _OF_FIXTURES))
             ended = False
             try:
                 with self._session.playing(tape), self.frameworks.within(tape):
@@ -200,6 +215,13 @@ class Scopes:
         return policy if is_whole else replace(policy, mode=RecordMode.AUTO)
 
 
-def _advice(item: pytest.Item) -> Advice:
-    again = f'pytest "{item.nodeid}" --chatcache='
-    return Advice(record=f"{again}refresh", first=f"{again}once", errors=_ERRORS, allow=_ALLOW, mocked=_MOCKED)
+def _advice(item: pytest.Item, of: Advice) -> Advice:
+    file, *names = item.nodeid.split("::")
+    here = os.path.relpath(item.config.rootpath / file, item.config.invocation_params.dir)
+    again = f"pytest {_quoted('::'.join([Path(here).as_posix(), *names]))} --chatcache="
+    return replace(of, record=f"{again}refresh", first=f"{again}once")
+
+
+def _quoted(text: str) -> str:
+    """Return a test as an argument of a shell; in the quotes of all shells, unless it has what these do not quote."""
+    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'

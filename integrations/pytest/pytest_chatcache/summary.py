@@ -35,6 +35,8 @@ def lines(ledger: Ledger, verdict: Verdict, root: Path, *, verbose: bool) -> Ite
             yield f"{shown_in(root, path)}: of no test"
         elif said or verbose:
             yield f"{shown_in(root, path)}: {', '.join([f'{files.replayed:,} replayed', *said])}"
+    if any(files.unused or files.orphaned for files in verdict.values()):
+        yield "--chatcache-prune removes the records that are not used, or of tests that there are no more."
 
 
 def needs_attention(ledger: Ledger, verdict: Verdict) -> bool:
@@ -64,7 +66,7 @@ def annotations(ledger: Ledger) -> Iterator[str]:
     """Yield the misses as commands of GitHub's workflows."""
     for result in ledger.results.values():
         for miss in result.misses:
-            message = [f"{result.node}: {miss['reason']}", *_changes(miss), f"To record it: {miss['command']}"]
+            message = [f"{result.node}: {miss['reason']}", *_changes(miss), *miss["advice"]]
             where = f"file={_escaped(result.file, _IN_A_PROPERTY)},line={result.line}"
             yield f"::error {where},title=LLM call not recorded::{_escaped(chr(10).join(map(printable, message)))}"
 
@@ -82,6 +84,8 @@ def _unrecorded(ledger: Ledger) -> Iterator[str]:
     if told:
         yield f"{len(told):,} {'call was' if len(told) == 1 else 'calls were'} made and cannot be replayed:"
     yield from (f"  {node}: {why}" for node, why in told)
+    if told:
+        yield "  Once that is mended, record these tests again with --chatcache=refresh."
 
 
 def _no_calls(ledger: Ledger) -> list[str]:

@@ -736,7 +736,9 @@ no record to replay: the request differs from what was recorded
     + 7
   left out run
   <<uuid-1>>  stands for 3f2a8c1e-0f6b-4a58-9d55-0a8f5a0c9b11
-Nothing was called. To record it: use mode 'refresh', where the provider can be reached"""
+Nothing was called. To record it: use mode 'refresh', where the provider can be reached
+If it differs in each run: Policy(ignore=["name"]), or Policy(volatile=Volatile({{"name": r"pattern"}}))
+If that does not record it: the tape's `unrecorded` says why"""
 
 
 def test_a_miss_is_explained_on_one_screen(cache: ResponseCache, bundle: Path) -> None:
