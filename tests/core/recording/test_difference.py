@@ -176,7 +176,7 @@ def test_what_cannot_be_seen_is_shown_as_python_writes_it() -> None:
 
 def explained(**fields: Any) -> str:
     explanation = BundleExplanation(
-        mocked="", reason=Reason.NOTHING, scope="test", bundle="b.chatcache", recorded=0, command="c", **fields
+        reason=Reason.NOTHING, scope="test", bundle="b.chatcache", recorded=0, command="c", **fields
     )
     return str(ExplainedMiss(key=None, request={"prompt": CONTROL}, store_id="app", explanation=explanation))
 
