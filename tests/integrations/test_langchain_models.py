@@ -3,14 +3,12 @@
 import asyncio
 import logging
 import pickle
-import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import httpx
 import pytest
@@ -470,192 +468,45 @@ async def test_two_models_that_may_answer_otherwise_share_no_record(
     assert [it.calls.number for it in models] == [1] * 4
 
 
-def shouting(suffix: str) -> Callable[[Callable[..., ChatResult]], Callable[..., ChatResult]]:
-    def decorate(method: Callable[..., ChatResult]) -> Callable[..., ChatResult]:
-        @wraps(method)
-        def louder(*args: Any, **kwargs: Any) -> ChatResult:
-            return said(method(*args, **kwargs).generations[0].text + suffix)
+async def test_models_of_classes_that_a_function_makes_are_told_apart_by_what_it_makes_them_of(
+    cache: DOCache, behind: Behind, invoke: Ask
+) -> None:
+    asked = list[str]()
 
-        return louder
-
-    return decorate
-
-
-def said(text: str) -> ChatResult:
-    return ChatResult(generations=[ChatGeneration(message=AIMessage(text))])
-
-
-class Loud(Custom):
-    """Is a base of others."""
-
-
-def read_text(reply: str) -> type[Custom]:
-    class Local(Custom):
-        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-            return said(self.reply)
-
-        @property
-        def reply(self) -> str:
-            return reply
-
-    return Local
-
-
-def read_list(reply: str) -> type[Custom]:
-    replies = [reply]
-
-    class Local(Custom):
-        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-            return said(replies[0])
-
-    return Local
-
-
-def read_function(reply: str) -> type[Custom]:
-    def tell() -> str:
-        return reply
-
-    class Local(Custom):
-        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-            return said(tell())
-
-    return Local
-
-
-def read_attribute(reply: str) -> type[Custom]:
-    class Local(Custom):
-        REPLY: ClassVar[str] = reply
-
-        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-            return said(self.REPLY)
-
-    return Local
-
-
-def read_default(reply: str) -> type[Custom]:
-    class Local(Custom):
-        def _generate(self, *args: Any, reply: str = reply, **kwargs: Any) -> ChatResult:
-            return said(reply)
-
-    return Local
-
-
-def read_decorator(reply: str) -> type[Custom]:
-    class Local(Custom):
-        @shouting(reply)
-        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-            return said("")
-
-    return Local
-
-
-def given_method(reply: str) -> type[Custom]:
-    made: Any = type("Local", (Custom,), {"_generate": lambda *_args, **_kwargs: said(reply), "__module__": __name__})
-    return made  # type: ignore[no-any-return]
-
-
-def other_code(reply: str) -> type[Custom]:
-    kind: type[Custom]
-    if reply == "a":
+    def made(reply: str, *, times: tuple[int, ...] = (1,)) -> BaseChatModel:
+        count = 0
 
         class Local(Custom):
-            def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-                return said("a")
+            def _generate(
+                self,
+                messages: list[BaseMessage],
+                stop: list[str] | None = None,
+                run_manager: CallbackManagerForLLMRun | None = None,
+                **kwargs: Any,
+            ) -> ChatResult:
+                nonlocal count
+                count += 1
+                asked.append(reply)
+                return ChatResult(generations=[ChatGeneration(message=AIMessage(self.said))])
 
-        kind = Local
-    else:
+            @property
+            def said(self) -> str:
+                return " ".join(reply for _ in times)
 
-        class Local(Custom):  # type: ignore[no-redef]
-            def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-                return said("b")
+        return Local()
 
-        kind = Local
-    return kind
+    def named(reply: str) -> BaseChatModel:
+        def _generate(self: BaseChatModel, *args: Any, **kwargs: Any) -> ChatResult:
+            return ChatResult(generations=[ChatGeneration(message=AIMessage(reply))])
 
+        kind = type("Named", (Custom,), {"_generate": _generate, "__module__": __name__})
+        it: BaseChatModel = kind()
+        return it
 
-def other_base(reply: str) -> type[Custom]:
-    class Local(Loud if reply == "a" else Louder):  # type: ignore[misc]
-        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-            return said("a" if isinstance(self, Loud) else "b")
-
-    return Local
-
-
-def other_cell(reply: str) -> type[Custom]:
-    """As a cell of a notebook that is run again."""
-    names: dict[str, Any] = {"__name__": "__main__", "Custom": Custom, "said": said}
-    exec(f"class M(Custom):\n    def _generate(self, *args, **kwargs):\n        return said({reply!r})", names)  # noqa: S102
-    setattr(sys.modules["__main__"], "M", names["M"])  # noqa: B010
-    return names["M"]  # type: ignore[no-any-return]
-
-
-Global: type[Custom] = Loud
-
-
-def global_class(reply: str) -> type[Custom]:
-    global Global  # noqa: PLW0603
-
-    class Global(Loud):
-        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-            return said(reply)
-
-    return Global
-
-
-@pytest.mark.parametrize(
-    "made",
-    [
-        *(read_text, read_list, read_function, read_attribute, read_default, read_decorator, given_method),
-        *(other_code, other_base, other_cell, global_class),
-    ],
-)
-async def test_classes_of_one_name_are_told_apart_by_what_they_are_made_of(
-    cache: DOCache, behind: Behind, invoke: Ask, made: Callable[[str], type[Custom]]
-) -> None:
     for _ in range(2):
-        replies = [(await invoke(behind(made(reply)(), cache), "Hi")).content for reply in ("a", "b")]
-        assert replies == ["a", "b"]
-    stats = cache.engine.stats()
-    assert (stats.stores, stats.hits) == (2, 2)
-
-
-def counting(reply: str) -> BaseChatModel:
-    count = 0
-
-    class Local(Custom):
-        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-            nonlocal count
-            count += 1
-            return said(f"{reply} {count}")
-
-    return Local()
-
-
-def holding(reply: str) -> BaseChatModel:
-    replies = map(str, [reply])
-
-    class Local(Custom):
-        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-            return said(next(replies))
-
-    return Local()
-
-
-@pytest.mark.parametrize(("made", "name"), [(counting, "count"), (holding, "replies")])
-async def test_a_class_that_reads_what_is_no_data_has_no_key_unless_it_is_ignored(
-    cache: DOCache,
-    behind: Behind,
-    invoke: Ask,
-    caplog: pytest.LogCaptureFixture,
-    made: Callable[[str], BaseChatModel],
-    name: str,
-) -> None:
-    assert [(await invoke(behind(made(reply), cache), "Hi")).content[0] for reply in ("a", "b")] == ["a", "b"]
-    (logged,) = caplog.messages
-    assert f"Local's variable {name!r}" in logged
-    assert "name it in ignore=" in logged
-    it = cached(made("c"), cache, ignore=[name])
-    assert (await invoke(it, "Hi")).content == (await invoke(it, "Hi")).content
+        models = [made("a"), made("b"), made("b", times=(1, 2)), named("c"), named("d")]
+        assert [(await invoke(behind(it, cache), "Hi")).content for it in models] == ["a", "b", "b b", "c", "d"]
+    assert asked == ["a", "b", "b"]
 
 
 async def test_what_a_model_iterates_over_is_left_to_it(
@@ -698,14 +549,12 @@ async def test_several_choices_are_not_made_of_a_stream(
 
 async def test_messages_that_one_call_answers_at_once_have_ids_of_their_own(cache: DOCache, behind: Behind) -> None:
     class Named(Custom):
-        asked_by: Any = Field(exclude=True)
-
         async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
             self.calls.add()
-            await auntil(lambda: self.asked_by() == 2)
+            await auntil(lambda: waiting(cache.engine) == 2)
             return ChatResult(generations=[ChatGeneration(message=AIMessage("hello", id="msg_1"))])
 
-    it = Named(asked_by=lambda: waiting(cache.engine))
+    it = Named()
     replayed = behind(it, cache)
     for _ in range(2):
         messages = await asyncio.gather(*(replayed.ainvoke("Hi") for _ in range(3)))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.embeddings import Embeddings
 
 from .embeddings import CachedEmbeddings, is_embedding
-from .keys import IS_WRAPPED
 
 if TYPE_CHECKING:
     from .cache import DOCache
@@ -23,6 +22,7 @@ __all__ = ["stand_in"]
 _BLOCKING = ("embed_documents", "embed_query")
 _AWAITING = ("aembed_documents", "aembed_query")
 _TEXTS = frozenset({"text", "texts"})  # the names of what is embedded
+_IS_WRAPPED = "_chatcache_is_wrapped"
 
 _installed = False
 _stand_in: "DOCache | None" = None
@@ -58,11 +58,11 @@ def _wrap(kind: type[Embeddings]) -> None:
         for name in names:
             owner = next(each for each in kind.__mro__ if name in vars(each))
             method = vars(owner)[name]
-            if (owner is not kind and issubclass(owner, Embeddings)) or hasattr(method, IS_WRAPPED):
+            if (owner is not kind and issubclass(owner, Embeddings)) or hasattr(method, _IS_WRAPPED):
                 continue
             wrap = partial(wrapped, name=name)
             wrapper = wrap(method) if isinstance(method, FunctionType) else _Descriptor(method, wrap)
-            setattr(wrapper, IS_WRAPPED, True)
+            setattr(wrapper, _IS_WRAPPED, True)
             setattr(kind, name, wrapper)
 
 
@@ -71,12 +71,11 @@ class _Descriptor:
 
     def __init__(self, method: Any, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         self.__isabstractmethod__ = getattr(method, "__isabstractmethod__", False)
-        self.__wrapped__ = method
+        self._method = method
         self._wrap = wrap
 
     def __get__(self, embeddings: Embeddings | None, kind: type[Embeddings]) -> Any:
-        method = self.__wrapped__
-        method = method.__get__(embeddings, kind) if hasattr(method, "__get__") else method
+        method = self._method.__get__(embeddings, kind) if hasattr(self._method, "__get__") else self._method
         if embeddings is None:
             return method
         return MethodType(self._wrap(lambda _embeddings, *args, **kwargs: method(*args, **kwargs)), embeddings)

@@ -1,13 +1,11 @@
 """From what LangChain asks a model to a request that can be keyed. Pure.
 
-A chat model is keyed by what it holds at the moment of the call (`keys.live`, `keys.settings`, `keys.data`), and by
-what its class is made of (`keys.classes`). A client counts by its address (`keys.clients`). What does not change the
-answer is left out: of messages in `keys.messages`, of models and arguments in `keys.noise`. Of a language model of
-texts, LangChain's cache gets two texts, which are taken apart in `keys.texts`. What the nodes of a graph are given is
-keyed in `keys.nodes`.
+A chat model is keyed by what it holds at the moment of the call (`keys.live`, `keys.settings`, `keys.data`). A client
+counts by its address (`keys.clients`). What does not change the answer is left out: of messages in `keys.messages`, of
+models and arguments in `keys.noise`. Of a language model of texts, LangChain's cache gets two texts, which are taken
+apart in `keys.texts`. What the nodes of a graph are given is keyed in `keys.nodes`.
 """
 
-from .classes import IS_WRAPPED
 from .embeddings import left_out_of_embeddings, settings_of_embeddings
 from .live import asks_for_several, keyed_request, left_out_of
 from .nodes import node_key
@@ -16,7 +14,6 @@ from .settings import SettingsReader
 from .texts import keyed, left_out_of_texts, model_of
 
 __all__ = [
-    "IS_WRAPPED",
     "SettingsReader",
     "UnkeyableError",
     "asks_for_several",

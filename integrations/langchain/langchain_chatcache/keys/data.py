@@ -19,8 +19,8 @@ from pydantic_core import to_jsonable_python
 
 from chatcache import raise_interrupt, without_credentials
 
-from .classes import made_of
 from .clients import address_of, is_client, is_router, routes_of, sent_by_clients
+from .closures import closed_over
 from .noise import UnkeyableError, counting, is_noise
 
 __all__ = ["names_of", "settings_of", "to_data", "written"]
@@ -35,11 +35,11 @@ def settings_of(model: BaseModel, kind: type[BaseModel], ignore: Collection[str]
     Args:
         model: the model. Its fields count, and its private attributes. A field that it keeps out of its own dump counts
             only if it is data, or a client.
-        kind: its own class, which counts by its name, and by what it is made of if its name does not tell it apart.
+        kind: its own class, which counts by its name, and by what it reads of the function that it was made in.
         ignore: the names of fields that are left out, beside those that are noise.
 
     Raises:
-        UnkeyableError: it, or its class, holds an object of which it is not known what it holds.
+        UnkeyableError: it holds an object of which it is not known what it holds.
     """
     fields = {
         name: value for name in names_of(kind) if (value := vars(model).get(name)) is not None and name not in ignore
@@ -51,7 +51,7 @@ def settings_of(model: BaseModel, kind: type[BaseModel], ignore: Collection[str]
     clients = [value for value in held.values() if is_client(value)]
     found = {
         "class": f"{kind.__module__}.{kind.__qualname__}",
-        "made_of": made_of(kind, to_data, ignore),
+        "made_with": closed_over(kind),
         "fields": {
             **written(_without_clients(fields), f"{kind.__name__}'s field"),
             **_as_far_as_written(_without_clients(hidden)),

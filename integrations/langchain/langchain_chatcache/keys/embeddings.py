@@ -6,9 +6,9 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel
 
-from .classes import made_of
 from .clients import address_of, is_client
-from .data import settings_of, to_data, written
+from .closures import closed_over
+from .data import settings_of, written
 from .noise import left_out
 
 __all__ = ["left_out_of_embeddings", "settings_of_embeddings"]
@@ -34,13 +34,13 @@ def settings_of_embeddings(embeddings: Embeddings, ignore: Collection[str] = ())
     clients = [value for value in held.values() if is_client(value)]
     settings = {
         "class": f"{kind.__module__}.{kind.__qualname__}",
-        "made_of": made_of(kind, to_data, ignored),
+        "made_with": closed_over(kind),
         "fields": written(
             {name: value for name, value in held.items() if not is_client(value)}, f"{kind.__name__}'s attribute"
         ),
         "address": ", ".join(sorted({address for address in map(address_of, clients) if address})),
     }
-    return {name: value for name, value in settings.items() if value or name != "made_of"}
+    return {name: value for name, value in settings.items() if value or name != "made_with"}
 
 
 def left_out_of_embeddings(embeddings: Embeddings, ignore: Collection[str] = ()) -> list[str]:

@@ -10,8 +10,8 @@ from langchain_core.language_models import BaseChatModel
 
 from chatcache import canonical_json, raise_interrupt
 
-from .classes import made_of
 from .clients import address_of, sent_by_clients
+from .closures import closed_over
 from .data import names_of, settings_of, to_data
 from .noise import UnkeyableError
 
@@ -78,7 +78,7 @@ class SettingsReader:
             {name: fields[name] for name in self._names if fields.get(name) is not None},
             model.__pydantic_private__ or {},
             model.__pydantic_extra__ or {},
-            made_of(self._kind, to_data, self._ignore),
+            closed_over(self._kind),
             sent_by_clients(fields),
         ]
         try:
