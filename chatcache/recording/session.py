@@ -1,6 +1,6 @@
 """A run that replays and records: scopes, one within another, each with its tape."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,6 @@ from .tape import Advice, Tape
 
 __all__ = ["Session"]
 
-_ADVICE = Advice()
-
 
 class Session:
     """What a run replays and records; `chatcache.recording.recording` is for one bundle and one scope."""
@@ -23,21 +21,21 @@ class Session:
     def __init__(self) -> None:
         self.shelves = Shelves()
 
-    def tape(self, name: str, path: Path, policy: Policy, *, advice: Advice = _ADVICE) -> Tape | None:
+    def tape(self, name: str, path: Path, policy: Policy, *, advice: Callable[[], Advice] = Advice) -> Tape | None:
         """Return a tape, to be put in by `playing`, whose records are written by the caller; None in mode ``off``.
 
         Args:
             name: the test, or the fixture.
             path: its bundle.
             policy: what is done with its calls.
-            advice: what messages advise.
+            advice: returns what messages advise; it is asked when there is something to say.
 
         Raises:
             BundleError: the bundle cannot be read.
         """
         return None if policy.mode is RecordMode.OFF else Tape(self.shelves.of(path), name, policy, advice)
 
-    def idle(self, name: str, path: Path, policy: Policy, *, advice: Advice = _ADVICE) -> Tape:
+    def idle(self, name: str, path: Path, policy: Policy, *, advice: Callable[[], Advice] = Advice) -> Tape:
         """Return a tape for mode ``off``, which is not put in; else as `tape`."""
         return Tape(self.shelves.of(path), name, policy, advice)
 

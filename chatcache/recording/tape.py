@@ -95,7 +95,7 @@ class Tape:
         shelf: the bundle.
         scope: the test, or the fixture.
         policy: what is done with its calls.
-        advice: what messages advise.
+        advice: returns what messages advise.
 
     Attributes:
         scope: as above.
@@ -110,7 +110,7 @@ class Tape:
         hits: how many calls were replayed.
     """
 
-    def __init__(self, shelf: Shelf, scope: str, policy: Policy, advice: Advice) -> None:
+    def __init__(self, shelf: Shelf, scope: str, policy: Policy, advice: Callable[[], Advice]) -> None:
         self.shelf = shelf
         self.scope = scope
         self.policy = policy
@@ -215,7 +215,7 @@ class Tape:
         if lost and not self.policy.masked_answers:
             return (
                 f"{lost[0]} of the answer; it is not in the request, so a replay would return {MASK} in its place. "
-                f"{self._advice.allow}"
+                f"{self._advice().allow}"
             )
         return ""
 
@@ -243,7 +243,7 @@ class Tape:
 
     def leave_out(self, store: str, why: str) -> None:
         """Note that a call is made that no cache sees, and why."""
-        self.begin(store, "", f"{why}; where a mock or a cassette answers it, {self._advice.mocked}")
+        self.begin(store, "", f"{why}; where a mock or a cassette answers it, {self._advice().mocked}")
 
     def end(self, store: str, key: str) -> None:
         """Note that a call was answered; if it failed before, a replay gives this answer at once."""
@@ -257,7 +257,7 @@ class Tape:
         """Note that a call failed whose error is not recorded."""
         with self._lock:
             self.end(store, key)
-            self._failed[store, key] = f"it failed with {type(error).__name__}; {self._advice.errors}"
+            self._failed[store, key] = f"it failed with {type(error).__name__}; {self._advice().errors}"
 
     def renew(self, entry: Entry) -> None:
         """Have the next record of a request take the place of one that is too old."""
@@ -293,7 +293,7 @@ class Tape:
             recorded=recorded,
             ignored=self.policy.ignore,
             placeholders={token: text for token, text in volatile.items() if not any(token in each for each in secret)},
-            command=self._advice.record if recorded else self._advice.first,
+            command=self._advice().record if recorded else self._advice().first,
             hints=tuple(self._hints(reason, is_stream=is_stream)),
             **why,
         )
@@ -304,14 +304,15 @@ class Tape:
 
     def _hints(self, reason: Reason, *, is_stream: bool) -> Iterator[str]:
         """Yield what helps where recording the call does not."""
+        advice = self._advice()
         if reason is Reason.NO_KEY:
-            yield f"Where a mock or a cassette answers it: {self._advice.mocked}"
+            yield f"Where a mock or a cassette answers it: {advice.mocked}"
             return
         if reason is Reason.DIFFERS:
-            yield f"If it differs in each run: {self._advice.varying}"
+            yield f"If it differs in each run: {advice.varying}"
         if is_stream:
             yield "A stream is recorded once it is read to its end."
-        yield f"If that does not record it: {self._advice.listed}"
+        yield f"If that does not record it: {advice.listed}"
 
     def raise_for_problems(self) -> None:
         """Raise `NotRecordedError` if a call could not be recorded, or `SecretError` if one holds a secret."""

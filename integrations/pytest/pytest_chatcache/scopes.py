@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,8 @@ class Scopes:
         path, name = bundle_of(self._settings, item)
         if self._cassettes is not None:
             self._cassettes.begin_test(item.nodeid)
-        tape = self._session.tape(
-            name, path, self._dated(self._settings.policy_of(item)), advice=_advice(item, _OF_TESTS)
-        )
+        policy = self._dated(self._settings.policy_of(item))
+        tape = self._session.tape(name, path, policy, advice=partial(_advice, item, _OF_TESTS))
         entered = self._session.playing(tape)
         entered.__enter__()
         item.stash[TAPE], item.stash[_ENTERED] = tape, entered
@@ -121,7 +121,7 @@ class Scopes:
     def idle(self, item: pytest.Item) -> Tape:
         """Return a tape for a test that is run in mode ``off``: it is not put in."""
         path, name = bundle_of(self._settings, item)
-        return self._session.idle(name, path, self._settings.policy_of(item), advice=_advice(item, _OF_TESTS))
+        return self._session.idle(name, path, self._settings.policy_of(item), advice=partial(_advice, item, _OF_TESTS))
 
     def results(self, item: pytest.Item, *, passed: bool, torn_down: bool, cut: bool) -> list[Result]:
         """Return what became of a test's calls, and of those of the fixtures that were used for it; it is over.
@@ -178,13 +178,13 @@ class Scopes:
     @contextmanager
     def _used(self, path: Path, name: str, policy: Policy, item: pytest.Item, *, is_shared: bool) -> Iterator[None]:
         """Have a fixture's tape in for as long as the body runs, and note what became of its calls."""
-        tape = self._session.tape(name, path, policy, advice=_advice(item, _OF_FIXTURES))
+        tape = self._session.tape(name, path, policy, advice=partial(_advice, item, _OF_FIXTURES))
         is_shared = is_shared and tape is not None and tape.mode is not RecordMode.REPLAY
         with self._sharing.turn(path, name) if is_shared else nullcontext() as recorded:
             if recorded is not None:
                 self._session.shelves.of(recorded).load()  # it may have been written since
                 more = replace(policy, mode=RecordMode.AUTO)
-                tape = self._session.tape(name, recorded, more, advice=_advice(item, _OF_FIXTURES))
+                tape = self._session.tape(name, recorded, more, advice=partial(_advice, item, _OF_FIXTURES))
             ended = False
             try:
                 with self._session.playing(tape), self.frameworks.within(tape):
