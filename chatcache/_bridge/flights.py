@@ -288,7 +288,7 @@ class Flights(Generic[R]):
     def _leading(self, own: Flight[R]) -> Iterator[Landing[R]]:
         """Lead from the first line of the body to its end; the body fills in the value."""
         landing: Landing[R] = Landing()
-        before = _within.set(_within.get() | {own})
+        _within.set(_within.get() | {own})
         try:
             yield landing
         except Exception as error:
@@ -297,9 +297,8 @@ class Flights(Generic[R]):
             raise
         else:
             own.landing = landing
-        finally:
-            with suppress(ValueError):  # a task that was abandoned is ended in the context of whoever collects it
-                _within.reset(before)
+        finally:  # of a call that was abandoned in the context of whoever collects it
+            _within.set(_within.get() - {own})
 
     def _land(self, key: Hashable, own: Flight[R]) -> None:
         """End one's own flight, if it is one; to do so again changes nothing."""

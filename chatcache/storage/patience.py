@@ -25,7 +25,6 @@ from typing import TypeVar
 from chatcache._bridge import ContextVar, Shared, is_ending
 from chatcache.clock import monotonic
 from chatcache.errors import StorageError
-from chatcache.interrupts import suppress
 
 __all__ = ["Budget", "Patience", "is_busy", "seconds_left"]
 
@@ -37,7 +36,18 @@ _AT_THE_END = 1.0  # seconds for which a thread that waits for a file holds up t
 _GRACE = 0.05  # seconds for a step of a call whose budget is spent: a step on a file that is free takes less
 _STALE = 1.0  # seconds after which a passed deadline is ignored: an interrupt left it set
 
-_DEADLINE: "ContextVar[float]" = ContextVar("chatcache_deadline", default=inf)
+
+class _Deadline:
+    """Until when a step of a call may wait; `outer` is the one that it is within."""
+
+    __slots__ = ("at", "outer")
+
+    def __init__(self, at: float, outer: "_Deadline | None") -> None:
+        self.at = at
+        self.outer = outer
+
+
+_DEADLINE: "ContextVar[_Deadline | None]" = ContextVar("chatcache_deadline", default=None)
 
 
 class Budget:
@@ -56,20 +66,30 @@ class Budget:
 
     @contextmanager
     def spent(self) -> Iterator[None]:
-        """Have the body wait for nothing longer than what is left, and charge the time that it takes."""
+        """Have the body wait for nothing longer than what is left, and charge the time that it takes.
+
+        A call that was abandoned ends in the middle of whatever runs when it is collected, whose deadline it leaves.
+        """
         began = monotonic()
-        before = _DEADLINE.set(began + max(self._left, _GRACE))
+        mine = _Deadline(began + max(self._left, _GRACE), _DEADLINE.get())
+        _DEADLINE.set(mine)
         try:
             yield
         finally:
             self._left -= monotonic() - began
-            with suppress(ValueError):  # a task that was abandoned is ended in the context of whoever collects it
-                _DEADLINE.reset(before)
+            current = _DEADLINE.get()
+            while current is not None and current is not mine:
+                current = current.outer
+            if current is mine:
+                _DEADLINE.set(mine.outer)
 
 
 def seconds_left() -> float:
     """Return how many seconds the caller may still wait; infinity where it has no budget."""
-    left = _DEADLINE.get() - monotonic()
+    deadline = _DEADLINE.get()
+    if deadline is None:
+        return inf
+    left = deadline.at - monotonic()
     return inf if left < -_STALE else max(0.0, left)
 
 

@@ -1,7 +1,8 @@
 """A file that is locked is waited for once, by all who need it, and no call waits longer than its budget."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,21 @@ def test_an_attempt_that_found_nothing_to_do_says_nothing_about_the_file(file: F
     assert lock.try_until_free(lambda: "nothing to do", 10) == "nothing to do"
     assert lock.is_stuck(10)
     assert took(lambda: lock.try_until_free(file.attempt, 10)) == 0.0
+
+
+def test_a_call_that_is_collected_leaves_the_deadline_of_the_one_under_way(time: Time) -> None:
+    def call(budget: Budget) -> Generator[None, None, None]:
+        with budget.spent():
+            yield
+
+    abandoned = call(Budget(2))
+    with Budget(1).spent():
+        next(abandoned)
+    assert seconds_left() == inf
+    with Budget(5).spent():
+        abandoned.close()
+        assert seconds_left() == 5
+    assert seconds_left() == inf
 
 
 def test_a_lock_that_is_released_in_time_is_waited_for(file: File, time: Time) -> None:

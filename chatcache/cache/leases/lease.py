@@ -36,13 +36,12 @@ of a `Batch`: if a thousand calls begin at once, a few commits take their leases
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from contextvars import Token
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from chatcache._bridge import CANCELLATIONS, RENEWALS, Colour, Held, apause, awaiting, pause, running_loop
+from chatcache._bridge import CANCELLATIONS, RENEWALS, Colour, apause, awaiting, pause, running_loop
 from chatcache.backing.rows import escape
 from chatcache.clock import monotonic
 from chatcache.errors import InvalidValueError, PersistenceError
@@ -224,7 +223,6 @@ class Lease:
         self._row = row
         self._budget = budget
         self._lost = False  # whether somebody deleted the row, who may have been another leader
-        self._entered: Token[tuple[Held, ...]] | None = None
         self._followed = False
         self._look_at = 0.0
         self._parked_at: float | None = None
@@ -268,15 +266,14 @@ class Lease:
             RENEWALS.discard(self)
 
     async def __aenter__(self) -> Self:
-        self._entered = HOLDS.set((*HOLDS.get(), self))
+        HOLDS.set((*HOLDS.get(), self))
         return self
 
     async def __aexit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if self._entered is not None:
-            with suppress(ValueError):  # a task that was abandoned is ended in the context of whoever collects it
-                HOLDS.reset(self._entered)
+        # without a token, which would bring back what was held when this began: it may be collected in another call
+        HOLDS.set(tuple([held for held in HOLDS.get() if held is not self]))
         if isinstance(error, GeneratorExit):  # nothing may be awaited, nor any lock be taken where it is collected
             RENEWALS.let_go(self)
         elif isinstance(error, CANCELLATIONS):  # whoever cancelled it is not to wait for the disk
