@@ -52,12 +52,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (order.get(item.path, len(order)), -tests[item.path], item.path))
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Return one worker more than there are cores: tests of processes wait a third of their time for events."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
