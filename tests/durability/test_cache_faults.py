@@ -125,10 +125,11 @@ async def test_faults_are_raised_where_that_is_asked_for(
     cache.close()
     garbage = tmp_path / "garbage"
     garbage.write_bytes(b"garbage" * 10_000)
-    garbage.replace(cache.location)  # a lease that is given back late may have the file open still
-    with pytest.raises(StorageError, match="is no SQLite database"):
+    garbage.replace(cache.location)
+    # where a lease that is given back late has the file open still, it is the store that fails, after the call
+    with pytest.raises((StorageError, NotStoredError), match="is no SQLite database"):
         await ask(cache, 20)
-    assert provider.calls == CALLS + 1
+    assert provider.calls in {CALLS + 1, CALLS + 2}
 
 
 FAULTY = """
