@@ -45,3 +45,7 @@ for _name in _LIBRARIES:
 sys.meta_path.insert(0, _Hidden(_HIDDEN))
 gc.collect()
 gc.freeze()  # what is never collected is never copied
+if sys.version_info < (3, 12):
+    # CPython 3.11 crashes where the collector runs in the middle of `ContextVar.set` and ends a call that sets one,
+    # too, as those of LiteLLM do that were abandoned: now it seldom runs by itself
+    gc.set_threshold(100_000, 50, 50)
