@@ -297,8 +297,9 @@ class Flights(Generic[R]):
             raise
         else:
             own.landing = landing
-        finally:  # of a call that was abandoned in the context of whoever collects it
-            _within.set(_within.get() - {own})
+        finally:
+            if own in _within.get():  # else a call that was abandoned is ended in the context of whoever collects it
+                _within.set(_within.get() - {own})
 
     def _land(self, key: Hashable, own: Flight[R]) -> None:
         """End one's own flight, if it is one; to do so again changes nothing."""

@@ -284,7 +284,7 @@ class Tape:
         **why: Any,
     ) -> ExplainedMiss:
         """Return a miss, which is noted."""
-        secret = texts_of_places(request)
+        secret, advice = texts_of_places(request), self._advice()
         recorded = len(self.shelf.of_scope(self.scope))
         explanation = BundleExplanation(
             reason=reason,
@@ -293,26 +293,14 @@ class Tape:
             recorded=recorded,
             ignored=self.policy.ignore,
             placeholders={token: text for token, text in volatile.items() if not any(token in each for each in secret)},
-            command=self._advice().record if recorded else self._advice().first,
-            hints=tuple(self._hints(reason, is_stream=is_stream)),
+            command=advice.record if recorded else advice.first,
+            hints=tuple(_hints(advice, reason, is_stream=is_stream)),
             **why,
         )
         miss = ExplainedMiss(key=key, request=request, store_id=store, explanation=explanation)
         with self._lock:
             self.misses.append(miss)
         return miss
-
-    def _hints(self, reason: Reason, *, is_stream: bool) -> Iterator[str]:
-        """Yield what helps where recording the call does not."""
-        advice = self._advice()
-        if reason is Reason.NO_KEY:
-            yield f"Where a mock or a cassette answers it: {advice.mocked}"
-            return
-        if reason is Reason.DIFFERS:
-            yield f"If it differs in each run: {advice.varying}"
-        if is_stream:
-            yield "A stream is recorded once it is read to its end."
-        yield f"If that does not record it: {advice.listed}"
 
     def raise_for_problems(self) -> None:
         """Raise `NotRecordedError` if a call could not be recorded, or `SecretError` if one holds a secret."""
@@ -516,3 +504,15 @@ def _is_of(key: str, request: Any) -> bool:
         return request_key(request) == key
     except InvalidValueError:
         return False
+
+
+def _hints(advice: Advice, reason: Reason, *, is_stream: bool) -> Iterator[str]:
+    """Yield what helps where recording the call does not."""
+    if reason is Reason.NO_KEY:
+        yield f"Where a mock or a cassette answers it: {advice.mocked}"
+        return
+    if reason is Reason.DIFFERS:
+        yield f"If it differs in each run: {advice.varying}"
+    if is_stream:
+        yield "A stream is recorded once it is read to its end."
+    yield f"If that does not record it: {advice.listed}"

@@ -273,7 +273,8 @@ class Lease:
         self, _type: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         # without a token, which would bring back what was held when this began: it may be collected in another call
-        HOLDS.set(tuple([held for held in HOLDS.get() if held is not self]))
+        if self in HOLDS.get():
+            HOLDS.set(tuple([held for held in HOLDS.get() if held is not self]))
         if isinstance(error, GeneratorExit):  # nothing may be awaited, nor any lock be taken where it is collected
             RENEWALS.let_go(self)
         elif isinstance(error, CANCELLATIONS):  # whoever cancelled it is not to wait for the disk
